@@ -1,0 +1,124 @@
+"""Keeping a run: Orbax checkpoints, and config.json beside them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import orbax.checkpoint as ocp
+
+from jepa_jax.config import Config, ConfigError, from_json, to_json
+from jepa_jax.encoder import Encoder
+from jepa_jax.files import write_atomically
+from jepa_jax.models import build
+from jepa_jax.resolve import law
+
+CONFIG_FILE = "config.json"
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The newest checkpoints of a run. Saving is asynchronous and atomic; `close` waits for it."""
+
+    def __init__(self, run: Path, keep: int | None = None) -> None:
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None, read_only=keep is None)
+        self.folder = (run / FOLDER).absolute()
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def latest(self) -> int | None:
+        """The newest step, or None."""
+        return self._manager.latest_step()
+
+    def save(self, step: int, state: dict[str, Any]) -> None:
+        """Save a dict of pytrees, each under its own name."""
+        # A copy: the next step is given the state's own buffers to overwrite while this is still being written.
+        items = {name: ocp.args.StandardSave(jax.tree.map(jnp.copy, tree)) for name, tree in state.items()}
+        self._manager.save(step, args=ocp.args.Composite(**items))
+
+    def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+        """Restore the named pytrees into the structure, shapes and dtypes of `abstract`.
+
+        Raises:
+          ConfigError: the checkpoint is damaged, or of another architecture.
+        """
+        items = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
+        try:
+            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
+        except Exception as error:  # orbax and tensorstore raise a dozen kinds for a damaged file
+            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+            others = [s for s in self._manager.all_steps() if s != step]
+            after = f"step {max(others)}" if others else "the beginning"
+            raise ConfigError(
+                f"checkpoint {self.folder / str(step)} is damaged or of another architecture ({reason}); "
+                f"delete that folder to go on from {after}"
+            ) from None
+        return {name: restored[name] for name in abstract}
+
+    def names(self, step: int) -> set[str]:
+        """What was saved at a step."""
+        folder = self.folder / str(step)
+        return {p.name for p in folder.iterdir() if p.is_dir()} if folder.is_dir() else set()
+
+    def close(self) -> None:
+        """Wait for what is being written."""
+        self._manager.wait_until_finished()
+        self._manager.close()
+
+
+def write_config(run: Path, config: Config, shape: tuple[int, ...]) -> None:
+    """Write config.json: the resolved config, and the shape of one sample, which the weights depend on."""
+    tree = {**json.loads(to_json(config)), "sample_shape": list(shape)}
+    write_atomically(run / CONFIG_FILE, lambda path: path.write_text(json.dumps(tree, indent=2) + "\n"))
+
+
+def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
+    """The config and sample shape of a run directory.
+
+    Raises:
+      ConfigError: there is none, or it cannot be read.
+    """
+    path = run / CONFIG_FILE
+    try:
+        tree = json.loads(path.read_text())
+        shape = tuple(int(n) for n in tree.pop("sample_shape"))
+    except FileNotFoundError:
+        raise ConfigError(f"{run} is not a run directory: it has no {CONFIG_FILE}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from None
+    return from_json(json.dumps(tree)), shape
+
+
+def load(run: str | Path) -> Encoder:
+    """The trained encoder of a run directory, from its newest checkpoint.
+
+    Args:
+      run: a directory made by `python -m train`.
+
+    Raises:
+      ConfigError: not a run directory, no checkpoint yet, or a damaged one.
+    """
+    run = Path(run)
+    if not run.is_dir():
+        raise ConfigError(f"{run} is not a directory; a model is one made by python -m train")
+    config, shape = read_config(run)
+    if not (run / FOLDER).is_dir():
+        raise ConfigError(f"{run} has no checkpoint yet; train it first")
+    model = build(config.encoder, shape, config.encoder.output)
+    checkpoints = Checkpoints(run)
+    step = checkpoints.latest()
+    if step is None:
+        raise ConfigError(f"{run} has no checkpoint yet; train it first")
+    weights = jax.eval_shape(model.init, jax.random.key(0))
+    if config.optim.average:
+        params = checkpoints.restore(step, {"average": weights})["average"]
+    else:
+        abstract: dict[str, Any] = {"encoder": weights}
+        if config.objective.predictor:
+            from jepa_jax.models import build_predictor
+
+            predictor = build_predictor(config.objective.predictor, model.dim)
+            abstract["predictor"] = jax.eval_shape(predictor.init, jax.random.key(0))
+        params = checkpoints.restore(step, {"params": abstract})["params"]["encoder"]
+    checkpoints.close()
+    return Encoder(params, model.apply, shape, model.dim, law(config), model.null_directions)

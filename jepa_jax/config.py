@@ -1,0 +1,210 @@
+"""What a run is: frozen dataclasses, to JSON and back.
+
+The docstring under each field is its `--help` text. `None` means "the default that fits", and says which.
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+AntiCollapse = Literal["uniformity", "infonce", "koleo", "sigreg", "vicreg", "barlow", "coding_rate", "none"]
+
+
+class ConfigError(ValueError):
+    """The arguments or the input are wrong. The message is one line that says what, and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Data:
+    source: str = "mixture_2d"
+    """A world's name, FILE.npy, FILE.npz, or `digits` (see the README for the whole grammar)."""
+    batch_size: int = 512
+    """Samples per step, B; every loss is over the whole of it."""
+    noise: float | None = None
+    """Standard deviation of the Gaussian noise each view adds, in the data's own units. None: the world's own,
+    and a tenth of the data's standard deviation for arrays."""
+    rho: float | None = None
+    """Correlation of a positive pair's latents, for the worlds that pair by an Ornstein-Uhlenbeck step."""
+    shift: int = 0
+    """Images: each view moves by up to this many pixels along each axis."""
+    holdout: float = 0.0
+    """Arrays: the fraction of rows kept out of training; they become the probe set."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    kind: Literal["mlp", "conv"] = "mlp"
+    """`mlp` on the flattened sample, or `conv` on images [H, W, C]."""
+    widths: tuple[int, ...] = (256, 256, 256)
+    """Hidden widths of the MLP, or channels of the convolutions (each halves the image's side)."""
+    dim: int | None = 16
+    """Width of the embedding, K. K > 2 D lets a D-dimensional world embed without folding. None: 4 D, from 16 to 128."""
+    activation: Literal["gelu", "silu", "tanh", "softplus", "elu"] = "gelu"
+    """Smooth activations only: the score is made of derivatives."""
+    output: Literal["auto", "free", "sphere"] = "auto"
+    """`sphere` divides the embedding by its norm; `auto` takes what the anti-collapse term asks for."""
+    skip: bool = False
+    """Add a linear map of the input to the embedding, so that a K = D encoder starts near a bijection."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """loss = prediction + weight * anti_collapse"""
+
+    anti_collapse: AntiCollapse = "uniformity"
+    """The term that keeps samples apart; `none` collapses on purpose, as a control."""
+    weight: float | None = None
+    """Weight of the anti-collapse term. None: the term's own default."""
+    temperature: float | None = None
+    """Scale of the kernel in `uniformity` (t, default 2) and `infonce` (tau, default 0.1)."""
+    num_slices: int = 256
+    """Random directions per step in `sigreg`."""
+    predictor: tuple[int, ...] = ()
+    """Hidden widths of a predictor MLP from the first view's embedding to the second's; () predicts by identity."""
+    ema: float = 0.0
+    """Decay of a moving-average copy of the encoder that makes the targets; 0 shares the encoder."""
+
+
+@dataclass(frozen=True)
+class Optim:
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+    warmup_steps: int = 100
+    """Steps over which the rate rises from 0; it then falls to 0 along a cosine."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    clip_norm: float | None = None
+    """Largest global norm of the gradient. None: no clipping."""
+    average: float = 0.0
+    """Decay of the moving average of the weights that is scored and saved as the encoder; 0 takes the raw weights."""
+
+
+@dataclass(frozen=True)
+class Monitor:
+    every: int = 500
+    """Steps between looks at the learned density; 0 looks only at the end."""
+    probes: int = 2048
+    """Samples in the fixed probe set that is scored."""
+    eps: float = 1e-6
+    """Singular values at or below this count as clipped."""
+    log_every: int = 100
+    """Steps between lines in metrics.jsonl."""
+    figures: bool = True
+    """Draw pictures at monitor steps and at the end."""
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    every: int = 1000
+    """Steps between checkpoints; one is always written at the end."""
+    keep: int = 2
+    """How many of the newest to keep."""
+
+
+@dataclass(frozen=True)
+class Config:
+    steps: int = 4000
+    """Training steps."""
+    seed: int = 0
+    """Seeds the weights, the data and the views; the probe set does not depend on it."""
+    data: Data = field(default_factory=Data)
+    encoder: Encoder = field(default_factory=Encoder)
+    objective: Objective = field(default_factory=Objective)
+    optim: Optim = field(default_factory=Optim)
+    monitor: Monitor = field(default_factory=Monitor)
+    checkpoint: Checkpoints = field(default_factory=Checkpoints)
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: `; did you mean X?` or the list of what is known."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; known: {', '.join(known)}"
+
+
+def check(config: Config) -> None:
+    """Refuse values that cannot run.
+
+    Raises:
+      ConfigError: the first field out of its range, by its dotted name.
+    """
+    c = config
+    for ok, message in (
+        (c.steps >= 1, f"--steps is {c.steps}; it must be at least 1"),
+        (c.data.batch_size >= 2, f"--data.batch-size is {c.data.batch_size}; it must be at least 2"),
+        (c.data.noise is None or c.data.noise >= 0, f"--data.noise is {c.data.noise}; it must not be negative"),
+        (c.data.rho is None or 0 <= c.data.rho < 1, f"--data.rho is {c.data.rho}; it must be in [0, 1)"),
+        (c.data.shift >= 0, f"--data.shift is {c.data.shift}; it must not be negative"),
+        (0 <= c.data.holdout < 1, f"--data.holdout is {c.data.holdout}; it must be in [0, 1)"),
+        (c.encoder.dim is None or c.encoder.dim >= 1, f"--encoder.dim is {c.encoder.dim}; it must be at least 1"),
+        (all(w >= 1 for w in c.encoder.widths), "--encoder.widths must all be at least 1"),
+        (all(w >= 1 for w in c.objective.predictor), "--objective.predictor widths must all be at least 1"),
+        (
+            c.objective.temperature is None or c.objective.temperature > 0,
+            f"--objective.temperature is {c.objective.temperature}; it must be positive",
+        ),
+        (c.objective.num_slices >= 1, f"--objective.num-slices is {c.objective.num_slices}; it must be at least 1"),
+        (0 <= c.objective.ema < 1, f"--objective.ema is {c.objective.ema}; it must be in [0, 1)"),
+        (0 <= c.optim.average < 1, f"--optim.average is {c.optim.average}; it must be in [0, 1)"),
+        (c.optim.lr > 0, f"--optim.lr is {c.optim.lr}; it must be positive"),
+        (c.optim.warmup_steps >= 0, f"--optim.warmup-steps is {c.optim.warmup_steps}; it must not be negative"),
+        (c.optim.clip_norm is None or c.optim.clip_norm > 0, "--optim.clip-norm must be positive"),
+        (c.monitor.every >= 0, f"--monitor.every is {c.monitor.every}; it must not be negative"),
+        (c.monitor.probes >= 8, f"--monitor.probes is {c.monitor.probes}; it must be at least 8"),
+        (c.monitor.eps > 0, f"--monitor.eps is {c.monitor.eps}; it must be positive"),
+        (c.monitor.log_every >= 1, f"--monitor.log-every is {c.monitor.log_every}; it must be at least 1"),
+        (c.checkpoint.every >= 1, f"--checkpoint.every is {c.checkpoint.every}; it must be at least 1"),
+        (c.checkpoint.keep >= 1, f"--checkpoint.keep is {c.checkpoint.keep}; it must be at least 1"),
+    ):
+        if not ok:
+            raise ConfigError(message)
+
+
+def to_json(config: Config) -> str:
+    """The config as indented JSON text."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
+
+
+def from_json(text: str) -> Config:
+    """The config that `to_json` wrote.
+
+    Raises:
+      ConfigError: not JSON, an unknown or missing field, or a value of another type.
+    """
+    try:
+        tree = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"the config is not JSON: {error}") from None
+    return _build(Config, tree, "config")
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise ConfigError(f"{where} should be an object, not {value!r}")
+        hints = typing.get_type_hints(kind)
+        for name in value:
+            if name not in hints:
+                raise ConfigError(f"unknown field {where}.{name}{nearest(name, hints)}")
+        return kind(**{k: _build(hints[k], v, f"{where}.{k}") for k, v in value.items()})  # type: ignore[operator]
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (typing.Union, types.UnionType):
+        if value is None and type(None) in args:
+            return None
+        return _build(next(a for a in args if a is not type(None)), value, where)
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_build(args[0], v, where) for v in value)
+    if origin is Literal:
+        if value not in args:
+            raise ConfigError(f"{where} is {value!r}{nearest(str(value), map(str, args))}")
+        return value
+    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+        return value
+    raise ConfigError(f"{where} is {value!r}, which is not of its type, {kind}")

@@ -1,0 +1,95 @@
+"""Array files and the digits that ship with scikit-learn. Reading a file never runs code: no pickles."""
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jepa_jax.config import ConfigError
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples in memory, float32.
+
+    Attributes:
+      x: [N, ...].
+      log_density: [N] exact log-density, or None.
+      label: [N], or None.
+      pair: [N, ...] the positive partner of each row, or None.
+      ids: [N] what stands in the `id` column.
+    """
+
+    x: np.ndarray
+    log_density: np.ndarray | None = None
+    label: np.ndarray | None = None
+    pair: np.ndarray | None = None
+    ids: np.ndarray | None = None
+
+
+def read_arrays(path: Path) -> Samples:
+    """Samples of a `.npy` or `.npz` file.
+
+    Raises:
+      ConfigError: the file cannot be read or holds something other than finite numbers, samples first.
+    """
+    try:
+        loaded = np.load(path, allow_pickle=False)
+        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except ValueError as error:
+        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+            raise ConfigError(
+                f"{path} holds an object array (ragged rows, or pickled objects), which is never loaded; "
+                "save one rectangular array of numbers"
+            ) from None
+        raise ConfigError(f"{path} is not a NumPy file: {error}") from None
+    except (OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise ConfigError(f"{path} cannot be read as a NumPy file: {error}") from None
+    if "x" not in arrays:
+        raise ConfigError(f"{path} has no array named x; it has {', '.join(sorted(arrays)) or 'nothing'}")
+    x = _numbers(arrays["x"], "x", path)
+    if x.ndim < 2:
+        raise ConfigError(f"{path}: x has shape {list(x.shape)}; samples go on the first axis, [N, ...]")
+    if x.size == 0:
+        raise ConfigError(f"{path}: x is empty, shape {list(x.shape)}")
+    log_density = _numbers(arrays["log_density"], "log_density", path) if "log_density" in arrays else None
+    pair = _numbers(arrays["pair"], "pair", path) if "pair" in arrays else None
+    label = arrays.get("label")
+    for name, array, shape in (
+        ("log_density", log_density, x.shape[:1]),
+        ("label", label, x.shape[:1]),
+        ("pair", pair, x.shape),
+    ):
+        if array is not None and array.shape != shape:
+            raise ConfigError(f"{path}: {name} has shape {list(array.shape)}; with this x it must be {list(shape)}")
+    return Samples(x, log_density, label, pair)
+
+
+def read_digits() -> Samples:
+    """The 1,797 handwritten digits of scikit-learn, [1797, 8, 8, 1] in [0, 1], with labels."""
+    from sklearn.datasets import load_digits  # here: scikit-learn takes a second to import
+
+    bunch = load_digits()
+    return Samples((bunch.images[..., None] / 16).astype(np.float32), label=bunch.target)
+
+
+def is_held_out(count: int, fraction: float) -> np.ndarray:
+    """Which of `count` rows a run with this `data.holdout` keeps out of training: a fixed random choice, [count]."""
+    held = np.zeros(count, bool)
+    held[np.random.default_rng(0).permutation(count)[: round(fraction * count)]] = True
+    return held
+
+
+def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / 255
+    if not np.issubdtype(array.dtype, np.floating):
+        raise ConfigError(f"{path}: {name} has dtype {array.dtype}; save floats, or uint8 for images")
+    array = array.astype(np.float32)
+    bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1)) if array.size else []
+    if len(bad):
+        raise ConfigError(f"{path}: {name} is not finite in {len(bad)} rows, the first is row {bad[0]}; drop them")
+    return array

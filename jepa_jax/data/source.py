@@ -1,0 +1,187 @@
+"""One grammar for data: a name or a path to something that makes pairs of views, probes and samples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jepa_jax import config as cfg
+from jepa_jax.config import ConfigError, nearest
+from jepa_jax.data.arrays import Samples, is_held_out, read_arrays, read_digits
+from jepa_jax.views import jittered
+from jepa_jax.worlds import WORLDS, World
+
+PROBE_SEED = 20251007  # the probe set and the samples that score draws are the same for every run
+NOISE_FRACTION = 0.1  # of the data's standard deviation: the view noise of arrays
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A fixed set of samples on which the density is looked at.
+
+    Attributes:
+      x: [N, ...].
+      log_density: [N], exact, or None.
+      log_density_smoothed: [N], of the density convolved with the view noise, or None.
+      tangent: [N, D, d], orthonormal bases of the manifold's tangent spaces, or None.
+    """
+
+    x: Array
+    log_density: Array | None = None
+    log_density_smoothed: Array | None = None
+    tangent: Array | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a run trains on.
+
+    Attributes:
+      shape: of one sample.
+      noise: standard deviation of the view noise, in the data's units (a scalar, or per input number).
+      batch_size: B, no larger than the number of rows there are.
+      mean, scale: what standardises the samples, broadcastable to `shape`.
+      arrays: what `views` reads; an argument of the compiled step, so that data are not constants in it.
+      views: (arrays, key) -> [2, B, *shape], made on the device.
+      probe: n -> a Probe of at most n samples.
+      world: the World, where the source is one.
+    """
+
+    shape: tuple[int, ...]
+    noise: Any
+    batch_size: int
+    mean: Array
+    scale: Array
+    arrays: Any
+    views: Callable[[Any, Array], Array]
+    probe: Callable[[int], Probe]
+    world: World | None = None
+
+
+def open_source(data: cfg.Data) -> Source:
+    """The source a config names.
+
+    Raises:
+      ConfigError: an unknown name, an unreadable file, or an option the source does not have.
+    """
+    if data.source in WORLDS:
+        return _from_world(make_world(data), data)
+    samples = _read(data.source)
+    return _from_samples(samples, data)
+
+
+def make_world(data: cfg.Data) -> World:
+    """The world a config names, with the config's view options."""
+    options = {k: v for k, v in (("noise", data.noise), ("rho", data.rho)) if v is not None}
+    try:
+        return WORLDS[data.source](**options)
+    except TypeError:
+        raise ConfigError(f"--data.rho is for worlds with Gaussian latents; {data.source} pairs by noise") from None
+
+
+def read_samples(spec: str, limit: int | None, world_count: int = 10_000) -> Samples:
+    """Samples to score, by the data grammar; of a world, `limit` (or `world_count`) fresh ones.
+
+    Raises:
+      ConfigError: as `open_source`.
+    """
+    if spec in WORLDS:
+        probe = _world_probe(WORLDS[spec](), limit or world_count)
+        return Samples(np.asarray(probe.x), np.asarray(probe.log_density))
+    samples = _read(spec)
+    if limit is None:
+        return samples
+    take = {k: None if v is None else v[:limit] for k, v in vars(samples).items()}
+    return Samples(**take)
+
+
+def _read(spec: str) -> Samples:
+    if spec == "digits":
+        return read_digits()
+    path = Path(spec)
+    if path.suffix in (".npy", ".npz"):
+        return read_arrays(path)
+    if path.is_dir() or spec.startswith("tfds:"):
+        raise ConfigError(f"{spec}: image folders and tfds: sources are not supported yet; save the samples as .npz")
+    raise ConfigError(f"unknown data {spec!r}: not a world, not digits, not a .npy or .npz{nearest(spec, WORLDS)}")
+
+
+def _from_world(world: World, data: cfg.Data) -> Source:
+    def views(arrays: Any, key: Array) -> Array:
+        del arrays
+        draw, view = jax.random.split(key)
+        states = jax.vmap(world.draw)(jax.random.split(draw, data.batch_size))
+        return jnp.stack(jax.vmap(world.views)(jax.random.split(view, data.batch_size), states))
+
+    # Enough samples to standardise by; which ones does not matter to the density, only to the conditioning.
+    x, _ = jax.jit(world.sample, static_argnums=1)(jax.random.key(PROBE_SEED + 1), 4096)
+    mean, scale = _standardise(x)
+
+    def probe(n: int) -> Probe:
+        return _world_probe(world, n)
+
+    return Source(world.shape, world.noise, data.batch_size, mean, scale, (), views, probe, world)
+
+
+def _world_probe(world: World, n: int) -> Probe:
+    @jax.jit
+    def make(key: Array) -> Probe:
+        x, states = world.sample(key, n)
+        smoothed = None if world.log_density_smoothed is None else jax.lax.map(world.log_density_smoothed, states)
+        tangent = None if world.tangent is None else jax.vmap(world.tangent)(states)
+        return Probe(x, jax.lax.map(world.log_density, states), smoothed, tangent)
+
+    return make(jax.random.key(PROBE_SEED))
+
+
+jax.tree_util.register_dataclass(Probe)
+
+
+def _from_samples(samples: Samples, data: cfg.Data) -> Source:
+    if data.rho is not None:
+        raise ConfigError(f"--data.rho is for worlds with Gaussian latents; {data.source} has rows")
+    shape = samples.x.shape[1:]
+    if data.shift and len(shape) != 3:
+        raise ConfigError(f"--data.shift is for images [H, W, C], and a sample of {data.source} has shape {list(shape)}")
+    held = is_held_out(len(samples.x), data.holdout)
+    if (~held).sum() < 2:
+        raise ConfigError(f"{data.source} leaves {(~held).sum()} rows to train on; it takes at least 2")
+    arrays = {"x": jnp.asarray(samples.x[~held])}
+    if samples.pair is not None:
+        arrays["pair"] = jnp.asarray(samples.pair[~held])
+    count = len(arrays["x"])
+    batch_size = min(data.batch_size, count)
+    mean, scale = _standardise(arrays["x"])
+    if data.noise is not None:
+        noise: Any = data.noise
+    else:
+        noise = 0.0 if samples.pair is not None else NOISE_FRACTION * scale
+
+    def views(arrays: Any, key: Array) -> Array:
+        pick, view = jax.random.split(key)
+        rows = jax.random.choice(pick, count, (batch_size,), replace=False)
+        both = jnp.stack([arrays["x"][rows], arrays.get("pair", arrays["x"])[rows]])
+        keys = jax.random.split(view, 2 * batch_size).reshape(2, batch_size)
+        return jax.vmap(jax.vmap(lambda k, x: jittered(k, x, noise, data.shift)))(keys, both)
+
+    def probe(n: int) -> Probe:
+        rows = np.flatnonzero(held if held.any() else ~held)
+        # Every run sees the same rows, whatever order the file has them in.
+        rows = np.sort(np.random.default_rng(PROBE_SEED).permutation(rows)[:n])
+        truth = None if samples.log_density is None else jnp.asarray(samples.log_density[rows])
+        return Probe(jnp.asarray(samples.x[rows]), truth)
+
+    return Source(shape, noise, batch_size, mean, scale, arrays, views, probe)
+
+
+def _standardise(x: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation: per number for vectors, one for all of an image."""
+    axes = (0,) if x.ndim == 2 else None
+    std = jnp.std(x, axis=axes)
+    # A number that never varies must not be blown up.
+    return jnp.mean(x, axis=axes), jnp.maximum(std, 1e-3 * jnp.max(std) + 1e-12)

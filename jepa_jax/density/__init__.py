@@ -1,0 +1,16 @@
+"""Reading the density off an encoder: Jacobian, singular values, score."""
+
+from jepa_jax.density.jacobian import jacobian
+from jepa_jax.density.law import log_law
+from jepa_jax.density.score import Score, evaluate, jepa_score, score_batches, score_samples, singular_values
+
+__all__ = [
+    "Score",
+    "evaluate",
+    "jacobian",
+    "jepa_score",
+    "log_law",
+    "score_batches",
+    "score_samples",
+    "singular_values",
+]

@@ -1,0 +1,80 @@
+"""Is the embedding collapsing, folding or healthy? In plain words, with what to change."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+class Health(NamedTuple):
+    """A verdict (`healthy`, `collapsed`, `low-rank`, `folding`) and a sentence that says what to do."""
+
+    verdict: str
+    sentence: str
+
+
+@jax.jit
+def fold_fraction(x: Array, z: Array) -> Array:
+    """Fraction of samples whose nearest neighbour in the embedding is far away in the data.
+
+    Far means beyond the nearest 5 % of all samples. A map that lays one part of the data over another has many such
+    samples; one that keeps neighbours together has few.
+
+    Args:
+      x: [N, ...] samples, N up to a few thousand (it takes N^2 numbers).
+      z: [N, K] their embeddings.
+    """
+    flat = x.reshape(len(x), -1)
+
+    def square(a: Array) -> Array:
+        norm = jnp.sum(a**2, axis=1)
+        return norm[:, None] + norm[None, :] - 2 * a @ a.T + jnp.diag(jnp.full(len(a), jnp.inf))
+
+    between, embedded = square(flat), square(z)
+    neighbour = jnp.argmin(embedded, axis=1)
+    distance = jnp.take_along_axis(between, neighbour[:, None], axis=1)
+    return jnp.mean(jnp.mean(between < distance, axis=1) > 0.05)
+
+
+def diagnose(
+    *, spread: float, effective_rank: float, folded: float, size: int, dim: int, output: str, law: str | None
+) -> Health:
+    """The verdict on an embedding.
+
+    Args:
+      spread: root mean square distance of the embeddings from their mean; 1 on a healthy sphere, sqrt(K) for N(0, I).
+      effective_rank: RankMe.
+      folded: as `fold_fraction`.
+      size, dim: D and K.
+      output: `sphere` or `free`.
+      law: the embedding's law, or None.
+    """
+    full = 1.0 if output == "sphere" else float(np.sqrt(dim))
+    if not np.isfinite(spread):
+        return Health("collapsed", "the embedding is not finite: lower --optim.lr or set --optim.clip-norm 1")
+    if spread < 0.05 * full:
+        return Health(
+            "collapsed",
+            f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy); "
+            "raise --objective.weight, or take an --objective.anti-collapse other than none",
+        )
+    # A D-dimensional world needs D directions; of K < D, as for images, a fair share should be in use.
+    needed = 0.75 * size if size <= dim else 0.25 * dim
+    if effective_rank < needed:
+        return Health(
+            "low-rank",
+            f"losing dimensions: the embedding uses {effective_rank:.1f} of its {dim} directions; "
+            "raise --objective.weight or lower --data.noise",
+        )
+    if folded > 0.15:
+        remedy = (
+            "more training, a larger --data.batch-size or --encoder.skip help"
+            if law == "normal" and dim == size
+            else "raise --encoder.dim above twice the data's dimension, or lower --objective.weight"
+        )
+        return Health(
+            "folding", f"folding: {folded:.0%} of the samples have a far-away sample for nearest neighbour; {remedy}"
+        )
+    return Health("healthy", f"healthy: {effective_rank:.1f} effective directions, {folded:.0%} of the samples folded")

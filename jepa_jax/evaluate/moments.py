@@ -1,0 +1,45 @@
+"""First and second moments of a set of embeddings, and the rank they span."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+
+class Moments(NamedTuple):
+    """Attributes:
+    spread: root mean square distance of the embeddings from their mean.
+    mean_error: norm of the mean (0 under either law).
+    covariance_error: ||Cov - T||_F / ||T||_F, with T = I for `normal` or no law and I / K on the sphere.
+    effective_rank: as `effective_rank`.
+    """
+
+    spread: Array
+    mean_error: Array
+    covariance_error: Array
+    effective_rank: Array
+
+
+def moments(z: Array, law: str | None) -> Moments:
+    """Moments of embeddings z [N, K] beside those of their law."""
+    dim = z.shape[1]
+    mean = jnp.mean(z, axis=0)
+    centred = z - mean
+    covariance = centred.T @ centred / z.shape[0]
+    target = jnp.eye(dim, dtype=z.dtype) / (dim if law == "sphere" else 1)
+    return Moments(
+        jnp.sqrt(jnp.trace(covariance)),
+        jnp.linalg.norm(mean),
+        jnp.linalg.norm(covariance - target) / jnp.linalg.norm(target),
+        effective_rank(z),
+    )
+
+
+def effective_rank(z: Array) -> Array:
+    """RankMe: exp of the entropy of the singular values of z [N, K], normalised to sum to one; 1 .. min(N, K).
+
+    Garrido et al., "RankMe", arXiv 2210.02885, eq. 1. Not centred, so that a collapse to one point has rank 1.
+    """
+    sigma = jnp.linalg.svd(z, compute_uv=False)
+    p = sigma / (jnp.sum(sigma) + 1e-12) + 1e-7
+    return jnp.exp(-jnp.sum(p * jnp.log(p)))

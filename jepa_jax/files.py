@@ -1,0 +1,36 @@
+"""Writing files so that nothing half-written stands under a final name."""
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from jepa_jax.config import ConfigError
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Call `write(temporary)` and move what it wrote to `path`; on failure the temporary file goes away.
+
+    The temporary file stands in the same folder and keeps the suffix, from which writers tell the format.
+    """
+    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def make_directory(path: Path) -> None:
+    """Create a folder, and make sure that files can be written in it.
+
+    Raises:
+      ConfigError: it cannot be created or written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise ConfigError(f"cannot write in {path}: {error.strerror}; name another folder with --out") from None

@@ -1,0 +1,5 @@
+"""Encoders and predictors, written in Flax NNX and used as pure functions of a plain dict of arrays."""
+
+from jepa_jax.models.build import Model, build, build_predictor
+
+__all__ = ["Model", "build", "build_predictor"]

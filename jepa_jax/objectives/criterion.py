@@ -1,0 +1,64 @@
+"""The table of anti-collapse terms."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import Array
+
+from jepa_jax.objectives.barlow import barlow
+from jepa_jax.objectives.coding_rate import coding_rate
+from jepa_jax.objectives.infonce import infonce
+from jepa_jax.objectives.koleo import koleo
+from jepa_jax.objectives.sigreg import sigreg
+from jepa_jax.objectives.uniformity import uniformity
+from jepa_jax.objectives.vicreg import vicreg
+
+
+class Criterion(NamedTuple):
+    """An anti-collapse term.
+
+    Attributes:
+      term: (z [V, B, K], key) -> scalar, over the global batch.
+      output: where its embeddings live, `sphere` or `free`.
+      law: the law it drives the embedding to, where that is one law: `sphere` (uniform) or `normal` (N(0, I)).
+      weight: what it is multiplied by unless the user says.
+    """
+
+    term: Callable[[Array, Array], Array]
+    output: str
+    law: str | None
+    weight: float
+
+
+def none(z: Array, key: Array) -> Array:
+    """Zero: the prediction term alone, which collapses. A control."""
+    del key
+    return jnp.zeros((), z.dtype)
+
+
+CRITERIA: dict[str, Criterion] = {
+    "uniformity": Criterion(uniformity, "sphere", "sphere", 0.3),
+    "infonce": Criterion(infonce, "sphere", "sphere", 0.2),
+    "koleo": Criterion(koleo, "sphere", "sphere", 0.3),
+    "sigreg": Criterion(sigreg, "free", "normal", 0.01),
+    "vicreg": Criterion(vicreg, "free", None, 1.0),
+    "barlow": Criterion(barlow, "free", None, 0.1),
+    "coding_rate": Criterion(coding_rate, "free", None, 0.1),
+    "none": Criterion(none, "free", None, 0.0),
+}
+
+
+def build(name: str, *, weight: float | None, temperature: float | None, num_slices: int) -> Criterion:
+    """The term of that name with its options bound; None takes its default, and options it lacks are ignored."""
+    criterion = CRITERIA[name]
+    term = criterion.term
+    if name in ("uniformity", "infonce") and temperature is not None:
+        term = partial(term, temperature=temperature)
+    if name == "sigreg":
+        term = partial(term, num_slices=num_slices)
+    if weight is None:
+        # Keep prediction + weight * infonce proportional to InfoNCE at every temperature.
+        weight = 2 * temperature if name == "infonce" and temperature is not None else criterion.weight
+    return criterion._replace(term=term, weight=weight)

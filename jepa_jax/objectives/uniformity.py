@@ -1,0 +1,29 @@
+"""Uniformity on the sphere."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jepa_jax.objectives.pairwise import off_diagonal_log_mean_exp
+
+
+def uniformity(z: Array, key: Array, *, temperature: float = 2.0) -> Array:
+    """log E exp(-t |z_i - z_j|^2) over pairs i != j, averaged over views.
+
+    Wang & Isola, "Understanding contrastive representation learning through alignment and uniformity on the
+    hypersphere", arXiv 2005.10242, eq. 5. Minimal for the uniform law on the sphere.
+
+    Args:
+      z: [V, B, K], on the unit sphere.
+      temperature: t, the inverse width of the Gaussian kernel; 2 in the paper.
+
+    Returns:
+      A scalar, at most 0.
+    """
+    del key
+
+    def one_view(z: Array) -> Array:
+        # |a - b|^2 = 2 - 2 a.b on the sphere.
+        return off_diagonal_log_mean_exp(temperature * (2 * z @ z.T - 2))
+
+    return jnp.mean(jax.vmap(one_view)(z))

@@ -1,0 +1,24 @@
+"""Synthetic data with an exact log-density. A new world is one file beside these and one line in `WORLDS`."""
+
+from collections.abc import Callable
+from functools import partial
+
+from jepa_jax.worlds import banana, checkerboard, coupling, mixture, moons, rings, spiral, sprites
+from jepa_jax.worlds.world import World
+
+WORLDS: dict[str, Callable[..., World]] = {
+    "mixture_2d": partial(mixture.make, 2),
+    "mixture_8d": partial(mixture.make, 8),
+    "mixture_32d": partial(mixture.make, 32),
+    "moons": moons.make,
+    "rings": rings.make,
+    "checkerboard": checkerboard.make,
+    "spiral": spiral.make,
+    "banana": banana.make,
+    "coupling_2d": partial(coupling.make, 2),
+    "coupling_8d": partial(coupling.make, 8),
+    "coupling_32d": partial(coupling.make, 32),
+    "sprites": sprites.make,
+}
+
+__all__ = ["WORLDS", "World"]

@@ -1,0 +1,134 @@
+"""`python -m train CONFIG [--out DIR] [--dotted.field VALUE ...]`"""
+
+import dataclasses
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from jepa_jax.config import Config, ConfigError, from_json, nearest
+
+USAGE = "python -m train CONFIG [--out DIR] [--dotted.field VALUE ...]"
+
+
+@dataclass(frozen=True)
+class Arguments(Config):
+    out: str | None = None
+    """Folder for config.json, metrics.jsonl, checkpoints/, figures/ and summary.json. None: runs/ and the config's
+    name. The same command again continues from its last checkpoint."""
+
+
+def main(args: list[str]) -> int:
+    """Run the program; the exit status is 0, 1 or 2 as the README says."""
+    try:
+        return run(args)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def run(args: list[str]) -> int:
+    """Parse, train, print the result."""
+    if not args or args[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if args else 2
+    if args[0].startswith("-"):
+        raise ConfigError(f"the config comes first: {USAGE}")
+    name, config = find_config(args[0])
+    # After the config's own errors: the parser and jax take a second to import.
+    from jepa_jax.command import parse
+
+    fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
+    parsed = parse(
+        Arguments,
+        args[1:],
+        prog=f"python -m train {args[0]}",
+        description=f"Train the config {name}. Every field below can be set; defaults are this config's.",
+        default=Arguments(**fields),
+    )
+    config = Config(**{name: getattr(parsed, name) for name in fields})
+
+    from rich.console import Console
+
+    from train.loop import TrainingError, train
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    out = Path(parsed.out) if parsed.out else Path("runs") / name
+    try:
+        summary = train(config, out, console)
+    except TrainingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"interrupted; the same command continues {out} from its last checkpoint", file=sys.stderr)
+        return 1
+    print_summary(summary, out)
+    return 0
+
+
+def print_summary(summary: dict, out: Path) -> None:
+    """The result in plain words, and the next step."""
+    shown = {
+        "density/spearman": "Spearman of the score with the exact log-density",
+        "density/log_density_spearman": "Spearman of the corrected log-density",
+        "density/top_log_density_spearman": "the same, leading singular values only",
+        "density/tangent_log_density_spearman": "the same, on the manifold's tangent",
+    }
+    for name, label in shown.items():
+        if summary.get(name) is not None:
+            print(f"{label}: {summary[name]:.4f}")
+    print(summary["health_sentence"])
+    if "figure" in summary:
+        print(f"picture: {summary['figure']}")
+    print(f"next: python -m score {out} --data DATA")
+
+
+def overview() -> str:
+    """What `--help` without a config shows: the configs there are."""
+    lines = [f"usage: {USAGE}", "", "Train a JEPA and watch the density it learns. CONFIG is a file, or one of:", ""]
+    for name in config_names():
+        doc = (importlib.import_module(f"configs.{name}").__doc__ or "").strip().splitlines()[0]
+        lines.append(f"  {name:14} {doc}")
+    return "\n".join([*lines, "", "python -m train CONFIG --help shows every field with its meaning and default."])
+
+
+def config_names() -> list[str]:
+    """The bare names in configs/."""
+    import configs
+
+    return sorted(m.name for m in pkgutil.iter_modules(configs.__path__))
+
+
+def find_config(name: str) -> tuple[str, Config]:
+    """A config by bare name, or from a .py file with get_config(), or from a .json file such as a run's config.json.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    path = Path(name)
+    if path.suffix == ".json":
+        if not path.is_file():
+            raise ConfigError(f"{path} does not exist")
+        from jepa_jax.checkpoint import read_config
+
+        if path.name == "config.json" and "sample_shape" in path.read_text():
+            return path.resolve().parent.name, read_config(path.parent)[0]
+        return path.stem, from_json(path.read_text())
+    if path.suffix == ".py":
+        spec = importlib.util.spec_from_file_location("user_config", path)
+        if not path.is_file() or spec is None or spec.loader is None:
+            raise ConfigError(f"{path} does not exist")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise ConfigError(f"{path} has no function get_config()")
+        return path.stem, module.get_config()
+    if name not in config_names():
+        raise ConfigError(f"unknown config {name!r}{nearest(name, config_names())}")
+    return name, importlib.import_module(f"configs.{name}").get_config()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

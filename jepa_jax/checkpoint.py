@@ -11,7 +11,7 @@ import orbax.checkpoint as ocp
 from jepa_jax.config import Config, ConfigError, from_json, to_json
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import write_atomically
-from jepa_jax.models import build
+from jepa_jax.models import build, build_predictor
 from jepa_jax.resolve import law
 
 CONFIG_FILE = "config.json"
@@ -19,16 +19,11 @@ FOLDER = "checkpoints"
 
 
 class Checkpoints:
-    """The newest checkpoints of a run. Saving is asynchronous and atomic; `close` waits for it."""
+    """Writes the newest checkpoints of a run. Saving is asynchronous and atomic; `close` waits for it."""
 
-    def __init__(self, run: Path, keep: int | None = None) -> None:
-        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=keep is not None, read_only=keep is None)
-        self.folder = (run / FOLDER).absolute()
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
-
-    def latest(self) -> int | None:
-        """The newest step, or None."""
-        return self._manager.latest_step()
+    def __init__(self, run: Path, keep: int) -> None:
+        options = ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
+        self._manager = ocp.CheckpointManager((run / FOLDER).absolute(), options=options)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Save a dict of pytrees, each under its own name."""
@@ -36,34 +31,36 @@ class Checkpoints:
         items = {name: ocp.args.StandardSave(jax.tree.map(jnp.copy, tree)) for name, tree in state.items()}
         self._manager.save(step, args=ocp.args.Composite(**items))
 
-    def restore(self, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
-        """Restore the named pytrees into the structure, shapes and dtypes of `abstract`.
-
-        Raises:
-          ConfigError: the checkpoint is damaged, or of another architecture.
-        """
-        items = {name: ocp.args.StandardRestore(tree) for name, tree in abstract.items()}
-        try:
-            restored = self._manager.restore(step, args=ocp.args.Composite(**items))
-        except Exception as error:  # orbax and tensorstore raise a dozen kinds for a damaged file
-            reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            others = [s for s in self._manager.all_steps() if s != step]
-            after = f"step {max(others)}" if others else "the beginning"
-            raise ConfigError(
-                f"checkpoint {self.folder / str(step)} is damaged or of another architecture ({reason}); "
-                f"delete that folder to go on from {after}"
-            ) from None
-        return {name: restored[name] for name in abstract}
-
-    def names(self, step: int) -> set[str]:
-        """What was saved at a step."""
-        folder = self.folder / str(step)
-        return {p.name for p in folder.iterdir() if p.is_dir()} if folder.is_dir() else set()
-
     def close(self) -> None:
         """Wait for what is being written."""
         self._manager.wait_until_finished()
         self._manager.close()
+
+
+def saved_steps(run: Path) -> list[int]:
+    """The steps of a run's checkpoints, ascending. A checkpoint being written has another name until it is whole."""
+    folder = run / FOLDER
+    return sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+
+
+def restore(run: Path, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
+    """Restore named pytrees of a checkpoint into the structure, shapes and dtypes of `abstract`.
+
+    Raises:
+      ConfigError: the checkpoint is damaged, or of another architecture.
+    """
+    folder = (run / FOLDER / str(step)).absolute()
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            return {name: checkpointer.restore(folder / name, tree) for name, tree in abstract.items()}
+    except Exception as error:  # orbax and tensorstore raise a dozen kinds for a damaged file
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        earlier = [s for s in saved_steps(run) if s != step]
+        after = f"step {max(earlier)}" if earlier else "the beginning"
+        raise ConfigError(
+            f"checkpoint {folder} is damaged or of another architecture ({reason}); "
+            f"delete that folder to go on from {after}"
+        ) from None
 
 
 def write_config(run: Path, config: Config, shape: tuple[int, ...]) -> None:
@@ -102,23 +99,17 @@ def load(run: str | Path) -> Encoder:
     if not run.is_dir():
         raise ConfigError(f"{run} is not a directory; a model is one made by python -m train")
     config, shape = read_config(run)
-    if not (run / FOLDER).is_dir():
+    steps = saved_steps(run)
+    if not steps:
         raise ConfigError(f"{run} has no checkpoint yet; train it first")
     model = build(config.encoder, shape, config.encoder.output)
-    checkpoints = Checkpoints(run)
-    step = checkpoints.latest()
-    if step is None:
-        raise ConfigError(f"{run} has no checkpoint yet; train it first")
     weights = jax.eval_shape(model.init, jax.random.key(0))
     if config.optim.average:
-        params = checkpoints.restore(step, {"average": weights})["average"]
+        params = restore(run, steps[-1], {"average": weights})["average"]
     else:
-        abstract: dict[str, Any] = {"encoder": weights}
+        abstract = {"encoder": weights}
         if config.objective.predictor:
-            from jepa_jax.models import build_predictor
-
             predictor = build_predictor(config.objective.predictor, model.dim)
             abstract["predictor"] = jax.eval_shape(predictor.init, jax.random.key(0))
-        params = checkpoints.restore(step, {"params": abstract})["params"]["encoder"]
-    checkpoints.close()
+        params = restore(run, steps[-1], {"params": abstract})["params"]["encoder"]
     return Encoder(params, model.apply, shape, model.dim, law(config), model.null_directions)

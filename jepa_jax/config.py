@@ -43,7 +43,8 @@ class Encoder:
     widths: tuple[int, ...] = (256, 256, 256)
     """Hidden widths of the MLP, or channels of the convolutions (each halves the image's side)."""
     dim: int | None = 16
-    """Width of the embedding, K. K > 2 D lets a D-dimensional world embed without folding. None: 4 D, from 16 to 128."""
+    """Width of the embedding, K. K > 2 D lets a D-dimensional world embed without folding. None: 4 D,
+    but from 16 to 128."""
     activation: Literal["gelu", "silu", "tanh", "softplus", "elu"] = "gelu"
     """Smooth activations only: the score is made of derivatives."""
     output: Literal["auto", "free", "sphere"] = "auto"

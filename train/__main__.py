@@ -15,6 +15,8 @@ USAGE = "python -m train CONFIG [--out DIR] [--dotted.field VALUE ...]"
 
 @dataclass(frozen=True)
 class Arguments(Config):
+    """The command line: a config's fields, and where to write."""
+
     out: str | None = None
     """Folder for config.json, metrics.jsonl, checkpoints/, figures/ and summary.json. None: runs/ and the config's
     name. The same command again continues from its last checkpoint."""

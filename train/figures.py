@@ -12,6 +12,7 @@ matplotlib.use("Agg")  # no window, also where there is no screen
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jepa_jax import pictures
 from jepa_jax.data import Source
 from jepa_jax.density import log_law
 from jepa_jax.encoder import Encoder
@@ -36,25 +37,16 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
         else:
             axes[0].hist(look.score, bins=50, color="C0")
             axes[0].set(title="JEPA-SCORE of the probe set", xlabel="nats", ylabel="samples")
-        _spectrum(axes[1], look)
+        pictures.spectrum(axes[1], look.singular_values)
         _curves(axes[2], rows)
     figure.suptitle(f"step {step}: {look.health.sentence}", fontsize=10)
     write_atomically(path, lambda temporary: figure.savefig(temporary))
 
 
-def extremes(path: Path, look: Look, columns: int = 10) -> None:
-    """Write the most and the least likely images of the probe set, as the paper's first figure shows them."""
-    order = np.argsort(-look.learned, kind="stable")
-    xs = np.asarray(look.probe.x)
-    figure = Figure(figsize=(columns, 4.8), dpi=85, layout="constrained")
-    axes = figure.subplots(4, columns)
-    for ax, i in zip(axes.flat, [*order[: 2 * columns], *order[-2 * columns :]], strict=False):
-        image = xs[i] if xs.shape[-1] == 3 else xs[i, :, :, 0]
-        ax.imshow(image, cmap="gray_r", vmin=xs.min(), vmax=xs.max())
-        ax.set_title(f"{look.learned[i]:.0f}", fontsize=7)
-    for ax in axes.flat:
-        ax.set_axis_off()
-    figure.suptitle("most likely (upper two rows), least likely (lower two rows); nats")
+def extremes(path: Path, look: Look) -> None:
+    """Write the most and the least likely images of the probe set."""
+    figure = Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
+    pictures.extremes(figure, np.asarray(look.probe.x), look.learned)
     write_atomically(path, lambda temporary: figure.savefig(temporary))
 
 
@@ -102,32 +94,9 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
 
 
 def _scatter(ax: Any, look: Look) -> None:
-    exact = np.asarray(look.probe.log_density)
-    learned = look.learned + np.mean(exact - look.learned)
-    ax.plot(exact, learned, ".", ms=2, alpha=0.4)
-    ends = [exact.min(), exact.max()]
-    ax.plot(ends, ends, "k--", lw=1, label="equal")
-    corrected = look.log_density is not None and "density/log_density_spearman" in look.metrics
-    name = "density/log_density_spearman" if corrected else "density/spearman"
-    spearman = look.metrics[name]
-    ax.set(
-        xlabel="exact log-density, nats",
-        ylabel="learned, shifted to the same mean, nats",
-        title=f"Spearman {spearman:.3f} on {len(exact)} fresh samples",
-    )
-    low, high = np.quantile(learned, [0.002, 0.998])
-    ax.set_ylim(min(low, ends[0]) - 1, max(high, ends[1]) + 1)
-    ax.legend(loc="upper left")
-
-
-def _spectrum(ax: Any, look: Look) -> None:
-    sigma = np.maximum(look.singular_values, 1e-8)
-    index = np.arange(1, sigma.shape[1] + 1)
-    low, middle, high = np.quantile(sigma, [0.05, 0.5, 0.95], axis=0)
-    ax.fill_between(index, low, high, alpha=0.3, label="5 to 95 % of the samples")
-    ax.plot(index, middle, label="median")
-    ax.set(yscale="log", xlabel="index", ylabel="singular value of the Jacobian", title="spectrum")
-    ax.legend()
+    corrected = look.log_density is not None
+    spearman = look.metrics["density/log_density_spearman" if corrected else "density/spearman"]
+    pictures.scatter(ax, look.learned, np.asarray(look.probe.log_density), float(spearman))
 
 
 def _curves(ax: Any, rows: list[dict[str, Any]]) -> None:

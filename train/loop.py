@@ -1,5 +1,6 @@
 """The story of a run."""
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jepa_jax.checkpoint import CONFIG_FILE, Checkpoints, read_config, write_config
+from jepa_jax.checkpoint import CONFIG_FILE, Checkpoints, read_config, restore, saved_steps, write_config
 from jepa_jax.config import Config, ConfigError, check
 from jepa_jax.data import Source, open_source
 from jepa_jax.encoder import Encoder
@@ -40,10 +41,10 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     config = resolve(config, source)
     claim(out, config, source)
     trainer = make_trainer(config, source)
-    checkpoints = Checkpoints(out, config.checkpoint.keep)
-    state, step = restore(checkpoints, trainer)
+    state, step = newest(out, trainer)
     if step:
-        console.print(f"continuing {out} from step {step}")
+        console.print(f"{out} is finished" if step == config.steps else f"continuing {out} from step {step}")
+    checkpoints = Checkpoints(out, config.checkpoint.keep)
     log = MetricsLog(out / "metrics.jsonl", step)
     monitor = Monitor(config, source)
 
@@ -52,45 +53,48 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
         model = trainer.encoder
         return Encoder(params, model.apply, source.shape, model.dim, law(config), model.null_directions)
 
-    totals, counted, seconds = np.zeros(len(METRICS)), 0, 0.0
-    dispatch, saved = 4, step
+    # Compile before the clock starts; zero steps change nothing.
+    state, _ = trainer.run(state, source.arrays, step, step)
+    dispatch, saved, look = 4, step, None
+    window: list[np.ndarray] = []  # metrics of the steps since the last line or checkpoint, and their time
+    seconds = 0.0
     try:
         with progress(console) as bar:
             task = bar.add_task("training", total=config.steps, completed=step, rate="")
             while step < config.steps:
                 stop = min(step + dispatch, next_event(step, config))
                 started = time.perf_counter()
-                state, rows = trainer.run(state, source.arrays, np.int32(step), np.int32(stop))
-                rows = np.asarray(rows)[: stop - step]  # waits for the device
+                state, rows = trainer.run(state, source.arrays, step, stop)
+                window.append(np.asarray(rows)[: stop - step])  # waits for the device
                 took = time.perf_counter() - started
-                refuse_non_finite(rows, step, saved, out)
-                dispatch = next_dispatch(stop - step, took)
-                totals, counted, seconds = totals + rows.sum(axis=0, dtype=np.float64), counted + len(rows), seconds + took
+                refuse_non_finite(window[-1], step, saved, out)
+                dispatch, seconds = next_dispatch(stop - step, took), seconds + took
                 step = stop
                 looking = is_due(step, config.monitor.every) or step == config.steps
-                if is_due(step, config.monitor.log_every) or looking:
-                    encoder = encoder_of(state)
-                    row: dict[str, Any] = {"step": step, **dict(zip(METRICS, totals / counted, strict=True))}
-                    row["samples_per_second"] = counted * source.batch_size / seconds
-                    if looking:
-                        look = monitor.look(encoder)
+                saving = is_due(step, config.checkpoint.every) or step == config.steps
+                if looking or is_due(step, config.monitor.log_every):
+                    encoder, past = encoder_of(state), np.concatenate(window)
+                    row: dict[str, Any] = {"step": step, **dict(zip(METRICS, past.mean(axis=0), strict=True))}
+                    row["samples_per_second"] = len(past) * source.batch_size / seconds
+                    look = monitor.look(encoder) if looking else None
+                    if look is not None:
                         row |= look.metrics
                         console.print(report(step, row, look))
                     else:
                         row["embedding/effective_rank"] = monitor.effective_rank(encoder)
                     log.write(row)
-                    if looking and config.monitor.figures:
+                    if look is not None and config.monitor.figures:
                         figures.draw(out / "figures" / f"density_{step:07d}.png", look, encoder, source, step, log.rows)
-                    bar.update(task, rate=f"{counted / seconds:.0f} steps/s")
-                    totals, counted, seconds = np.zeros(len(METRICS)), 0, 0.0
-                if is_due(step, config.checkpoint.every) or step == config.steps:
+                    bar.update(task, rate=f"{len(past) / seconds:.0f} steps/s")
+                    window, seconds = [], 0.0
+                if saving:  # after the line is written, so that a resume finds every line up to its step
                     checkpoints.save(step, state)
-                    saved = step
+                    saved, window, seconds = step, [], 0.0
                 bar.update(task, completed=step)
     finally:
         log.close()
         checkpoints.close()
-    return finish(out, config, source, log, monitor, encoder_of(state))
+    return finish(out, config, source, log, look or monitor.look(encoder_of(state)), encoder_of(state))
 
 
 def claim(out: Path, config: Config, source: Source) -> None:
@@ -120,18 +124,16 @@ def differences(before: Config, now: Config) -> list[str]:
             out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
         return out
 
-    import dataclasses
-
     a, b = flat(dataclasses.asdict(before)), flat(dataclasses.asdict(now))
     return [f"{name} is {a[name]} there, {b[name]} here" for name in a if a[name] != b[name]]
 
 
-def restore(checkpoints: Checkpoints, trainer: Trainer) -> tuple[State, int]:
+def newest(out: Path, trainer: Trainer) -> tuple[State, int]:
     """The newest checkpoint's state and step, or the initial state and 0."""
-    step = checkpoints.latest()
-    if step is None:
+    steps = saved_steps(out)
+    if not steps:
         return jax.jit(trainer.init)(), 0
-    return checkpoints.restore(step, jax.eval_shape(trainer.init)), step
+    return restore(out, steps[-1], jax.eval_shape(trainer.init)), steps[-1]
 
 
 def is_due(step: int, every: int) -> bool:
@@ -165,11 +167,12 @@ def refuse_non_finite(rows: np.ndarray, step: int, saved: int, out: Path) -> Non
 
 def report(step: int, row: dict[str, Any], look: Look) -> str:
     """One line for the terminal."""
+    corrected = row.get("density/log_density_spearman") != row.get("density/spearman")
     agreement = [
         f"{label} {row[name]:.3f}"
         for label, name in (
             ("spearman", "density/spearman"),
-            ("corrected", "density/log_density_spearman"),
+            *([("corrected", "density/log_density_spearman")] if corrected else []),
             ("on the tangent", "density/tangent_log_density_spearman"),
         )
         if name in row
@@ -178,12 +181,9 @@ def report(step: int, row: dict[str, Any], look: Look) -> str:
     return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {look.health.sentence}"
 
 
-def finish(
-    out: Path, config: Config, source: Source, log: MetricsLog, monitor: Monitor, encoder: Encoder
-) -> dict[str, Any]:
+def finish(out: Path, config: Config, source: Source, log: MetricsLog, look: Look, encoder: Encoder) -> dict[str, Any]:
     """Write the last pictures and summary.json."""
     summary = log.latest()
-    look = monitor.look(encoder)
     if config.monitor.figures:
         figure = out / "figures" / "density.png"
         figures.draw(figure, look, encoder, source, config.steps, log.rows)

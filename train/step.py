@@ -29,7 +29,7 @@ class Trainer(NamedTuple):
     """
 
     init: Callable[[], State]
-    run: Callable[[State, Any, Array, Array], tuple[State, Array]]
+    run: Callable[[State, Any, int, int], tuple[State, Array]]
     encoder: Model
 
 
@@ -76,7 +76,7 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
             p = p * jax.lax.rsqrt(jnp.sum(p**2, axis=-1, keepdims=True) + 1e-12)
         return p
 
-    def loss(params: Any, target: Any, views: Array, key: Array) -> tuple[Array, tuple[Array, Array]]:
+    def loss(params: State, target: Any, views: Array, key: Array) -> tuple[Array, tuple[Array, Array]]:
         z = embed(params["encoder"], views)
         targets = z if target is None else embed(target, views)
         # Each view predicts the other; for a shared encoder without predictor the two halves are equal.
@@ -87,7 +87,7 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
     def step(state: State, arrays: Any, number: Array) -> tuple[State, Array]:
         data_key, loss_key = jax.random.split(jax.random.fold_in(root, number))
         views = source.views(arrays, data_key)
-        params = state["params"]
+        params: Any = state["params"]
         (total, (prediction, anti_collapse)), grads = jax.value_and_grad(loss, has_aux=True)(
             params, state.get("target"), views, loss_key
         )
@@ -104,7 +104,7 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
             after["average"] = optax.incremental_update(params["encoder"], state["average"], 1 - decay)
         return after, jnp.stack([total, prediction, anti_collapse, optax.global_norm(grads)])
 
-    def run(state: State, arrays: Any, start: Array, stop: Array) -> tuple[State, Array]:
+    def run(state: State, arrays: Any, start: int, stop: int) -> tuple[State, Array]:
         # A loop of unknown length: one compilation serves every dispatch, and so cutting a run in two, as a resume
         # does, changes no bit of it.
         def body(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:

@@ -72,15 +72,16 @@ def read_digits() -> Samples:
     """The 1,797 handwritten digits of scikit-learn, [1797, 8, 8, 1] in [0, 1], with labels."""
     from sklearn.datasets import load_digits  # here: scikit-learn takes a second to import
 
-    bunch = load_digits()
-    return Samples((bunch.images[..., None] / 16).astype(np.float32), label=bunch.target)
+    x, label = load_digits(return_X_y=True)
+    return Samples((x.reshape(-1, 8, 8, 1) / 16).astype(np.float32), label=label)
 
 
 def is_held_out(count: int, fraction: float) -> np.ndarray:
-    """Which of `count` rows a run with this `data.holdout` keeps out of training: a fixed random choice, [count]."""
-    held = np.zeros(count, bool)
-    held[np.random.default_rng(0).permutation(count)[: round(fraction * count)]] = True
-    return held
+    """Which of `count` rows a run with this `data.holdout` keeps out of training, [count].
+
+    A fixed random choice for each row by itself, so that it is the same when only the first rows are read.
+    """
+    return np.random.default_rng(0).random(count) < fraction
 
 
 def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:

@@ -96,8 +96,8 @@ def read_samples(spec: str, limit: int | None, world_count: int = 10_000) -> Sam
     samples = _read(spec)
     if limit is None:
         return samples
-    take = {k: None if v is None else v[:limit] for k, v in vars(samples).items()}
-    return Samples(**take)
+    cut = {k: v[:limit] for k, v in vars(samples).items() if v is not None}
+    return Samples(**cut)
 
 
 def _read(spec: str) -> Samples:
@@ -147,7 +147,9 @@ def _from_samples(samples: Samples, data: cfg.Data) -> Source:
         raise ConfigError(f"--data.rho is for worlds with Gaussian latents; {data.source} has rows")
     shape = samples.x.shape[1:]
     if data.shift and len(shape) != 3:
-        raise ConfigError(f"--data.shift is for images [H, W, C], and a sample of {data.source} has shape {list(shape)}")
+        raise ConfigError(
+            f"--data.shift is for images [H, W, C], and a sample of {data.source} has shape {list(shape)}"
+        )
     held = is_held_out(len(samples.x), data.holdout)
     if (~held).sum() < 2:
         raise ConfigError(f"{data.source} leaves {(~held).sum()} rows to train on; it takes at least 2")

@@ -83,12 +83,11 @@ def evaluate(
     if eps <= 0:
         raise ValueError(f"eps is {eps}; it must be positive")
     sigma = singular_values(f, x, mode=mode, chunk=chunk)
-    if null_directions is None:
-        null_directions = getattr(f, "null_directions", 0)
+    nulls: int = getattr(f, "null_directions", 0) if null_directions is None else null_directions
     z = f(x)
     rank, dim = sigma.shape[0], z.shape[0]
     # With K > D the constant directions are among the K - R that J cannot reach anyway.
-    null = max(0, rank - (dim - null_directions))
+    null = max(0, rank - (dim - nulls))
     kept = sigma[: rank - null]
     score = jnp.sum(jnp.log(jnp.maximum(kept, eps))) + null * math.log(eps)
     return Score(score, jnp.sum(kept <= eps) + null, sigma, z)

@@ -36,7 +36,7 @@ def agreement(learned: ArrayLike, true: ArrayLike) -> Agreement:
         return Agreement(np.nan, np.nan, np.nan)
     covariance = np.cov(a, b)
     return Agreement(
-        float(stats.spearmanr(a, b).statistic),
+        float(np.corrcoef(stats.rankdata(a), stats.rankdata(b))[0, 1]),
         float(np.corrcoef(a, b)[0, 1]),
         float(covariance[0, 1] / covariance[1, 1]),
     )

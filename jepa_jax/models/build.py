@@ -45,6 +45,9 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
       cfg.ConfigError: a convolution over samples that are not images.
     """
     size = math.prod(shape)
+    dim = encoder.dim
+    if dim is None:
+        raise ValueError("encoder.dim is open; resolve the config first")
     if encoder.kind == "conv" and len(shape) != 3:
         raise cfg.ConfigError(
             f"--encoder.kind conv needs images [H, W, C], and a sample here has shape {list(shape)}; use mlp"
@@ -55,14 +58,14 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
         if encoder.kind == "conv":
             height, width, channels = shape
             network: MLP | ConvNet = ConvNet(
-                (height, width, channels), encoder.widths, encoder.dim, encoder.activation, rngs=rngs
+                (height, width, channels), encoder.widths, dim, encoder.activation, rngs=rngs
             )
         else:
-            network = MLP((size, *encoder.widths, encoder.dim), encoder.activation, rngs=rngs)
+            network = MLP((size, *encoder.widths, dim), encoder.activation, rngs=rngs)
         skip = None
         if encoder.skip:
             orthogonal = nnx.initializers.orthogonal()
-            skip = nnx.Linear(size, encoder.dim, use_bias=False, kernel_init=orthogonal, rngs=rngs)
+            skip = nnx.Linear(size, dim, use_bias=False, kernel_init=orthogonal, rngs=rngs)
         return Encoder(network, skip, output == "sphere")
 
     network_init, network_apply = _pure(make)
@@ -76,7 +79,7 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
         x = (x - fixed["mean"]) / fixed["scale"]
         return network_apply(params["network"], x.reshape(-1) if encoder.kind == "mlp" else x)
 
-    return Model(init, apply, encoder.dim, 1 if output == "sphere" else 0)
+    return Model(init, apply, dim, 1 if output == "sphere" else 0)
 
 
 def build_predictor(widths: tuple[int, ...], dim: int) -> Model:

@@ -27,6 +27,7 @@ class MLP(nnx.Module):
             setattr(self, f"dense_{i}", nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs))
 
     def __call__(self, x: Array) -> Array:
+        """One vector to one vector."""
         for i in range(self.depth):
             x = getattr(self, f"dense_{i}")(x)
             if i + 1 < self.depth:
@@ -50,6 +51,7 @@ class ConvNet(nnx.Module):
         self.head = MLP((height * width * features, 2 * dim, dim), activation, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
+        """One image to its embedding."""
         for i in range(self.depth):
             x = self.activation(getattr(self, f"conv_{i}")(x))
         return self.head(self.activation(x.reshape(-1)))
@@ -64,6 +66,7 @@ class Encoder(nnx.Module):
         self.sphere = sphere
 
     def __call__(self, x: Array) -> Array:
+        """One sample to its embedding [K]."""
         z = self.network(x)
         if self.skip is not None:
             z = z + self.skip(x.reshape(-1))

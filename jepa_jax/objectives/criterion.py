@@ -26,7 +26,7 @@ class Criterion(NamedTuple):
       weight: what it is multiplied by unless the user says.
     """
 
-    term: Callable[[Array, Array], Array]
+    term: Callable[..., Array]
     output: str
     law: str | None
     weight: float

@@ -1,0 +1,74 @@
+"""`python -m score MODEL --data DATA [options]`"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from jepa_jax.command import parse
+from jepa_jax.config import ConfigError
+from score.run import Arguments, run
+
+DESCRIPTION = """Score samples with a trained encoder: JEPA-SCORE, the sum of the log singular values of its Jacobian.
+
+Higher is more typical. Writes FILE.csv (id,score,log_density,clipped; one row a sample, in input order), FILE.json
+(the summary) and FILE.png. Started again after a crash, it goes on where it stopped."""
+
+
+def main(args: list[str]) -> int:
+    """Run the program; the exit status is 0, 1 or 2 as the README says."""
+    try:
+        arguments = parse(Arguments, args, prog="python -m score", description=DESCRIPTION)
+        summary, out, pictures = run(arguments, Console(stderr=True, highlight=False, soft_wrap=True))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        return 1
+    show(summary, out, pictures)
+    return 0
+
+
+def show(summary: dict[str, Any], out: Path, pictures: list[Path]) -> None:
+    """The result in plain words."""
+    each = summary["seconds_per_sample"]
+    speed = f", {1e3 * each:.2f} ms each" if each else ""
+    print(f"{summary['count']} samples{speed}; {summary['clipped_mean']:.2f} singular values clipped per sample")
+    if summary["without_score"]:
+        print(f"{summary['without_score']} samples have no score: their Jacobian is not finite")
+    for name, label in (
+        ("spearman", "Spearman of the score with the exact log-density"),
+        ("log_density_spearman", "Spearman of the corrected log-density"),
+    ):
+        if name in summary:
+            print(f"{label}: {summary[name]:.4f}")
+    if "against" in summary:
+        show_separation(summary)
+    print(f"table: {out}")
+    for path in pictures:
+        print(f"picture: {path}")
+
+
+def show_separation(summary: dict[str, Any]) -> None:
+    """The AUROC table."""
+    names = list(summary["against"])
+    table = Table(
+        title=f"AUROC of {summary['against_count']} samples of {summary['data']} against", title_justify="left"
+    )
+    table.add_column("ranked by (high is typical)")
+    for name in names:
+        table.add_column(name, justify="right")
+        table.add_column("reversed", justify="right", style="dim")
+    for detector in summary["against"][names[0]]:
+        cells = [summary["against"][name][detector] for name in names]
+        table.add_row(detector, *(f"{c[way]:.3f}" for c in cells for way in ("auroc", "auroc_reversed")))
+    Console(highlight=False).print(table)
+    seen = "was trained on these samples" if summary["encoder_trained_on_them"] else "has not seen these samples"
+    print(f"No detector was fitted on these samples; the encoder {seen}.")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

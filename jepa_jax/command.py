@@ -63,6 +63,8 @@ def _one_line(boxed: str) -> str:
     end = next((i for i, line in enumerate(lines) if line.startswith(("For full helptext", "Argument helptext"))), None)
     message = re.sub(r"\s+", " ", " ".join(lines[1:end]))
     choice = re.search(r"invalid choice '([^']*)' for argument '([^']*)'.*Expected one of \((.*)\)", message)
+    if message.startswith("Missing from"):
+        return f"missing {' and '.join(re.findall(r'--[a-z-]+', message)) or 'the first argument'}; --help explains"
     if choice:
         value, option, known = choice.groups()
         return f"{option} cannot be {value!r}{nearest(value, re.findall(r'[^ ,' + chr(39) + r']+', known))}"

@@ -55,16 +55,13 @@ def show(summary: dict[str, Any], out: Path, pictures: list[Path]) -> None:
 def show_separation(summary: dict[str, Any]) -> None:
     """The AUROC table."""
     names = list(summary["against"])
-    table = Table(
-        title=f"AUROC of {summary['against_count']} samples of {summary['data']} against", title_justify="left"
-    )
-    table.add_column("ranked by (high is typical)")
+    table = Table(title=f"AUROC of {summary['against_count']} samples: high is typical / low is typical")
+    table.add_column(f"{summary['data']} against")
     for name in names:
-        table.add_column(name, justify="right")
-        table.add_column("reversed", justify="right", style="dim")
+        table.add_column(name, justify="right", no_wrap=True)
     for detector in summary["against"][names[0]]:
         cells = [summary["against"][name][detector] for name in names]
-        table.add_row(detector, *(f"{c[way]:.3f}" for c in cells for way in ("auroc", "auroc_reversed")))
+        table.add_row(detector, *(f"{c['auroc']:.3f} / {c['auroc_reversed']:.3f}" for c in cells))
     Console(highlight=False).print(table)
     seen = "was trained on these samples" if summary["encoder_trained_on_them"] else "has not seen these samples"
     print(f"No detector was fitted on these samples; the encoder {seen}.")

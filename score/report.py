@@ -89,7 +89,8 @@ def separation(
             "Mahalanobis, embedding": -evaluate.mahalanobis(fit_z, z),
             "k-NN, input": -evaluate.knn_distance(fit_flat, flat),
             "Mahalanobis, input": -evaluate.mahalanobis(fit_flat, flat),
-            "embedding norm": np.linalg.norm(z, axis=1),
+            # Rounded, so that on a sphere, where it is constant, it ranks nothing.
+            "embedding norm": np.round(np.linalg.norm(z, axis=1), 4),
             "compressed size": -evaluate.compressed_size(a).astype(float),
         }
 

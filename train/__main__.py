@@ -33,9 +33,11 @@ def main(args: list[str]) -> int:
 
 def run(args: list[str]) -> int:
     """Parse, train, print the result."""
-    if not args or args[0] in ("-h", "--help"):
+    if not args:
+        raise ConfigError(f"name a config: {USAGE}; --help lists them")
+    if args[0] in ("-h", "--help"):
         print(overview())
-        return 0 if args else 2
+        return 0
     if args[0].startswith("-"):
         raise ConfigError(f"the config comes first: {USAGE}")
     name, config = find_config(args[0])

@@ -39,13 +39,11 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     check(config)
     source = open_source(config.data)
     config = resolve(config, source)
-    claim(out, config, source)
     trainer = make_trainer(config, source)
+    claim(out, config, source)
     state, step = newest(out, trainer)
     if step:
         console.print(f"{out} is finished" if step == config.steps else f"continuing {out} from step {step}")
-    checkpoints = Checkpoints(out, config.checkpoint.keep)
-    log = MetricsLog(out / "metrics.jsonl", step)
     monitor = Monitor(config, source)
 
     def encoder_of(state: State) -> Encoder:
@@ -55,6 +53,8 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
 
     # Compile before the clock starts; zero steps change nothing.
     state, _ = trainer.run(state, source.arrays, step, step)
+    checkpoints = Checkpoints(out, config.checkpoint.keep)
+    log = MetricsLog(out / "metrics.jsonl", step)
     dispatch, saved, look = 4, step, None
     window: list[np.ndarray] = []  # metrics of the steps since the last line or checkpoint, and their time
     seconds = 0.0

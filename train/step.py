@@ -102,7 +102,7 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
             # Young averages forget faster, so that the initial weights leave no trace.
             decay = jnp.minimum(config.optim.average, number / (number + 10.0))
             after["average"] = optax.incremental_update(params["encoder"], state["average"], 1 - decay)
-        return after, jnp.stack([total, prediction, anti_collapse, optax.global_norm(grads)])
+        return after, jnp.stack([total, prediction, anti_collapse, optax.tree.norm(grads)])
 
     def run(state: State, arrays: Any, start: int, stop: int) -> tuple[State, Array]:
         # A loop of unknown length: one compilation serves every dispatch, and so cutting a run in two, as a resume

@@ -35,17 +35,21 @@ def read_arrays(path: Path) -> Samples:
       ConfigError: the file cannot be read or holds something other than finite numbers, samples first.
     """
     try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+        if magic[:2] != b"PK" and magic != b"\x93NUMPY":  # NumPy would take it for a pickle
+            raise ConfigError(f"{path} is not a NumPy file; save the samples with numpy.save or numpy.savez")
         loaded = np.load(path, allow_pickle=False)
         arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
     except ValueError as error:
-        if "allow_pickle" in str(error) or "Object arrays" in str(error):
+        if "Object arrays" in str(error):
             raise ConfigError(
                 f"{path} holds an object array (ragged rows, or pickled objects), which is never loaded; "
                 "save one rectangular array of numbers"
             ) from None
         raise ConfigError(f"{path} is not a NumPy file: {error}") from None
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
     except (OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
         raise ConfigError(f"{path} cannot be read as a NumPy file: {error}") from None
     if "x" not in arrays:

@@ -101,6 +101,8 @@ def read_samples(spec: str, limit: int | None, world_count: int = 10_000) -> Sam
 
 
 def _read(spec: str) -> Samples:
+    if not spec:
+        raise ConfigError("this config needs your data: --data.source FILE.npy or FILE.npz")
     if spec == "digits":
         return read_digits()
     path = Path(spec)

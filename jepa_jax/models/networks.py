@@ -16,6 +16,9 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
+HEAD_WIDTH = 128  # between the last feature map and the embedding
+
+
 class MLP(nnx.Module):
     """[D] -> [K]: dense layers with an activation between them."""
 
@@ -36,7 +39,11 @@ class MLP(nnx.Module):
 
 
 class ConvNet(nnx.Module):
-    """[H, W, C] -> [K]: 3 x 3 convolutions of stride 2, then a dense layer over the whole remaining map."""
+    """[H, W, C] -> [K]: 3 x 3 convolutions of stride 2, then an MLP with one hidden layer over the whole map.
+
+    A convolution is written as nine strided slices and one matrix product: XLA runs its own convolution on one core
+    inside a compiled loop on CPU, and under `vmap` over cotangents it is slower still.
+    """
 
     def __init__(
         self, shape: tuple[int, int, int], channels: tuple[int, ...], dim: int, activation: str, *, rngs: nnx.Rngs
@@ -45,16 +52,24 @@ class ConvNet(nnx.Module):
         self.activation = ACTIVATIONS[activation]
         height, width, features = shape
         for i, out in enumerate(channels):
-            layer = nnx.Conv(features, out, (3, 3), strides=2, padding="SAME", rngs=rngs)
-            setattr(self, f"conv_{i}", layer)
+            setattr(self, f"conv_{i}", nnx.Linear(9 * features, out, rngs=rngs))
             height, width, features = -(-height // 2), -(-width // 2), out
-        self.head = MLP((height * width * features, 2 * dim, dim), activation, rngs=rngs)
+        self.head = MLP((height * width * features, HEAD_WIDTH, dim), activation, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         """One image to its embedding."""
         for i in range(self.depth):
-            x = self.activation(getattr(self, f"conv_{i}")(x))
+            x = self.activation(getattr(self, f"conv_{i}")(neighbourhoods(x)))
         return self.head(self.activation(x.reshape(-1)))
+
+
+def neighbourhoods(x: Array) -> Array:
+    """The 3 x 3 neighbourhood of every other pixel: [H, W, C] -> [ceil(H/2), ceil(W/2), 9 C], zeros beyond the edge."""
+    height, width = -(-x.shape[0] // 2), -(-x.shape[1] // 2)
+    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    return jnp.concatenate(
+        [padded[i : i + 2 * height : 2, j : j + 2 * width : 2] for i in range(3) for j in range(3)], axis=-1
+    )
 
 
 class Encoder(nnx.Module):

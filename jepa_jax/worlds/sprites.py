@@ -32,7 +32,7 @@ def log_density(u: Array) -> Array:
     return log_normal(u) - jnp.sum(jnp.log(jnp.abs(jnp.diag(_frame(u)[1]))))
 
 
-def make(noise: float = 0.05, rho: float = 0.95) -> World:
+def make(noise: float = 0.1, rho: float = 0.95) -> World:
     """The state of a sample is its latents; a pair is an Ornstein-Uhlenbeck step in them, plus pixel noise."""
 
     def views(key: Array, u: Array) -> tuple[Array, Array]:

@@ -1,0 +1,285 @@
+"""The training program: resume, stopping, options, verdicts."""
+
+import dataclasses
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+import jepa_jax
+from jepa_jax import config as cfg
+from jepa_jax.checkpoint import saved_steps
+from jepa_jax.config import Config, ConfigError
+from jepa_jax.data import open_source
+from jepa_jax.resolve import resolve
+from train import __main__ as program
+from train.log import MetricsLog, read_rows
+from train.loop import TrainingError, next_dispatch, next_event, train
+from train.step import make_trainer
+
+QUIET = Console(file=io.StringIO())
+
+
+def small(**changes) -> Config:
+    """A run of seconds."""
+    config = Config(
+        steps=40,
+        data=cfg.Data(batch_size=32),
+        encoder=cfg.Encoder(widths=(16,), dim=8),
+        monitor=cfg.Monitor(every=20, probes=64, log_every=10, figures=False),
+        checkpoint=cfg.Checkpoints(every=20),
+    )
+    for path, value in changes.items():
+        room, _, name = path.partition("__")
+        config = dataclasses.replace(
+            config, **{room: dataclasses.replace(getattr(config, room), **{name: value}) if name else value}
+        )
+    return config
+
+
+def rows_without_time(out: Path) -> list[dict]:
+    return [{k: v for k, v in row.items() if k != "samples_per_second"} for row in read_rows(out / "metrics.jsonl")]
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    pairs = zip(jax.tree.leaves(jepa_jax.load(a).params), jax.tree.leaves(jepa_jax.load(b).params), strict=True)
+    return all(np.array_equal(x, y) for x, y in pairs)
+
+
+def test_the_files_of_a_run(tmp_path):
+    summary = train(small(monitor__figures=True), tmp_path, QUIET)
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    assert [r["step"] for r in rows] == [10, 20, 30, 40]
+    every = {"step", "loss", "prediction", "anti_collapse", "grad_norm", "embedding/effective_rank"}
+    assert all(every | {"samples_per_second"} <= set(r) for r in rows)
+    looks = {"density/score_mean", "density/clipped", "density/spearman", "density/pearson"}
+    assert [looks <= set(r) for r in rows] == [False, True, False, True]
+    written = json.loads((tmp_path / "summary.json").read_text())
+    assert written["density/spearman"] == rows[-1]["density/spearman"]
+    assert summary["step"] == 40
+    assert saved_steps(tmp_path) == [20, 40]
+    names = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert names == {"density.png", "density.gif", "density_0000020.png", "density_0000040.png"}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"objective__ema": 0.9, "objective__predictor": (16,), "optim__average": 0.9}, {"data__source": "digits"}],
+    ids=["plain", "ema, predictor, average", "rows"],
+)
+def test_resume_is_bit_identical(tmp_path, monkeypatch, changes):
+    config = small(**changes)
+    train(config, tmp_path / "whole", QUIET)
+    write = MetricsLog.write
+
+    def dies_at_30(self, row):
+        write(self, row)
+        if row["step"] == 30:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(MetricsLog, "write", dies_at_30)
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "cut", QUIET)
+    assert saved_steps(tmp_path / "cut") == [20]
+    assert not (tmp_path / "cut" / "summary.json").exists()
+    monkeypatch.undo()
+    train(config, tmp_path / "cut", QUIET)
+    assert rows_without_time(tmp_path / "cut") == rows_without_time(tmp_path / "whole")
+    assert same_weights(tmp_path / "cut", tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_resume_after_sigkill(tmp_path):
+    steps = 3000
+
+    def start(out: Path) -> subprocess.Popen:
+        args = ["mixture_2d", "--out", str(out), "--steps", str(steps), "--encoder.widths", "16", "--data.batch-size"]
+        args += ["64", "--monitor.every", "0", "--monitor.no-figures", "--checkpoint.every", "300"]
+        return subprocess.Popen([sys.executable, "-m", "train", *args], stderr=subprocess.PIPE)
+
+    assert start(tmp_path / "whole").wait(300) == 0
+    process = start(tmp_path / "cut")
+    deadline = time.time() + 200
+    while not saved_steps(tmp_path / "cut") and time.time() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert saved_steps(tmp_path / "cut")[-1] < steps
+    assert start(tmp_path / "cut").wait(300) == 0
+    assert rows_without_time(tmp_path / "cut") == rows_without_time(tmp_path / "whole")
+    assert same_weights(tmp_path / "cut", tmp_path / "whole")
+
+
+def test_a_finished_run_is_left_as_it_is(tmp_path):
+    config = small()
+    train(config, tmp_path, QUIET)
+    before = rows_without_time(tmp_path)
+    said = io.StringIO()
+    train(config, tmp_path, Console(file=said))
+    assert "is finished" in said.getvalue()
+    assert rows_without_time(tmp_path) == before
+
+
+def test_steps_per_dispatch_change_nothing():
+    config = small()
+    source = open_source(config.data)
+    trainer = make_trainer(resolve(config, source), source)
+    once, rows = trainer.run(trainer.init(), source.arrays, 0, 12)
+    cut, first = trainer.run(trainer.init(), source.arrays, 0, 5)
+    cut, second = trainer.run(cut, source.arrays, 5, 12)
+    assert np.array_equal(rows[:12], np.concatenate([first[:5], second[:7]]))
+    assert all(np.array_equal(a, b) for a, b in zip(jax.tree.leaves(once), jax.tree.leaves(cut), strict=True))
+
+
+def test_the_target_and_the_average_trail_the_encoder():
+    config = small(objective__ema=0.9, optim__average=0.99, optim__warmup_steps=0)
+    source = open_source(config.data)
+    trainer = make_trainer(resolve(config, source), source)
+    start = jax.device_get(trainer.init())
+    state, _ = trainer.run(trainer.init(), source.arrays, 0, 1)
+    moved = lambda tree: np.asarray(tree["network"]["network"]["dense_0"]["kernel"])  # noqa: E731
+    before, after = moved(start["params"]["encoder"]), moved(state["params"]["encoder"])
+    assert np.abs(after - before).max() > 1e-5
+    np.testing.assert_allclose(moved(state["target"]), 0.9 * before + 0.1 * after, atol=1e-6)
+    decay = 1 / 11  # a young average forgets: step / (step + 10)
+    np.testing.assert_allclose(moved(state["average"]), decay * before + (1 - decay) * after, atol=1e-6)
+    mean = state["params"]["encoder"]["input"]["mean"]
+    assert np.array_equal(mean, start["params"]["encoder"]["input"]["mean"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(tmp_path, capsys):
+    args = ["mixture_2d", "--steps", "60", "--encoder.widths", "16", "--encoder.output", "free", "--data.batch-size"]
+    args += ["32", "--objective.anti-collapse", "vicreg", "--monitor.no-figures", "--monitor.every", "0"]
+    args += ["--checkpoint.every", "1", "--optim.warmup-steps", "0", "--optim.lr", "1e18", "--out", str(tmp_path)]
+    assert program.main(args) == 1
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "not finite" in error
+    step = int(error.split("step ")[1].split(":")[0])
+    assert saved_steps(tmp_path)[-1:] == [step - 1] or step == 1
+    assert not (tmp_path / "summary.json").exists()
+    assert all(r["step"] < step for r in read_rows(tmp_path / "metrics.jsonl"))
+
+
+def test_training_error_names_the_step(tmp_path):
+    with pytest.raises(TrainingError, match=r"step \d+: .* not finite"):
+        train(small(optim__lr=1e30, optim__warmup_steps=0, objective__anti_collapse="vicreg"), tmp_path, QUIET)
+
+
+def test_a_directory_of_another_config_is_refused(tmp_path):
+    train(small(steps=10), tmp_path, QUIET)
+    before = (tmp_path / "config.json").read_bytes()
+    with pytest.raises(ConfigError, match="seed is 0 there, 1 here"):
+        train(small(steps=10, seed=1), tmp_path, QUIET)
+    assert (tmp_path / "config.json").read_bytes() == before
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path):
+    train(small(), tmp_path, QUIET)
+    for file in (tmp_path / "checkpoints" / "40" / "params").rglob("*"):
+        if file.is_file():
+            file.write_bytes(b"junk")
+    for use in (lambda: train(small(), tmp_path, QUIET), lambda: jepa_jax.load(tmp_path)):
+        with pytest.raises(ConfigError, match=r"checkpoints/40 is damaged.*go on from step 20") as raised:
+            use()
+        assert "\n" not in str(raised.value)
+
+
+def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
+    train(small(steps=10), tmp_path, QUIET)
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"dim": 8', '"dim": 9'))
+    with pytest.raises(ConfigError, match="another architecture"):
+        jepa_jax.load(tmp_path)
+
+
+def test_without_an_anti_collapse_term_the_verdict_is_collapse(tmp_path):
+    summary = train(small(steps=300, objective__anti_collapse="none", optim__lr=1e-2), tmp_path, QUIET)
+    assert summary["health"] in ("collapsed", "low-rank")
+
+
+@pytest.mark.parametrize("name", program.config_names())
+def test_every_config_builds_and_steps(name):
+    config = program.find_config(name)[1]
+    if not config.data.source:  # the configs for one's own data
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, source="digits"))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=16))
+    cfg.check(config)
+    source = open_source(config.data)
+    trainer = make_trainer(resolve(config, source), source)
+    _, rows = trainer.run(jax.jit(trainer.init)(), source.arrays, 0, 2)
+    assert np.isfinite(rows[:2]).all()
+    assert program.importlib.import_module(f"configs.{name}").__doc__
+
+
+def test_events_come_in_order():
+    config = small(steps=45, monitor__every=0)
+    step, seen = 0, []
+    while step < config.steps:
+        step = next_event(step, config)
+        seen.append(step)
+    assert seen == [10, 20, 30, 40, 45]
+
+
+@pytest.mark.parametrize(("steps", "seconds", "wanted"), [(4, 1e-9, 16), (100, 0.5, 100), (10, 50.0, 1)])
+def test_dispatches_last_about_half_a_second(steps, seconds, wanted):
+    assert next_dispatch(steps, seconds) == wanted
+
+
+BAD = {
+    "unknown config": (["mixtre_2d"], "did you mean mixture_2d"),
+    "unknown field": (["mixture_2d", "--data.batchsize", "3"], "--data.batch-size"),
+    "unknown world": (["mixture_2d", "--data.source", "monns"], "did you mean moons"),
+    "unknown term": (["mixture_2d", "--objective.anti-collapse", "sigre"], "did you mean sigreg"),
+    "no steps": (["mixture_2d", "--steps", "0"], "--steps is 0"),
+    "not a number": (["mixture_2d", "--steps", "x"], "--steps"),
+    "rho of a mixture": (["mixture_2d", "--data.rho", "0.5"], "mixture_2d pairs by noise"),
+    "conv on vectors": (["mixture_2d", "--encoder.kind", "conv"], "needs images"),
+    "no data": (["arrays"], "--data.source FILE"),
+    "no config": ([], "name a config"),
+    "options first": (["--steps", "3", "mixture_2d"], "the config comes first"),
+    "no such file": (["missing.json"], "does not exist"),
+    "under a file": (["mixture_2d", "--out", "/dev/null/x"], "cannot write in /dev/null/x"),
+}
+
+
+@pytest.mark.parametrize(("args", "says"), BAD.values(), ids=BAD.keys())
+def test_bad_arguments_get_one_line_and_exit_2(args, says, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert program.main(args) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert says in error
+    assert not any(p.is_file() for p in tmp_path.rglob("*"))
+
+
+def test_help_shows_every_field(capsys):
+    with pytest.raises(SystemExit) as stop:
+        program.main(["mixture_2d", "--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for option in (
+        "--steps",
+        "--data.batch-size",
+        "--objective.anti-collapse",
+        "--optim.lr",
+        "--monitor.every",
+        "--out",
+    ):
+        assert option in shown
+
+
+def test_a_config_from_a_file(tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text("from jepa_jax.config import Config\n\ndef get_config():\n    return Config(steps=7)\n")
+    assert program.find_config(str(path)) == ("mine", Config(steps=7))
+    train(small(steps=10), tmp_path / "run", QUIET)
+    assert program.find_config(str(tmp_path / "run" / "config.json"))[1].steps == 10

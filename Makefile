@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test check bench
+.PHONY: setup demo test check parity bench
 
 setup: .venv/ready
 
@@ -27,6 +27,9 @@ check: setup
 .venv/torch: .venv/ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,torch]'
 	touch $@
+
+parity: .venv/torch
+	$(BIN)/python -m pytest tests/test_parity.py
 
 bench: .venv/torch
 	$(BIN)/python -m benchmarks.train_speed

@@ -14,5 +14,5 @@ def get_config() -> Config:
         data=Data(source="", batch_size=512),
         encoder=Encoder(dim=None),
         objective=Objective(anti_collapse="infonce", temperature=0.2),
-        optim=Optim(lr=2e-3, average=0.995),
+        optim=Optim(lr=5e-3, average=0.995),
     )

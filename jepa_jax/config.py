@@ -62,7 +62,7 @@ class Objective:
     weight: float | None = None
     """Weight of the anti-collapse term. None: the term's own default."""
     temperature: float | None = None
-    """Scale of the kernel in `uniformity` (t, default 2) and `infonce` (tau, default 0.1)."""
+    """Scale of the kernel in `uniformity` (t, default 2) and `infonce` (tau, default 0.2)."""
     num_slices: int = 256
     """Random directions per step in `sigreg`."""
     predictor: tuple[int, ...] = ()

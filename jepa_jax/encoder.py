@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from jax import Array
+from PIL import Image
 
 
 @jax.tree_util.register_dataclass
@@ -41,3 +44,25 @@ class Encoder:
                 "for a batch, jax.vmap(encoder)(xs)"
             )
         return self.apply(self.params, x)
+
+    def preprocess(self, image: np.ndarray) -> Array:
+        """A picture as the sample this encoder expects.
+
+        Args:
+          image: uint8, [H, W] or [H, W, C] with 1 or 3 channels, of any size.
+
+        Returns:
+          [*shape] in [0, 1]: resized (bilinear, antialiased), grey or colour as the encoder was trained.
+
+        Raises:
+          ValueError: the encoder does not take images, or the image is of another kind.
+        """
+        if len(self.shape) != 3 or self.shape[2] not in (1, 3):
+            raise ValueError(f"this encoder takes samples of shape {list(self.shape)}, not images")
+        image = np.asarray(image)
+        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))):
+            raise ValueError(f"an image is uint8 [H, W] or [H, W, 1 or 3], not {image.dtype} {list(image.shape)}")
+        height, width, channels = self.shape
+        picture = Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image)
+        picture = picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
+        return jnp.asarray(np.asarray(picture, np.float32).reshape(self.shape) / 255)

@@ -40,7 +40,7 @@ def none(z: Array, key: Array) -> Array:
 
 CRITERIA: dict[str, Criterion] = {
     "uniformity": Criterion(uniformity, "sphere", "sphere", 0.3),
-    "infonce": Criterion(infonce, "sphere", "sphere", 0.2),
+    "infonce": Criterion(infonce, "sphere", "sphere", 0.4),
     "koleo": Criterion(koleo, "sphere", "sphere", 0.3),
     "sigreg": Criterion(sigreg, "free", "normal", 0.01),
     "vicreg": Criterion(vicreg, "free", None, 1.0),

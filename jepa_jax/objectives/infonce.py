@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 
-def infonce(z: Array, key: Array, *, temperature: float = 0.1) -> Array:
+def infonce(z: Array, key: Array, *, temperature: float = 0.2) -> Array:
     """mean_i log sum_j exp(z_i . z'_j / tau), both ways round, less log B.
 
     The contrastive loss of van den Oord et al. (arXiv 1807.03748, eq. 4) on the sphere is

@@ -1,0 +1,18 @@
+"""The dark fields of a checkerboard.
+
+    python -m train checkerboard
+"""
+
+from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+
+
+def get_config() -> Config:
+    """InfoNCE on the sphere, two noisy views."""
+    return Config(
+        steps=3000,
+        data=Data(source="checkerboard"),
+        encoder=Encoder(widths=(128, 128, 128), dim=16),
+        objective=Objective(anti_collapse="infonce", temperature=0.2),
+        optim=Optim(lr=5e-3, average=0.995),
+        monitor=Monitor(every=500),
+    )

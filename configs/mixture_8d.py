@@ -1,0 +1,18 @@
+"""Eight Gaussians in 8 dimensions.
+
+    python -m train mixture_8d
+"""
+
+from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+
+
+def get_config() -> Config:
+    """InfoNCE on the sphere, two noisy views."""
+    return Config(
+        steps=5000,
+        data=Data(source="mixture_8d"),
+        encoder=Encoder(widths=(256, 256, 256), dim=64),
+        objective=Objective(anti_collapse="infonce", temperature=0.2),
+        optim=Optim(lr=5e-3, average=0.995),
+        monitor=Monitor(every=1000),
+    )

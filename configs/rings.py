@@ -1,0 +1,18 @@
+"""Three concentric circles.
+
+    python -m train rings
+"""
+
+from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+
+
+def get_config() -> Config:
+    """InfoNCE on the sphere, two noisy views."""
+    return Config(
+        steps=3000,
+        data=Data(source="rings"),
+        encoder=Encoder(widths=(128, 128, 128), dim=16),
+        objective=Objective(anti_collapse="infonce", temperature=0.2),
+        optim=Optim(lr=5e-3, average=0.995),
+        monitor=Monitor(every=500),
+    )

@@ -1,0 +1,63 @@
+"""The README's blocks run, and its commands exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import score.__main__ as score_program
+import train.__main__ as train_program
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.S)
+QUICK = ["--steps", "8", "--data.batch-size", "32", "--monitor.probes", "32", "--monitor.no-figures"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """An empty folder with what the README assumes: a short run, and data of one's own."""
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("readme")
+    np.savez(path / "mine.npz", x=np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        assert train_program.main(["mixture_2d", *QUICK]) == 0
+    return path
+
+
+@pytest.mark.parametrize("code", [text for kind, text in BLOCKS if kind == "python"])
+def test_python_blocks(code, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    exec(compile(code, "README.md", "exec"), {})
+
+
+COMMANDS = [line.split("#")[0].strip() for kind, text in BLOCKS if kind == "sh" for line in text.splitlines()]
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("python -m ")])
+def test_commands(command, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    module, *args = shlex.split(command)[2:]
+    if module == "train":  # the same command, but short; its own folder, so that no other run is in the way
+        assert train_program.main([*args, *QUICK, "--out", str(folder / "runs" / f"quick_{args[0]}")]) == 0
+    elif module == "score":
+        name = args[0].removeprefix("runs/")
+        if not (folder / args[0]).exists():
+            args[0] = str(folder / "runs" / f"quick_{name}")
+        assert score_program.main([*args, "--limit", "40"]) == 0
+    else:
+        assert (ROOT / (module.replace(".", "/") + ".py")).exists()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("make ")])
+def test_make_targets_exist(command):
+    for target in command.split()[1:]:
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), flags=re.M)
+
+
+def test_every_config_is_listed():
+    for name in train_program.config_names():
+        assert f"`{name}`" in TEXT

@@ -1,6 +1,6 @@
 """The dark fields of a checkerboard.
 
-    python -m train checkerboard
+python -m train checkerboard
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

@@ -1,6 +1,6 @@
 """coupling_2d
 
-    python -m train coupling_2d
+python -m train coupling_2d
 """
 
 from jepa_jax.config import Config, Data, Encoder, Objective, Optim
@@ -10,7 +10,7 @@ def get_config() -> Config:
     """SIGReg with K = D: pairs are Ornstein-Uhlenbeck steps of Gaussian latents, which the encoder recovers."""
     return Config(
         steps=2000,
-        data=Data(source="coupling_2d", batch_size=1024, rho=0.95),
+        data=Data(source="coupling_2d", batch_size=512, rho=0.95),
         encoder=Encoder(widths=(128, 128, 128), dim=2, skip=True),
         objective=Objective(anti_collapse="sigreg", weight=1e-2, num_slices=32),
         optim=Optim(lr=2e-3, average=0.995),

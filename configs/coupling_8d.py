@@ -1,6 +1,6 @@
 """coupling_8d
 
-    python -m train coupling_8d
+python -m train coupling_8d
 """
 
 from jepa_jax.config import Config, Data, Encoder, Objective, Optim

@@ -1,7 +1,7 @@
 """The 1,797 handwritten digits of scikit-learn, half of them held out.
 
-    python -m train digits
-    python -m score runs/digits --data digits --against inverted rotated noise
+python -m train digits
+python -m score runs/digits --data digits --against inverted rotated noise
 """
 
 from jepa_jax.config import Config, Data, Encoder, Objective, Optim

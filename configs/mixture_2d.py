@@ -1,6 +1,6 @@
 """Eight Gaussians in the plane: the demo.
 
-    python -m train mixture_2d
+python -m train mixture_2d
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

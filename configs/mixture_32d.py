@@ -1,6 +1,6 @@
 """Eight Gaussians in 32 dimensions.
 
-    python -m train mixture_32d
+python -m train mixture_32d
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

@@ -1,6 +1,6 @@
 """Eight Gaussians in 8 dimensions.
 
-    python -m train mixture_8d
+python -m train mixture_8d
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
@@ -13,6 +13,6 @@ def get_config() -> Config:
         data=Data(source="mixture_8d"),
         encoder=Encoder(widths=(256, 256, 256), dim=64),
         objective=Objective(anti_collapse="infonce", temperature=0.2),
-        optim=Optim(lr=5e-3, average=0.995),
+        optim=Optim(lr=5e-3, average=0.998),
         monitor=Monitor(every=1000),
     )

@@ -1,6 +1,6 @@
 """Two interleaved half circles.
 
-    python -m train moons
+python -m train moons
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

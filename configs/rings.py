@@ -1,6 +1,6 @@
 """Three concentric circles.
 
-    python -m train rings
+python -m train rings
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

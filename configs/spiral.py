@@ -1,6 +1,6 @@
 """One and a half turns of a spiral.
 
-    python -m train spiral
+python -m train spiral
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

@@ -1,6 +1,6 @@
 """Small images of one blob: a 4-dimensional manifold in 256 pixels, with its exact density.
 
-    python -m train sprites
+python -m train sprites
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 
 
-def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float | None) -> None:
+def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float, slope: float) -> None:
     """Learned against exact log-density [N], shifted to the same mean, with the line of equality."""
     learned = learned + np.mean(exact - learned)
     ax.plot(exact, learned, ".", ms=2, alpha=0.4)
     ends = [exact.min(), exact.max()]
     ax.plot(ends, ends, "k--", lw=1, label="equal")
-    agreement = "constant: no agreement" if spearman is None or np.isnan(spearman) else f"Spearman {spearman:.3f}"
+    agreement = "constant: no agreement" if np.isnan(spearman) else f"Spearman {spearman:.3f}, slope {slope:.2f}"
     ax.set(
         xlabel="exact log-density, nats",
         ylabel="learned, shifted to the same mean, nats",

@@ -43,7 +43,8 @@ def show(summary: dict[str, Any], out: Path, pictures: list[Path]) -> None:
         ("spearman", "Spearman of the score with the exact log-density"),
         ("log_density_spearman", "Spearman of the corrected log-density"),
     ):
-        if name in summary:
+        # On a sphere the correction is a constant: the same number twice would say nothing.
+        if name in summary and not (name == "log_density_spearman" and summary["law"] == "sphere"):
             print(f"{label}: {summary[name]:.4f}")
     if "against" in summary:
         show_separation(summary)

@@ -116,7 +116,8 @@ def draw(out: Path, scored: Scored, xs: np.ndarray, sigma: np.ndarray, exact: np
     if exact is not None and finite.all():
         corrected = np.isfinite(scored.log_density).all()
         learned = scored.log_density if corrected else scored.score
-        pictures.scatter(left, learned, exact, evaluate.agreement(learned, exact).spearman)
+        agreement = evaluate.agreement(learned, exact)
+        pictures.scatter(left, learned, exact, agreement.spearman, agreement.slope)
     else:
         left.hist(scored.score[finite], bins=60)
         left.set(xlabel="JEPA-SCORE, nats", ylabel="samples", title=f"{len(scored.score)} samples")

@@ -7,6 +7,7 @@ import pkgutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jepa_jax.config import Config, ConfigError, from_json, nearest
 
@@ -68,11 +69,11 @@ def run(args: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues {out} from its last checkpoint", file=sys.stderr)
         return 1
-    print_summary(summary, out)
+    print_summary(summary, out, config.data.source)
     return 0
 
 
-def print_summary(summary: dict, out: Path) -> None:
+def print_summary(summary: dict[str, Any], out: Path, source: str) -> None:
     """The result in plain words, and the next step."""
     shown = {
         "density/spearman": "Spearman of the score with the exact log-density",
@@ -81,12 +82,13 @@ def print_summary(summary: dict, out: Path) -> None:
         "density/tangent_log_density_spearman": "the same, on the manifold's tangent",
     }
     for name, label in shown.items():
-        if summary.get(name) is not None:
+        # On a sphere the correction is a constant: the same number twice would say nothing.
+        if summary.get(name) is not None and not ("log_density" in name and summary["law"] == "sphere"):
             print(f"{label}: {summary[name]:.4f}")
     print(summary["health_sentence"])
     if "figure" in summary:
         print(f"picture: {summary['figure']}")
-    print(f"next: python -m score {out} --data DATA")
+    print(f"next: python -m score {out} --data {source}")
 
 
 def overview() -> str:

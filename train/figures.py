@@ -94,9 +94,9 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
 
 
 def _scatter(ax: Any, look: Look) -> None:
-    corrected = look.log_density is not None
-    spearman = look.metrics["density/log_density_spearman" if corrected else "density/spearman"]
-    pictures.scatter(ax, look.learned, np.asarray(look.probe.log_density), float(spearman))
+    name = "" if look.log_density is None else "log_density_"
+    spearman, slope = (float(look.metrics[f"density/{name}{what}"]) for what in ("spearman", "slope"))
+    pictures.scatter(ax, look.learned, np.asarray(look.probe.log_density), spearman, slope)
 
 
 def _curves(ax: Any, rows: list[dict[str, Any]]) -> None:

@@ -47,7 +47,7 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def clean(value: Any) -> Any:
     """A JSON value: numbers to at most 9 digits, and null for what is not finite, which JSON cannot hold."""
-    if isinstance(value, str | int):
+    if value is None or isinstance(value, str | int):
         return value
     value = float(value)
     return float(f"{value:.9g}") if math.isfinite(value) else None

@@ -193,7 +193,7 @@ def finish(out: Path, config: Config, source: Source, log: MetricsLog, look: Loo
         if source.world is not None and source.world.extent is not None and len(frames) > 1:
             figures.animate(out / "figures" / "density.gif", frames)
         summary["figure"] = str(figure)
-    summary |= {"health_sentence": look.health.sentence, "device": jax.devices()[0].device_kind}
+    summary |= {"law": encoder.law, "health_sentence": look.health.sentence, "device": jax.devices()[0].device_kind}
     text = json.dumps({k: clean(v) for k, v in summary.items()}, indent=2) + "\n"
     write_atomically(out / "summary.json", lambda path: path.write_text(text))
     return summary

@@ -66,7 +66,9 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
         return state
 
     def embed(params: Any, views: Array) -> Array:  # [V, B, ...] -> [V, B, K]
-        return jax.vmap(jax.vmap(encoder.apply, (None, 0)), (None, 0))(params, views)
+        # One flat batch: a second vmap would make the matrix products batched ones, which are slower.
+        z = jax.vmap(encoder.apply, (None, 0))(params, views.reshape(-1, *source.shape))
+        return z.reshape(*views.shape[:2], -1)
 
     def predict(params: Any, z: Array) -> Array:
         if predictor is None:

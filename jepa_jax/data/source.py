@@ -16,7 +16,8 @@ from jepa_jax.data.arrays import Samples, is_held_out, read_arrays, read_digits
 from jepa_jax.views import jittered
 from jepa_jax.worlds import WORLDS, World
 
-PROBE_SEED = 20251007  # the probe set and the samples that score draws are the same for every run
+PROBE_SEED = 20251007  # of the probe set, the same for every run
+SCORE_SEED = 20251008  # of the samples of a world that score draws: none that a monitor has looked at
 NOISE_FRACTION = 0.1  # of the data's standard deviation: the view noise of arrays
 
 
@@ -91,7 +92,7 @@ def read_samples(spec: str, limit: int | None, world_count: int = 10_000) -> Sam
       ConfigError: as `open_source`.
     """
     if spec in WORLDS:
-        probe = _world_probe(WORLDS[spec](), limit or world_count)
+        probe = _world_probe(WORLDS[spec](), limit or world_count, SCORE_SEED)
         return Samples(np.asarray(probe.x), np.asarray(probe.log_density))
     samples = _read(spec)
     if limit is None:
@@ -130,7 +131,7 @@ def _from_world(world: World, data: cfg.Data) -> Source:
     return Source(world.shape, world.noise, data.batch_size, mean, scale, (), views, probe, world)
 
 
-def _world_probe(world: World, n: int) -> Probe:
+def _world_probe(world: World, n: int, seed: int = PROBE_SEED) -> Probe:
     @jax.jit
     def make(key: Array) -> Probe:
         x, states = world.sample(key, n)
@@ -138,7 +139,7 @@ def _world_probe(world: World, n: int) -> Probe:
         tangent = None if world.tangent is None else jax.vmap(world.tangent)(states)
         return Probe(x, jax.lax.map(world.log_density, states), smoothed, tangent)
 
-    return make(jax.random.key(PROBE_SEED))
+    return make(jax.random.key(seed))
 
 
 jax.tree_util.register_dataclass(Probe)

@@ -42,7 +42,8 @@ def sigreg(z: Array, key: Array, *, num_slices: int = 256) -> Array:
             return after, jnp.mean(carry, axis=1)  # [2, slices]
 
         start = jnp.stack([jnp.ones_like(angle), jnp.zeros_like(angle)])
-        _, phi = jax.lax.scan(turn, start, None, length=NODES, unroll=True)  # [NODES, 2, slices]
+        # Not unrolled: XLA would fuse the steps and compute the early ones again for every later one.
+        _, phi = jax.lax.scan(turn, start, None, length=NODES)  # [NODES, 2, slices]
         error = (phi[:, 0] - window[:, None]) ** 2 + phi[:, 1] ** 2
         return z.shape[0] * jnp.mean(weights @ error)
 

@@ -24,6 +24,9 @@ def uniformity(z: Array, key: Array, *, temperature: float = 2.0) -> Array:
 
     def one_view(z: Array) -> Array:
         # |a - b|^2 = 2 - 2 a.b on the sphere.
-        return off_diagonal_log_mean_exp(temperature * (2 * z @ z.T - 2))
+        # By symmetry the gradient through one side is half of the whole; the other half would cost a product with a
+        # transposed [B, B], three times all the rest together. Exact to first order, which is what training takes.
+        half = off_diagonal_log_mean_exp(temperature * (2 * z @ jax.lax.stop_gradient(z).T - 2))
+        return 2 * half - jax.lax.stop_gradient(half)
 
     return jnp.mean(jax.vmap(one_view)(z))

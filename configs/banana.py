@@ -1,6 +1,8 @@
-"""banana
+"""A Gaussian bent along a parabola, pairs by an Ornstein-Uhlenbeck step.
 
-python -m train banana
+    python -m train banana
+
+Two cores: about 30 s. Spearman of the corrected log-density: 0.999.
 """
 
 from jepa_jax.config import Config, Data, Encoder, Objective, Optim

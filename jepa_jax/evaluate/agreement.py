@@ -32,7 +32,7 @@ def agreement(learned: ArrayLike, true: ArrayLike) -> Agreement:
         raise ValueError(f"agreement takes two equally long vectors, not {a.shape} and {b.shape}")
     # Rounding noise on a constant is not a ranking: float32 log-densities carry about 1e-6 of their size.
     floor = 1e-5 * (1 + np.abs(a).mean())
-    if not np.isfinite(a).all() or a.std() < floor or b.std() == 0:
+    if not (np.isfinite(a).all() and np.isfinite(b).all()) or a.std() < floor or b.std() == 0:
         return Agreement(np.nan, np.nan, np.nan)
     covariance = np.cov(a, b)
     return Agreement(

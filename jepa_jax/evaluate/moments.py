@@ -23,7 +23,7 @@ class Moments(NamedTuple):
 def moments(z: Array, law: str | None) -> Moments:
     """Moments of embeddings z [N, K] beside those of their law."""
     dim = z.shape[1]
-    mean = jnp.mean(z, axis=0)
+    mean = jnp.mean(z, axis=0, keepdims=True)
     centred = z - mean
     covariance = centred.T @ centred / z.shape[0]
     target = jnp.eye(dim, dtype=z.dtype) / (dim if law == "sphere" else 1)

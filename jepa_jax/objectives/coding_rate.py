@@ -22,7 +22,7 @@ def coding_rate(z: Array, key: Array) -> Array:
     del key
 
     def one_view(z: Array) -> Array:
-        mean = jnp.mean(z, axis=0)
+        mean = jnp.mean(z, axis=0, keepdims=True)
         covariance = (z - mean).T @ (z - mean) / z.shape[0]
         dim = z.shape[1]
         _, log_det = jnp.linalg.slogdet(jnp.eye(dim, dtype=z.dtype) + dim / DISTORTION**2 * covariance)

@@ -20,7 +20,7 @@ def vicreg(z: Array, key: Array) -> Array:
     del key
 
     def one_view(z: Array) -> Array:
-        centred = z - jnp.mean(z, axis=0)
+        centred = z - jnp.mean(z, axis=0, keepdims=True)
         covariance = centred.T @ centred / (z.shape[0] - 1)
         variance = jnp.diagonal(covariance)
         hinge = jnp.mean(jax.nn.relu(1 - jnp.sqrt(variance + 1e-4)))

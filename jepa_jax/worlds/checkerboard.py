@@ -23,7 +23,7 @@ def make(noise: float = 0.08) -> World:
 
     def log_density(x: Array, blur: float = 0.0) -> Array:
         scale = jnp.sqrt(width**2 + blur**2)
-        low, high = (corners - x) / scale, (corners + SIDE - x) / scale  # [8, 2]
+        low, high = (corners - x[None]) / scale, (corners + SIDE - x[None]) / scale  # [8, 2]
         # P(low < Z < high) = P(-high < Z < -low): work in the left tail, where log_ndtr keeps its digits.
         low, high = jnp.where(low + high > 0, -high, low), jnp.where(low + high > 0, -low, high)
         a, b = log_ndtr(high), log_ndtr(low)

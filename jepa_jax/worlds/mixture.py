@@ -32,7 +32,7 @@ def make(dim: int, noise: float = 0.1) -> World:
 
     def log_density(x: Array, blur: float = 0.0) -> Array:
         variance = widths**2 + blur**2
-        square = jnp.sum((x - centres) ** 2, axis=1)
+        square = jnp.sum((x[None] - centres) ** 2, axis=1)
         logs = log_weights - 0.5 * square / variance - 0.5 * dim * jnp.log(2 * jnp.pi * variance)
         return jax.nn.logsumexp(logs)
 

@@ -16,4 +16,4 @@ def make(noise: float = 0.05) -> World:
         y = jnp.where(upper, jnp.sin(angle) - 0.25, 0.25 - jnp.sin(angle))
         return jnp.stack([x, y])
 
-    return noisy_curve("moons", curve, 0.15, noise, (-2.2, 2.2))
+    return noisy_curve("moons", curve, 0.15, noise, (-2.2, 2.2), pieces=2)

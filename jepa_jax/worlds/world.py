@@ -6,6 +6,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 
@@ -109,18 +110,23 @@ def noisy_curve(
     width: float,
     noise: float,
     extent: tuple[float, float],
-    nodes: int = 2048,
+    pieces: int = 1,
+    nodes: int = 256,
 ) -> World:
     """Points curve(t), t uniform on [0, 1), plus Gaussian noise of standard deviation `width`.
 
-    The density is the integral of N(x; curve(t), width^2 I) over t, by the midpoint rule: with nodes much closer
-    together than `width` its error is below float32 rounding.
+    The density is the integral of N(x; curve(t), width^2 I) over t, by Gauss and Legendre's rule on each of the
+    `pieces` equal parts of [0, 1) on which the curve is smooth: with nodes a fraction of `width` apart its error is
+    below float32 rounding. (The midpoint rule's is not: the ends of a curve cost it h^2.)
     """
-    centres = jax.jit(jax.vmap(curve))((jnp.arange(nodes) + 0.5) / nodes)  # [nodes, 2]
+    node, weight = np.polynomial.legendre.leggauss(nodes)
+    t = (np.arange(pieces)[:, None] + 0.5 * (node + 1)) / pieces
+    centres = jax.jit(jax.vmap(curve))(jnp.asarray(t.ravel(), jnp.float32))  # [pieces * nodes, 2]
+    log_weights = jnp.asarray(np.log(np.tile(weight / 2 / pieces, pieces)), jnp.float32)
 
     def log_density(x: Array, variance: float) -> Array:
         logs = jax.vmap(lambda c: log_normal(x - c, variance))(centres)
-        return jax.nn.logsumexp(logs) - jnp.log(nodes)
+        return jax.nn.logsumexp(logs + log_weights)
 
     def draw(key: Array) -> Array:
         where, off = jax.random.split(key)

@@ -1,0 +1,254 @@
+"""How well each objective's learned density agrees with the exact one, beside ordinary density estimators.
+
+    python -m benchmarks.fidelity [--quick] [--full] [--worlds NAME ...] [--objectives NAME ...] [--seeds N] [--steps N]
+
+Hardware: any CPU. On two cores the five default worlds take about an hour, --quick a few minutes; --full adds five
+more worlds. Results are written after every cell to OUT/fidelity.json and fidelity.md (fidelity_quick with --quick);
+the same command continues an interrupted run.
+
+Every objective gets the same modest recipe: an MLP of three layers of 128, batches of 512, K = 4 D but from 16 to 128,
+its default weight. Nothing is tuned to a world. The encoders that are scored see fresh samples in training; the
+estimators are fitted to 10,000 samples; all are judged on the same fresh samples. The `linear` and `untrained` rows are
+controls: a linear encoder's score is constant, which agrees with nothing, and an untrained one has learned nothing.
+"""
+
+import dataclasses
+import itertools
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from benchmarks.estimators import ESTIMATORS, FIT
+from benchmarks.report import environment, markdown_table, write_results
+from jepa_jax import evaluate
+from jepa_jax.command import parse
+from jepa_jax.config import Config, ConfigError, Data, Encoder, Objective, nearest
+from jepa_jax.data import Probe, Source, open_source
+from jepa_jax.density import log_law
+from jepa_jax.encoder import Encoder as Scored
+from jepa_jax.files import make_directory
+from jepa_jax.objectives import CRITERIA
+from jepa_jax.resolve import law, resolve
+from jepa_jax.worlds import WORLDS
+from train.loop import progress
+from train.monitor import score_all
+from train.step import STEPS_PER_DISPATCH, encoder_params, make_trainer
+
+DEFAULT_WORLDS = ("mixture_2d", "mixture_8d", "moons", "banana", "coupling_2d")
+FULL_WORLDS = (*DEFAULT_WORLDS, "mixture_32d", "rings", "checkerboard", "spiral", "coupling_8d")
+VARIANTS = {
+    "sigreg, K = D": Config(objective=Objective("sigreg")),
+    "untrained": Config(steps=0),
+    "linear": Config(encoder=Encoder(widths=()), objective=Objective("vicreg")),
+}
+METRICS = {
+    "spearman": "Spearman correlation of the score with the exact log-density",
+    "log_density_spearman": "Spearman correlation of the corrected log-density, where the embedding's law is known",
+    "pearson": "Pearson correlation of the score",
+    "slope": "Slope of the score against the exact log-density (1 is calibrated)",
+    "seconds": "Seconds to train or fit, compilation included",
+}
+EPS = 1e-6
+DISPATCH = min(200, STEPS_PER_DISPATCH)  # steps at once; Ctrl-C is heard between them
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line."""
+
+    quick: bool = False
+    """Two worlds, one seed, 1,000 steps, unless other options say otherwise."""
+    full: bool = False
+    """Ten worlds instead of five."""
+    worlds: tuple[str, ...] = ()
+    """Names of worlds; () takes those of --quick, --full or the default."""
+    objectives: tuple[str, ...] = ()
+    """Names of rows: objectives, controls and estimators; () takes all."""
+    seeds: int | None = None
+    """Seeds of each cell. None: 3, or 1 with --quick."""
+    steps: int | None = None
+    """Training steps. None: 3,000, or 1,000 with --quick."""
+    probes: int = 4000
+    """Fresh samples on which all are judged."""
+    out: str = "benchmarks/results"
+    """Folder for fidelity.json and fidelity.md."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run does, written beside the results: another plan does not continue them."""
+
+    worlds: tuple[str, ...]
+    rows: tuple[str, ...]
+    seeds: int
+    steps: int
+    probes: int
+
+    def names(self) -> list[str]:
+        """The cells' names, WORLD/ROW/SEED."""
+        return [f"{world}/{row}/{seed}" for world in self.worlds for row in self.rows for seed in range(self.seeds)]
+
+
+def main(args: list[str]) -> int:
+    """Run the plan; 0, or 2 if the arguments are wrong, 1 if interrupted."""
+    try:
+        arguments = parse(Arguments, args, prog="python -m benchmarks.fidelity", description=__doc__ or "")
+        plan = make_plan(arguments)
+        out = Path(arguments.out)
+        make_directory(out)
+        name = "fidelity_quick" if arguments.quick else "fidelity"
+        run(plan, out, name, Console(stderr=True, highlight=False, soft_wrap=True))
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 1
+    print((out / f"{name}.md").read_text())
+    return 0
+
+
+def make_plan(a: Arguments) -> Plan:
+    """The plan that the arguments ask for.
+
+    Raises:
+      ConfigError: an unknown name, or a number out of its range.
+    """
+    usual = ("mixture_2d", "coupling_2d") if a.quick else FULL_WORLDS if a.full else DEFAULT_WORLDS
+    known = (*CRITERIA, *VARIANTS, *ESTIMATORS)
+    worlds, rows = a.worlds or usual, a.objectives or known
+    for what, names, there in (("world", worlds, set(WORLDS) - {"sprites"}), ("objective", rows, set(known))):
+        for name in names:
+            if name not in there:
+                raise ConfigError(f"unknown {what} {name!r}{nearest(name, there)}")
+    seeds, steps = a.seeds or (1 if a.quick else 3), a.steps or (1000 if a.quick else 3000)
+    if min(seeds, steps) < 1 or a.probes < 8:
+        raise ConfigError("--seeds and --steps must be at least 1, --probes at least 8")
+    return Plan(tuple(worlds), tuple(rows), seeds, steps, a.probes)
+
+
+def run(plan: Plan, out: Path, name: str, console: Console) -> None:
+    """Fill every cell that is not there yet, and write the tables after each."""
+    file = out / f"{name}.json"
+    about, cells = earlier(file, plan) or ({**environment(), **dataclasses.asdict(plan)}, {})
+    todo = [key for key in plan.names() if key not in cells]
+    console.print(f"{file}: {len(cells)} cells of {about['date']}, {len(todo)} to fill; without the file, all anew")
+    write(out, name, about, cells, plan)
+    with progress(console) as bar:
+        task = bar.add_task("cells", total=len(todo), rate="")
+        for world, group in itertools.groupby(todo, key=lambda key: key.split("/")[0]):
+            source = open_source(Data(world))
+            probe = source.probe(plan.probes)
+            for key in group:
+                bar.update(task, rate=key)
+                _, row, seed = key.split("/")
+                cells[key] = cell(source, probe, row, int(seed), plan)
+                write(out, name, about, cells, plan)
+                console.print(f"{key}: " + ", ".join(f"{k} {show(v)}" for k, v in cells[key].items()))
+                bar.advance(task)
+
+
+def earlier(path: Path, plan: Plan) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] | None:
+    """What an earlier run of the same plan has written.
+
+    Raises:
+      ConfigError: the file holds another plan's results.
+    """
+    if not path.exists():
+        return None
+    tree = json.loads(path.read_text())
+    if any(tree["about"].get(k) != json.loads(json.dumps(v)) for k, v in dataclasses.asdict(plan).items()):
+        raise ConfigError(f"{path} holds the results of other arguments; move it, or name another folder with --out")
+    return tree["about"], tree["cells"]
+
+
+def cell(source: Source, probe: Probe, row: str, seed: int, plan: Plan) -> dict[str, Any]:
+    """One row's agreement with the truth on one world, with one seed."""
+    started = time.perf_counter()
+    assert source.world is not None
+    assert probe.log_density is not None
+    if row in ESTIMATORS:
+        fit = source.world.sample(jax.random.key(1000 + seed), FIT)[0]
+        learned = ESTIMATORS[row](np.asarray(fit, np.float64), np.asarray(probe.x, np.float64), seed)
+        corrected, seconds = None, time.perf_counter() - started
+    else:
+        encoder = trained(recipe(row, source, seed, plan.steps), source)
+        seconds = time.perf_counter() - started
+        learned, z, *_ = score_all(encoder, probe.x, EPS)
+        logs = log_law(z, encoder.law)
+        corrected = None if logs is None else learned + np.asarray(logs)
+    found: dict[str, Any] = evaluate.agreement(learned, probe.log_density)._asdict()
+    if corrected is not None:
+        found["log_density_spearman"] = evaluate.agreement(corrected, probe.log_density).spearman
+    return {k: None if np.isnan(v) else v for k, v in found.items()} | {"seconds": seconds}
+
+
+def recipe(row: str, source: Source, seed: int, steps: int) -> Config:
+    """The config of a row: the same for all, but for what the row is about."""
+    config = VARIANTS.get(row) or Config(objective=Objective(row))  # type: ignore[arg-type]
+    assert source.world is not None
+    dim = source.shape[0] if row == "sigreg, K = D" else None
+    widths = config.encoder.widths and (128, 128, 128)
+    return dataclasses.replace(
+        config,
+        steps=config.steps and steps,
+        seed=seed,
+        data=Data(source.world.name, source.batch_size),
+        encoder=dataclasses.replace(config.encoder, widths=widths, dim=dim),
+    )
+
+
+def trained(config: Config, source: Source) -> Scored:
+    """The encoder after its steps; none of them for the untrained one."""
+    config = resolve(config, source)
+    steps = config.steps
+    trainer = make_trainer(dataclasses.replace(config, steps=max(1, steps)), source)
+    state = jax.jit(trainer.init)()
+    for start in range(0, steps, DISPATCH):
+        state, rows = trainer.run(state, source.arrays, start, min(steps, start + DISPATCH))
+        jax.block_until_ready(rows)
+    model = trainer.encoder
+    return Scored(encoder_params(state), model.apply, source.shape, model.dim, law(config), model.null_directions)
+
+
+def write(out: Path, name: str, about: dict[str, Any], cells: dict[str, dict[str, Any]], plan: Plan) -> None:
+    """Both files, from the cells there are."""
+    over = f"over {plan.seeds} seeds" if plan.seeds > 1 else "of one seed"
+    text = [f"# Fidelity of the learned density\n\nMean ± standard deviation {over}, {plan.steps} steps."]
+    for metric, title in METRICS.items():
+        lines = []
+        for row in plan.rows:
+            filled = [[cells.get(f"{world}/{row}/{s}") for s in range(plan.seeds)] for world in plan.worlds]
+            if any(c is not None and metric in c for group in filled for c in group):
+                lines.append([row, *(summary([c for c in group if c is not None], metric) for group in filled)])
+        if lines:
+            text += [f"## {title}", markdown_table(["", *plan.worlds], lines)]
+    write_results(out, name, "\n\n".join(text), {"about": about, "cells": cells})
+
+
+def summary(group: list[dict[str, Any]], metric: str) -> str:
+    """A table's cell: mean and standard deviation over the seeds there are."""
+    values = [c.get(metric) for c in group]
+    known = [v for v in values if v is not None]
+    if not known:
+        return "constant" if values and all(metric in c for c in group) else "-"
+    digits = 1 if metric == "seconds" else 3
+    note = f" ({len(known)} of {len(values)})" if len(known) < len(values) else ""
+    deviation = f" ± {np.std(known, ddof=1):.{digits}f}" if len(known) > 1 else ""
+    return f"{np.mean(known):.{digits}f}{deviation}{note}"
+
+
+def show(value: float | None) -> str:
+    """A number for the terminal."""
+    return "constant" if value is None else f"{value:.3f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

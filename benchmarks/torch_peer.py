@@ -1,0 +1,122 @@
+"""The peer: the same toy run as an eager PyTorch loop, written the way a PyTorch user would."""
+
+import math
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from jepa_jax.config import Config
+from jepa_jax.worlds.mixture import COMPONENTS, RADIUS
+
+WEIGHT, TEMPERATURE = 0.3, 2.0  # of uniformity, our defaults
+NOISE = 0.1  # of each view, the world's own
+
+
+class Peer:
+    """Model, optimiser, schedule and sampler of a resolved config on mixture_2d with uniformity."""
+
+    def __init__(self, config: Config, params: Any) -> None:
+        self.batch = config.data.batch_size
+        self.mean, self.scale = (torch.tensor(params["input"][name]) for name in ("mean", "scale"))
+        self.network = network(params["network"]["network"])
+        optim, steps = config.optim, config.steps
+        self.optimizer = torch.optim.AdamW(groups(self.network, optim.weight_decay), lr=optim.lr)
+        warmup = min(optim.warmup_steps, steps // 2)
+
+        def rate(step: int) -> float:
+            if step < warmup:
+                return step / warmup
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (steps - warmup))))
+
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, rate)
+        self.centres, self.widths, self.weights = mixture()
+
+    def choose_threads(self, steps: int = 20) -> int:
+        """Set the number of threads, one or one a core, that takes steps faster here and now.
+
+        Small matrices gain nothing from a second thread, and on a busy machine its barriers cost a hundredfold.
+        """
+        seconds = {}
+        for threads in {1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1}:
+            torch.set_num_threads(threads)
+            self.runner(3)()
+            started = time.perf_counter()
+            self.runner(steps)()
+            seconds[threads] = time.perf_counter() - started
+        best = min(seconds, key=lambda threads: seconds[threads])
+        torch.set_num_threads(best)
+        return best
+
+    def runner(self, steps: int) -> Callable[[], None]:
+        """A function that takes so many steps on fresh views."""
+
+        def take_steps() -> None:
+            for _ in range(steps):
+                self.take(*self.views())
+
+        return take_steps
+
+    def step(self, views: np.ndarray) -> float:
+        """One step on given views [2, B, D]: the loss before it."""
+        a, b = torch.tensor(views)
+        return self.take(a, b).item()
+
+    def views(self) -> tuple[Tensor, Tensor]:
+        """Two noisy views of fresh samples, [B, 2] each."""
+        c = torch.multinomial(self.weights, self.batch, replacement=True)
+        x = self.centres[c] + self.widths[c, None] * torch.randn(self.batch, 2)
+        return x + NOISE * torch.randn_like(x), x + NOISE * torch.randn_like(x)
+
+    def take(self, a: Tensor, b: Tensor) -> Tensor:
+        """One step on two views: the loss before it."""
+        za, zb = self.embed(torch.cat([a, b])).chunk(2)
+        prediction = (za - zb).square().sum(dim=1).mean()
+        loss = prediction + WEIGHT * 0.5 * (uniformity(za) + uniformity(zb))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.schedule.step()
+        return loss.detach()
+
+    def embed(self, x: Tensor) -> Tensor:
+        """[B, D] -> [B, K] on the sphere."""
+        return nn.functional.normalize(self.network((x - self.mean) / self.scale), dim=1)
+
+
+def uniformity(z: Tensor) -> Tensor:
+    """log E exp(-t |z_i - z_j|^2) over pairs i != j, by a matrix product: several times faster than torch.pdist."""
+    pairs = TEMPERATURE * (2 * z @ z.T - 2)
+    pairs = pairs.masked_fill(torch.eye(len(z), dtype=torch.bool), -torch.inf)
+    return pairs.flatten().logsumexp(0) - math.log(len(z) * (len(z) - 1))
+
+
+def network(layers: dict[str, Any]) -> nn.Sequential:
+    """Our MLP's weights in a PyTorch MLP. jax.nn.gelu is the tanh approximation."""
+    modules: list[nn.Module] = []
+    for i in range(len(layers)):
+        kernel, bias = (np.asarray(layers[f"dense_{i}"][name]) for name in ("kernel", "bias"))
+        linear = nn.Linear(*kernel.shape)
+        with torch.no_grad():
+            linear.weight.copy_(torch.tensor(kernel.T))
+            linear.bias.copy_(torch.tensor(bias))
+        modules += [linear, nn.GELU(approximate="tanh")]
+    return nn.Sequential(*modules[:-1])
+
+
+def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices are decayed, biases are not."""
+    decayed = [p for p in model.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if p.ndim != 2]
+    return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
+
+
+def mixture() -> tuple[Tensor, Tensor, Tensor]:
+    """Centres [8, 2], widths [8] and weights [8] of eight Gaussians round a circle, as in mixture_2d."""
+    angle = 2 * torch.pi * torch.arange(COMPONENTS) / COMPONENTS
+    centres = RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1)
+    return centres, torch.logspace(math.log10(0.35), math.log10(0.9), COMPONENTS), torch.linspace(1, 3, COMPONENTS)

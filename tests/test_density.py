@@ -1,0 +1,312 @@
+"""The score on maps whose Jacobian is known."""
+
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+from scipy import stats
+
+from jepa_jax import Encoder
+from jepa_jax.density import (
+    default_batch_size,
+    evaluate,
+    jacobian,
+    jepa_score,
+    log_law,
+    score_batches,
+    score_samples,
+    singular_values,
+)
+from jepa_jax.worlds import WORLDS
+
+SHAPES = [(5, (5,)), (7, (3,)), (3, (2, 3, 1))]  # K, shape of a sample: D = K, D < K, D > K
+TOLERANCE = {"float32": 2e-5, "float64": 1e-11}
+
+
+@pytest.fixture(params=TOLERANCE)
+def dtype(request: pytest.FixtureRequest) -> Any:
+    with jax.enable_x64(request.param == "float64"):
+        yield request.param
+
+
+def apply_linear(a: jax.Array, x: jax.Array) -> jax.Array:
+    return a @ x.reshape(-1)
+
+
+def apply_bent(a: jax.Array, x: jax.Array) -> jax.Array:
+    return jnp.tanh(a @ x.reshape(-1))
+
+
+def apply_sphere(a: jax.Array, x: jax.Array) -> jax.Array:
+    z = jnp.tanh(a @ x.reshape(-1))
+    return z / jnp.sqrt(jnp.sum(z**2))
+
+
+def orthogonal(n: int, seed: int) -> np.ndarray:
+    return np.linalg.qr(np.random.default_rng(seed).standard_normal((n, n)))[0]
+
+
+def prescribed(dim: int, size: int, spectrum: Any) -> np.ndarray:
+    """U diag(spectrum) V^T, [dim, size]."""
+    rank = min(dim, size)
+    return orthogonal(dim, 1)[:, :rank] * np.asarray(spectrum) @ orthogonal(size, 2)[:, :rank].T
+
+
+def sample(shape: tuple[int, ...], dtype: str = "float32", count: int | None = None) -> jax.Array:
+    full = shape if count is None else (count, *shape)
+    return jnp.asarray(0.5 * np.random.default_rng(3).standard_normal(full), dtype)
+
+
+def bent_jacobian(a: np.ndarray, x: Any) -> np.ndarray:
+    return (1 - np.tanh(a @ np.asarray(x, np.float64).ravel()) ** 2)[:, None] * a
+
+
+@pytest.mark.parametrize(("dim", "shape"), SHAPES)
+@pytest.mark.parametrize("mode", ["auto", "forward", "reverse"])
+@pytest.mark.parametrize("chunk", [None, 2, 100])
+def test_jacobian_of_a_bent_map(dim: int, shape: tuple[int, ...], mode: Any, chunk: int | None, dtype: str) -> None:
+    size = math.prod(shape)
+    a = prescribed(dim, size, np.geomspace(1.5, 0.1, min(dim, size)))
+    x = sample(shape, dtype)
+    exact = bent_jacobian(a, x)
+    j = jacobian(Partial(apply_bent, jnp.asarray(a, dtype)), x, mode=mode, chunk=chunk)
+    assert j.dtype == dtype
+    np.testing.assert_allclose(j, exact, atol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize(("dim", "shape"), SHAPES)
+@pytest.mark.parametrize("apply", [apply_linear, apply_bent])
+def test_score_is_the_sum_of_log_singular_values(
+    apply: Callable[..., jax.Array], dim: int, shape: tuple[int, ...], dtype: str
+) -> None:
+    size = math.prod(shape)
+    spectrum = np.geomspace(30, 1e-2, min(dim, size))
+    a = prescribed(dim, size, spectrum) * (1.0 if apply is apply_linear else 0.02)
+    x = sample(shape, dtype)
+    exact = spectrum if apply is apply_linear else np.linalg.svd(bent_jacobian(a, x), compute_uv=False)
+    result = evaluate(Partial(apply, jnp.asarray(a, dtype)), x)
+    np.testing.assert_allclose(result.singular_values, exact, rtol=100 * TOLERANCE[dtype])
+    assert float(result.score) == pytest.approx(np.log(exact).sum(), abs=100 * TOLERANCE[dtype])
+    assert result.clipped == 0
+    np.testing.assert_allclose(result.embedding, apply(jnp.asarray(a, dtype), x), rtol=10 * TOLERANCE[dtype])
+    assert result.score.dtype == result.singular_values.dtype == dtype
+
+
+def test_auto_takes_the_fewer_products() -> None:
+    def count(f: Callable[[jax.Array], jax.Array], size: int, mode: Any) -> int:
+        return len(str(jax.make_jaxpr(lambda x: jacobian(f, x, mode=mode))(jnp.zeros(size))))
+
+    wide, tall = Partial(apply_bent, jnp.ones((2, 9))), Partial(apply_bent, jnp.ones((9, 2)))
+    assert count(wide, 9, "auto") == count(wide, 9, "reverse") != count(wide, 9, "forward")
+    assert count(tall, 2, "auto") == count(tall, 2, "forward") != count(tall, 2, "reverse")
+
+
+@pytest.mark.parametrize("apply", [apply_linear, apply_bent])
+def test_scaling_the_output_shifts_the_score(apply: Callable[..., jax.Array]) -> None:
+    a, x = jnp.asarray(prescribed(5, 3, [2, 1, 0.5]), jnp.float32), sample((3,))
+    shift = jepa_score(lambda x: 7.0 * apply(a, x), x) - jepa_score(lambda x: apply(a, x), x)
+    assert float(shift) == pytest.approx(3 * math.log(7), abs=1e-4)
+
+
+def test_rotating_output_or_input_changes_nothing() -> None:
+    a, x = jnp.asarray(prescribed(5, 3, [2, 1, 0.5]), jnp.float32), sample((3,))
+    p, q = (jnp.asarray(orthogonal(n, 4), jnp.float32) for n in (5, 3))
+    plain = float(jepa_score(lambda x: apply_bent(a, x), x))
+    assert float(jepa_score(lambda x: p @ apply_bent(a, x), x)) == pytest.approx(plain, abs=1e-5)
+    assert float(jepa_score(lambda x: apply_bent(a, q @ x), q.T @ x)) == pytest.approx(plain, abs=1e-5)
+    assert float(jepa_score(lambda x: apply_bent(a, q @ x), x)) != pytest.approx(plain, abs=1e-3)
+
+
+def test_linear_map_scores_a_constant_and_a_bent_one_does_not() -> None:
+    a, xs = jnp.asarray(prescribed(5, 3, [2, 1, 0.5]), jnp.float32), sample((3,), count=20)
+    assert np.ptp(score_samples(Partial(apply_linear, a), xs)) < 1e-5
+    assert np.ptp(score_samples(Partial(apply_bent, a), xs)) > 0.1
+
+
+@pytest.mark.parametrize("eps", [1e-6, 1e-2, 0.5])
+def test_small_singular_values_are_clipped_and_counted(eps: float) -> None:
+    spectrum = np.array([3, 0.5, 1e-3, 0])
+    result = evaluate(Partial(apply_linear, jnp.diag(jnp.asarray(spectrum, jnp.float32))), jnp.zeros(4), eps)
+    assert result.clipped == (spectrum <= eps).sum()  # at eps counts: 0.5 is exact in binary
+    assert float(result.score) == pytest.approx(np.log(np.maximum(spectrum, eps)).sum(), rel=1e-6)
+    np.testing.assert_allclose(result.singular_values, spectrum, atol=1e-7)
+
+
+@pytest.mark.parametrize(("size", "null"), [(3, 0), (4, 0), (5, 1), (8, 1)])
+def test_null_direction_of_a_sphere(size: int, null: int) -> None:
+    dim, eps = 5, 1e-4
+    a, x = prescribed(dim, size, np.linspace(1, 0.5, min(dim, size))), sample((size,))
+    z = np.tanh(a @ np.asarray(x, np.float64))
+    unit, norm = z / np.linalg.norm(z), np.linalg.norm(z)
+    j = (np.eye(dim) - np.outer(unit, unit)) @ bent_jacobian(a, x) / norm
+    exact = np.linalg.svd(j, compute_uv=False)[: min(size, dim - 1)]
+    f = Partial(apply_sphere, jnp.asarray(a, jnp.float32))
+    result = evaluate(f, x, eps, null_directions=1)
+    assert result.clipped == null
+    assert float(result.score) == pytest.approx(np.log(exact).sum() + null * math.log(eps), abs=1e-4)
+
+
+def test_null_directions_are_read_from_the_function() -> None:
+    a = jnp.eye(3)
+    encoder = Encoder(a, apply_linear, (3,), 3, None, null_directions=2)
+    assert float(jepa_score(encoder, jnp.ones(3), 1e-3)) == pytest.approx(2 * math.log(1e-3))
+    assert float(jepa_score(encoder, jnp.ones(3), 1e-3, null_directions=0)) == pytest.approx(0, abs=1e-6)
+    scores = score_samples(encoder, jnp.ones((3, 3)), 1e-3)
+    np.testing.assert_allclose(scores, 2 * math.log(1e-3), rtol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [None, 1, 3, 10, 100])
+@pytest.mark.parametrize("host", [False, True])
+def test_score_samples_is_a_loop(batch_size: int | None, host: bool) -> None:
+    f = Partial(apply_bent, jnp.asarray(prescribed(4, 6, [2, 1, 0.5, 0.2]), jnp.float32))
+    xs = sample((2, 3), count=10)
+    loop = jnp.stack([jepa_score(f, x) for x in xs])
+    scores = score_samples(f, np.asarray(xs) if host else xs, batch_size=batch_size)
+    assert scores.shape == (10,)
+    np.testing.assert_allclose(scores, loop, atol=2e-5)
+
+
+def test_score_batches_gives_everything() -> None:
+    f = Partial(apply_bent, jnp.asarray(prescribed(4, 6, [2, 1, 0.5, 0]), jnp.float32))
+    xs = sample((6,), count=10)
+    batches = list(score_batches(f, xs, batch_size=4))
+    assert [len(b.score) for b in batches] == [4, 4, 2]
+    whole = jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches)
+    np.testing.assert_allclose(whole.embedding, jax.vmap(f)(xs), atol=1e-6)
+    np.testing.assert_allclose(whole.singular_values, [singular_values(f, x) for x in xs], atol=1e-6)
+    assert (whole.clipped == 1).all()
+
+
+@pytest.mark.parametrize("options", [{"mode": "forward"}, {"mode": "reverse", "chunk": 2}, {"chunk": 1}])
+def test_how_to_differentiate_changes_nothing(options: dict[str, Any]) -> None:
+    f = Partial(apply_bent, jnp.asarray(prescribed(4, 6, [2, 1, 0.5, 0.2]), jnp.float32))
+    xs = sample((6,), count=4)
+    np.testing.assert_allclose(score_samples(f, xs, **options), score_samples(f, xs), atol=1e-5)
+
+
+def test_last_batch_and_other_weights_need_no_compilation() -> None:
+    traces = 0
+
+    def apply(a: jax.Array, x: jax.Array) -> jax.Array:
+        nonlocal traces
+        traces += 1
+        return jnp.tanh(a @ x)
+
+    def encoder(scale: float) -> Encoder:
+        return Encoder(scale * jnp.eye(3), apply, (3,), 3)
+
+    def traced(f: Any, count: int) -> int:
+        before = traces
+        score_samples(f, sample((3,), count=count), batch_size=4)
+        return traces - before
+
+    shape_only = 1  # at most: asking for the embedding's size
+    assert traced(encoder(1), 4) > shape_only
+    assert traced(encoder(1), 10) <= shape_only
+    assert traced(encoder(2), 10) <= shape_only
+    other = score_samples(encoder(2), jnp.zeros((2, 3)))
+    np.testing.assert_allclose(other, 3 * math.log(2), rtol=1e-5)
+
+    def plain(x: jax.Array) -> jax.Array:
+        return apply(jnp.eye(3), x)
+
+    assert traced(plain, 4) > shape_only
+    assert traced(plain, 10) <= shape_only
+
+
+def test_encoder_is_a_pytree_and_checks_its_sample() -> None:
+    a = jnp.asarray(prescribed(4, 3, [2, 1, 0.5]), jnp.float32)
+    encoder = Encoder(a, apply_bent, (3,), 4, "normal", 0)
+    assert len(jax.tree.leaves(encoder)) == 1
+    xs = sample((3,), count=5)
+    np.testing.assert_allclose(score_samples(encoder, xs), score_samples(lambda x: apply_bent(a, x), xs), atol=1e-6)
+    np.testing.assert_allclose(jax.jit(lambda e, x: e(x))(encoder, xs[0]), apply_bent(a, xs[0]), rtol=1e-6)
+    with pytest.raises(ValueError, match=r"\[3\], not \[5, 3\].*vmap"):
+        encoder(xs)
+
+
+@pytest.mark.parametrize(
+    ("f", "x", "options", "match"),
+    [
+        (lambda x: x, jnp.ones((2, 2)), {}, "one vector"),
+        (lambda x: x.sum(), jnp.ones(3), {}, "one vector"),
+        (lambda x: (x, x), jnp.ones(3), {}, "one vector"),
+        (lambda x: x, jnp.ones(3, jnp.int32), {}, "floating-point input, not int32"),
+        (lambda x: x, jnp.ones(3), {"mode": "sideways"}, "sideways"),
+        (lambda x: x, jnp.ones(3), {"chunk": 0}, "chunk is 0"),
+        (lambda x: x, jnp.ones(3), {"eps": 0.0}, "eps is 0.0"),
+        (lambda x: x, jnp.ones(3), {"eps": -1e-6}, "eps is -1e-06"),
+    ],
+)
+def test_bad_arguments(f: Any, x: jax.Array, options: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        jepa_score(f, x, **options)
+
+
+def test_no_samples() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        score_samples(lambda x: x, jnp.ones((0, 3)))
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_batch_size_must_be_positive(batch_size: int) -> None:
+    with pytest.raises(ValueError, match="batch_size"):
+        score_samples(lambda x: x, jnp.ones((2, 3)), batch_size=batch_size)
+
+
+def test_default_batch_size_bounds_memory() -> None:
+    assert default_batch_size(10, 2, 16) == 10
+    assert default_batch_size(10**6, 2, 16) == 4096
+    assert default_batch_size(10**6, 150_528, 768) == 1
+    size = default_batch_size(10**6, 3072, 128)
+    assert 1 < size < 4096
+    assert size * 3072 * 128 * 4 < 256 * 2**20
+
+
+@pytest.mark.parametrize("dim", [1, 4])
+def test_normal_law(dim: int) -> None:
+    z = np.random.default_rng(0).standard_normal((6, dim))
+    exact = stats.multivariate_normal.logpdf(z, np.zeros(dim))
+    law = log_law(jnp.asarray(z, jnp.float32), "normal")
+    assert law is not None
+    np.testing.assert_allclose(law, np.reshape(exact, 6), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("dim", "area"), [(2, 2 * math.pi), (3, 4 * math.pi), (4, 2 * math.pi**2)])
+def test_sphere_law_is_one_over_the_area(dim: int, area: float) -> None:
+    law = log_law(jnp.zeros((2, dim)), "sphere")
+    assert law is not None
+    np.testing.assert_allclose(law, [-math.log(area)] * 2, rtol=1e-5)
+
+
+def test_other_laws() -> None:
+    assert log_law(jnp.zeros(3), None) is None
+    with pytest.raises(ValueError, match="cauchy"):
+        log_law(jnp.zeros(3), "cauchy")
+
+
+@pytest.mark.parametrize("name", ["banana", "coupling_2d", "coupling_8d"])
+def test_a_map_to_the_normal_law_gives_the_exact_density(name: str, key: jax.Array) -> None:
+    world = WORLDS[name]()
+    xs, states = world.sample(key, 50)
+    inverse = inspect.getclosurevars(world.log_density).nonlocals["inverse"]
+    batch = next(score_batches(lambda x: inverse(x)[0], xs))
+    law = log_law(batch.embedding, "normal")
+    np.testing.assert_allclose(batch.score + law, jax.vmap(world.log_density)(states), atol=2e-4)
+
+
+def test_an_equal_area_map_to_the_sphere_gives_the_uniform_density() -> None:
+    def archimedes(u: jax.Array) -> jax.Array:
+        height, angle = 2 * u[0] - 1, 2 * jnp.pi * u[1]
+        radius = jnp.sqrt(1 - height**2)
+        return jnp.stack([radius * jnp.cos(angle), radius * jnp.sin(angle), height])
+
+    xs = jnp.asarray(np.random.default_rng(0).uniform(0.02, 0.98, (50, 2)), jnp.float32)
+    batch = next(score_batches(archimedes, xs))
+    np.testing.assert_allclose(batch.score + log_law(batch.embedding, "sphere"), 0, atol=1e-4)

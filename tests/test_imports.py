@@ -1,0 +1,93 @@
+"""Who may call whom."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TOP = ("jepa_jax", "train", "score", "configs", "benchmarks", "tests")
+FILES = sorted(path.relative_to(ROOT).as_posix() for top in TOP for path in (ROOT / top).rglob("*.py"))
+
+# A third-party package: the only places that import it.
+HOMES = {
+    "flax": ("jepa_jax/models/", "tests/"),
+    "orbax": ("jepa_jax/checkpoint.py", "tests/"),
+    "optax": ("train/optim.py", "train/step.py", "benchmarks/", "tests/"),
+    "tensorflow_datasets": ("jepa_jax/data/", "tests/"),
+    "grain": ("jepa_jax/data/", "tests/"),
+    "torch": ("benchmarks/", "tests/"),
+}
+
+# A folder: all that it may import of ours.
+ROOMS = {
+    "jepa_jax/objectives/": ("jepa_jax.objectives",),
+    "jepa_jax/density/": ("jepa_jax.density",),
+    "jepa_jax/evaluate/": ("jepa_jax.evaluate",),
+    "jepa_jax/worlds/": ("jepa_jax.worlds",),
+    "jepa_jax/views.py": (),
+    "jepa_jax/config.py": (),
+    "jepa_jax/encoder.py": (),
+    "jepa_jax/": ("jepa_jax",),
+    "train/": ("jepa_jax", "train", "configs"),
+    "score/": ("jepa_jax", "score"),
+    "configs/": ("jepa_jax.config",),
+}
+
+
+def imports(source: str) -> Iterator[str]:
+    """Every module a source names, `from a import b` as a.b, at any depth; a relative import starts with a dot."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names)
+
+
+def within(name: str, module: str) -> bool:
+    return name == module or name.startswith(f"{module}.")
+
+
+def breaches(file: str, source: str) -> list[str]:
+    """What a file imports that it may not."""
+    found = []
+    for name in imports(source):
+        package = name.split(".")[0]
+        if name.startswith(".") or (package in HOMES and not file.startswith(HOMES[package])):
+            found.append(name)
+        allowed = next((rooms for folder, rooms in ROOMS.items() if file.startswith(folder)), TOP)
+        if package in TOP and not any(within(name, room) for room in allowed):
+            found.append(name)
+    return found
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_arrows(file: str) -> None:
+    assert breaches(file, (ROOT / file).read_text()) == []
+
+
+def test_every_room_is_there() -> None:
+    for folder in (*ROOMS, *(home for homes in HOMES.values() for home in homes)):
+        assert any(file.startswith(folder) for file in FILES), folder
+
+
+@pytest.mark.parametrize(
+    ("file", "source"),
+    [
+        ("jepa_jax/density/score.py", "from jepa_jax.config import ConfigError"),
+        ("jepa_jax/density/score.py", "def f():\n    import flax.nnx"),
+        ("jepa_jax/views.py", "import jepa_jax"),
+        ("jepa_jax/worlds/rings.py", "from jepa_jax import config"),
+        ("jepa_jax/data/source.py", "from train import loop"),
+        ("jepa_jax/models/build.py", "import torch"),
+        ("jepa_jax/encoder.py", "from . import config"),
+        ("score/run.py", "import train.loop"),
+        ("train/loop.py", "from score.run import run"),
+        ("train/loop.py", "import optax"),
+        ("configs/a.py", "from jepa_jax.data import Source"),
+        ("configs/a.py", "import jepa_jax.configuration"),
+    ],
+)
+def test_a_breach_is_found(file: str, source: str) -> None:
+    assert len(breaches(file, source)) == 1

@@ -2,6 +2,9 @@
 
 python -m train digits
 python -m score runs/digits --data digits --against inverted rotated noise
+
+Two cores: about 40 s. AUROC of the held-out digits against the same digits inverted, rotated and with pixels drawn at
+random: 1.000, 1.000, 0.924.
 """
 
 from jepa_jax.config import Config, Data, Encoder, Objective, Optim

@@ -139,7 +139,8 @@ def score_batches(
     # A plain function is static to the compiler, a pytree of weights is an argument.
     function = jax.tree_util.Partial(f) if len(leaves) == 1 and leaves[0] is f else f
     null_directions = getattr(f, "null_directions", 0)
-    dim = jax.eval_shape(f, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)).size
+    out = jax.eval_shape(f, jnp.asarray(xs[0]))
+    dim = getattr(out, "size", 1)  # what is no array is refused by `jacobian`, with a better message
     size = batch_size or default_batch_size(len(xs), math.prod(xs.shape[1:]), dim)
     for start in range(0, len(xs), size):
         batch = jnp.asarray(xs[start : start + size])

@@ -2,8 +2,9 @@
 
     python -m benchmarks.train_speed [--steps N] [--repeats N] [--out DIR]
 
-Hardware: any CPU; two cores take about four minutes. Needs torch: `pip install jepa-jax[torch]`, or `make bench`.
-Expect at least 8 times PyTorch's steps per second at batch 128 and width 64, 2.5 times at batch 512 and width 256.
+Hardware: any CPU; two cores take about two minutes. Needs torch: `pip install jepa-jax[torch]`, or `make bench`.
+Wanted: 8 times PyTorch's steps per second at batch 128 and width 64, 2.5 times at batch 512 and width 256, where
+arithmetic rules; LOG.md says what was reached.
 
 Both make their batch inside the loop, take one step of AdamW with warm-up and cosine decay, and work in float32. They
 take turns in one process after a warm-up: the ratio is the result, the rates belong to the machine. PyTorch gets the

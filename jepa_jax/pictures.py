@@ -15,7 +15,7 @@ def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float, sl
     ax.set(
         xlabel="exact log-density, nats",
         ylabel="learned, shifted to the same mean, nats",
-        title=f"{agreement} on {len(exact)} fresh samples",
+        title=f"{agreement} (N = {len(exact)})",
     )
     low, high = np.quantile(learned, [0.002, 0.998])
     ax.set_ylim(min(low, ends[0]) - 1, max(high, ends[1]) + 1)

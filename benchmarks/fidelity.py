@@ -2,9 +2,9 @@
 
     python -m benchmarks.fidelity [--quick] [--full] [--worlds NAME ...] [--objectives NAME ...] [--seeds N] [--steps N]
 
-Hardware: any CPU. On two cores a world of the default run takes about 20 minutes, --quick five in all; --full adds five
-worlds to the default five. Results are written after every cell to OUT/fidelity.json and fidelity.md (fidelity_quick with --quick);
-the same command continues an interrupted run.
+Hardware: any CPU. On two cores a world of the default run takes about 20 minutes, --quick about five in all; --full
+adds five worlds to the default five. Results are written after every cell to OUT/fidelity.json and fidelity.md
+(fidelity_quick with --quick); the same command continues an interrupted run.
 
 Every objective gets the same modest recipe: an MLP of three layers of 128, batches of 512, K = 4 D but from 16 to 128,
 its default weight. Nothing is tuned to a world. The encoders that are scored see fresh samples in training; the

@@ -6,9 +6,10 @@ The docstring under each field is its `--help` text. `None` means "the default t
 import dataclasses
 import difflib
 import json
+import math
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -135,6 +136,9 @@ def check(config: Config) -> None:
       ConfigError: the first field out of its range, by its dotted name.
     """
     c = config
+    for name, value in _flat(dataclasses.asdict(config)):
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be finite")
     for ok, message in (
         (c.steps >= 1, f"--steps is {c.steps}; it must be at least 1"),
         (c.data.batch_size >= 2, f"--data.batch-size is {c.data.batch_size}; it must be at least 2"),
@@ -152,6 +156,11 @@ def check(config: Config) -> None:
         (c.objective.num_slices >= 1, f"--objective.num-slices is {c.objective.num_slices}; it must be at least 1"),
         (0 <= c.objective.ema < 1, f"--objective.ema is {c.objective.ema}; it must be in [0, 1)"),
         (0 <= c.optim.average < 1, f"--optim.average is {c.optim.average}; it must be in [0, 1)"),
+        (
+            c.objective.weight is None or c.objective.weight >= 0,
+            f"--objective.weight is {c.objective.weight}; it must not be negative",
+        ),
+        (c.optim.weight_decay >= 0, f"--optim.weight-decay is {c.optim.weight_decay}; it must not be negative"),
         (c.optim.lr > 0, f"--optim.lr is {c.optim.lr}; it must be positive"),
         (c.optim.warmup_steps >= 0, f"--optim.warmup-steps is {c.optim.warmup_steps}; it must not be negative"),
         (c.optim.clip_norm is None or c.optim.clip_norm > 0, "--optim.clip-norm must be positive"),
@@ -166,6 +175,21 @@ def check(config: Config) -> None:
             raise ConfigError(message)
 
 
+def differences(before: Config, now: Config) -> list[str]:
+    """The fields in which two configs differ, as text."""
+    a, b = dict(_flat(dataclasses.asdict(before))), dict(_flat(dataclasses.asdict(now)))
+    return [f"{name} is {a[name]} there, {b[name]} here" for name in a if a[name] != b[name]]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of a nested dict."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
 def to_json(config: Config) -> str:
     """The config as indented JSON text."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
@@ -175,7 +199,7 @@ def from_json(text: str) -> Config:
     """The config that `to_json` wrote.
 
     Raises:
-      ConfigError: not JSON, an unknown or missing field, or a value of another type.
+      ConfigError: not JSON, an unknown field, or a value of another type. A missing field takes its default.
     """
     try:
         tree = json.loads(text)

@@ -6,6 +6,7 @@ os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_p
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["MPLBACKEND"] = "Agg"
 
+import gc
 from collections.abc import Iterator
 
 import jax
@@ -29,3 +30,13 @@ def x64() -> Iterator[None]:
     """Double precision. The worlds keep their parameters in float32, so promotion is allowed here."""
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         yield
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_orphans() -> Iterator[None]:
+    """Orbax leaves files and coroutines behind when a checkpoint cannot be read: collect them where they were made.
+
+    The modules that read checkpoints ignore the warning of it; everywhere else it is an error.
+    """
+    yield
+    gc.collect()

@@ -12,6 +12,7 @@ import train.__main__ as train_program
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.S)
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 QUICK = ["--steps", "8", "--data.batch-size", "32", "--monitor.probes", "32", "--monitor.no-figures"]
 
 

@@ -20,6 +20,9 @@ from score import stream
 from train.loop import train
 
 
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Two small trained runs: on the sphere, and with an unknown law."""

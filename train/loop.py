@@ -1,6 +1,5 @@
 """The story of a run."""
 
-import dataclasses
 import json
 import time
 from pathlib import Path
@@ -12,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jepa_jax.checkpoint import CONFIG_FILE, Checkpoints, read_config, restore, saved_steps, write_config
-from jepa_jax.config import Config, ConfigError, check
+from jepa_jax.config import Config, ConfigError, check, differences
 from jepa_jax.data import Source, open_source
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import make_directory, write_atomically
@@ -113,19 +112,6 @@ def claim(out: Path, config: Config, source: Source) -> None:
     else:
         write_config(out, config, source.shape)
     (out / "figures").mkdir(exist_ok=True)
-
-
-def differences(before: Config, now: Config) -> list[str]:
-    """The fields in which two configs differ, as text."""
-
-    def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-        out: dict[str, Any] = {}
-        for name, value in tree.items():
-            out |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-        return out
-
-    a, b = flat(dataclasses.asdict(before)), flat(dataclasses.asdict(now))
-    return [f"{name} is {a[name]} there, {b[name]} here" for name in a if a[name] != b[name]]
 
 
 def newest(out: Path, trainer: Trainer) -> tuple[State, int]:

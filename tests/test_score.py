@@ -19,7 +19,6 @@ from score import __main__ as program
 from score import stream
 from train.loop import train
 
-
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 
 

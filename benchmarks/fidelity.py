@@ -2,7 +2,7 @@
 
     python -m benchmarks.fidelity [--quick] [--full] [--worlds NAME ...] [--objectives NAME ...] [--seeds N] [--steps N]
 
-Hardware: any CPU. On two cores a world of the default run takes about 20 minutes, --quick about five in all; --full
+Hardware: any CPU. On two cores a world of the default run takes about 20 minutes, --quick about three in all; --full
 adds five worlds to the default five. Results are written after every cell to OUT/fidelity.json and fidelity.md
 (fidelity_quick with --quick); the same command continues an interrupted run.
 

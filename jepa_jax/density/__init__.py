@@ -1,19 +1,13 @@
 """Reading the density off an encoder: Jacobian, singular values, score."""
 
+from jepa_jax.density.batches import data_mesh, default_batch_size, score_batches, score_samples, shard_parameters
 from jepa_jax.density.jacobian import jacobian
 from jepa_jax.density.law import log_law
-from jepa_jax.density.score import (
-    Score,
-    default_batch_size,
-    evaluate,
-    jepa_score,
-    score_batches,
-    score_samples,
-    singular_values,
-)
+from jepa_jax.density.score import Score, evaluate, jepa_score, singular_values
 
 __all__ = [
     "Score",
+    "data_mesh",
     "default_batch_size",
     "evaluate",
     "jacobian",
@@ -21,5 +15,6 @@ __all__ = [
     "log_law",
     "score_batches",
     "score_samples",
+    "shard_parameters",
     "singular_values",
 ]

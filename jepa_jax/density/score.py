@@ -1,19 +1,18 @@
-"""JEPA-SCORE: the sum of the log singular values of the encoder's Jacobian."""
+"""JEPA-SCORE of one sample: the sum of the log singular values of the encoder's Jacobian."""
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
-from jepa_jax.density.jacobian import Mode, jacobian
+from jepa_jax.density import spectrum
+from jepa_jax.density.jacobian import Mode, Precision, arithmetic, flatten, jacobian, resolve_mode
+from jepa_jax.density.spectrum import Method
 
 EPS = 1e-6  # the paper's listing
-MEMORY = 256 * 2**20  # bytes that the Jacobians of one batch may take
 
 
 class Score(NamedTuple):
@@ -22,31 +21,43 @@ class Score(NamedTuple):
     Attributes:
       score: JEPA-SCORE, sum_r log max(sigma_r, eps), in nats.
       clipped: how many singular values are at or below eps, or null by construction.
-      singular_values: [R], descending, R = min(K, D), not clipped.
+      singular_values: [R], descending, R = min(K, D), not clipped; None where only their sum was asked for.
       embedding: f(x), [K].
     """
 
     score: Array
     clipped: Array
-    singular_values: Array
+    singular_values: Array | None
     embedding: Array
 
 
-def singular_values(f: Callable[[Array], Array], x: Array, *, mode: Mode = "auto", chunk: int | None = None) -> Array:
-    """Singular values of df/dx at one sample: [R], descending, R = min(K, D). Arguments as in `jacobian`."""
-    j = jacobian(f, x, mode=mode, chunk=chunk)
-    # Of the wide or the tall matrix alike: LAPACK's cost goes with the longer side either way.
-    return jnp.linalg.svd(j, compute_uv=False)
+def singular_values(
+    f: Callable[[Any], Array],
+    x: Any,
+    *,
+    mode: Mode = "auto",
+    chunk: int | None = None,
+    method: Method = "auto",
+    precision: Precision = "float32",
+    tangent: Array | None = None,
+) -> Array:
+    """Singular values of df/dx at one sample: [R], descending, R = min(K, D). Arguments as in `jepa_score`."""
+    j = _matrix(f, x, mode, chunk, precision, tangent)
+    return spectrum.values(j, spectrum.resolve_method(method, min(j.shape), values=True))
 
 
 def jepa_score(
-    f: Callable[[Array], Array],
-    x: Array,
+    f: Callable[[Any], Array],
+    x: Any,
     eps: float = EPS,
     *,
     mode: Mode = "auto",
     chunk: int | None = None,
+    method: Method = "auto",
+    precision: Precision = "float32",
     null_directions: int | None = None,
+    drop_clipped: bool = False,
+    tangent: Array | None = None,
 ) -> Array:
     """The log-density of one sample that the encoder has learned, up to one constant per encoder.
 
@@ -54,108 +65,98 @@ def jepa_score(
     JEPAs secretly learn your data density", arXiv 2510.05949, eq. 5 and its listing.
 
     Args:
-      f: one sample -> [K]; pure.
-      x: one sample, floating point, any shape.
+      f: one sample -> [K]; pure. One with a method `jacobian_factor(x, chunk)` is asked for that instead: a matrix with
+        the singular values of J, which an encoder can compute faster than by differentiating itself.
+      x: one sample, floating point: an array of any shape, or a pytree of arrays.
       eps: smallest singular value that counts as itself.
-      mode, chunk: as in `jacobian`.
+      mode, chunk, precision: as in `jacobian`.
+      method: `svd`, `qr` (from R of a QR decomposition alone where no singular value can be near eps), `gram64` (Gram
+        matrices in float64, fast on GPU), or `auto`. All agree with a float64 decomposition of J to 0.01 nats.
       null_directions: output directions that are constant by construction, as on a sphere; each one within the
         R values contributes exactly log(eps) instead of rounding noise. None reads `f.null_directions`, or 0.
+      drop_clipped: leave clipped and null values out of the sum, instead of log(eps) for each.
+      tangent: T [D, d], orthonormal columns: the score of J T, which is that of the density on a manifold with this
+        tangent space. d products instead of min(K, D).
 
     Returns:
       A scalar, in nats; higher is more typical. **Scores of two encoders are not comparable.**
 
     Raises:
-      ValueError: as `jacobian`.
+      ValueError: as `jacobian`, or an argument is unknown or does not fit.
     """
-    return evaluate(f, x, eps, mode=mode, chunk=chunk, null_directions=null_directions).score
+    return evaluate(
+        f,
+        x,
+        eps,
+        mode=mode,
+        chunk=chunk,
+        method=method,
+        precision=precision,
+        null_directions=null_directions,
+        drop_clipped=drop_clipped,
+        tangent=tangent,
+        values=False,
+    ).score
 
 
 def evaluate(
-    f: Callable[[Array], Array],
-    x: Array,
+    f: Callable[[Any], Array],
+    x: Any,
     eps: float = EPS,
     *,
     mode: Mode = "auto",
     chunk: int | None = None,
+    method: Method = "auto",
+    precision: Precision = "float32",
     null_directions: int | None = None,
+    drop_clipped: bool = False,
+    tangent: Array | None = None,
+    values: bool = True,
 ) -> Score:
-    """Score, clip count, singular values and embedding of one sample. Arguments as in `jepa_score`."""
-    if eps <= 0:
+    """Score, clip count, singular values and embedding of one sample. Arguments as in `jepa_score`.
+
+    With `values` false the singular values are left out, which `qr` needs.
+    """
+    if not eps > 0:
         raise ValueError(f"eps is {eps}; it must be positive")
-    sigma = singular_values(f, x, mode=mode, chunk=chunk)
+    j = _matrix(f, x, mode, chunk, precision, tangent)
+    with arithmetic(precision):
+        z = f(x)
+    rank, dim = min(j.shape), j.shape[0]
     nulls: int = getattr(f, "null_directions", 0) if null_directions is None else null_directions
-    z = f(x)
-    rank, dim = sigma.shape[0], z.shape[0]
     # With K > D the constant directions are among the K - R that J cannot reach anyway.
     null = max(0, rank - (dim - nulls))
-    kept = sigma[: rank - null]
-    score = jnp.sum(jnp.log(jnp.maximum(kept, eps))) + null * math.log(eps)
-    return Score(score, jnp.sum(kept <= eps) + null, sigma, z)
+    method = spectrum.resolve_method(method, rank, values=values)
+    floor = 0.0 if drop_clipped else math.log(eps)
+
+    def total(sigma: Array) -> tuple[Array, Array]:
+        kept = sigma[: rank - null]
+        log = jnp.where(kept > eps, jnp.log(jnp.maximum(kept, eps)), floor)
+        return jnp.sum(log) + null * floor, jnp.sum(kept <= eps) + null
+
+    if method != "qr":
+        sigma = spectrum.values(j, method)
+        score, clipped = total(sigma)
+        return Score(score, clipped, sigma if values else None, z)
+    if null:
+        raise ValueError(f"method qr cannot tell {null} null directions from the rest; use svd or gram64")
+    volume, bound, triangle = spectrum.log_volume(j)
+    score, clipped = jax.lax.cond(  # a NaN bound goes to the singular values too, and comes out as NaN
+        bound > eps,
+        lambda: (volume, jnp.sum(volume * 0 > 1)),
+        lambda: total(spectrum.values(triangle, "svd").astype(j.dtype)),
+    )
+    return Score(score, clipped, None, z)
 
 
-def score_samples(
-    f: Callable[[Array], Array],
-    xs: Array | np.ndarray,
-    eps: float = EPS,
-    *,
-    mode: Mode = "auto",
-    chunk: int | None = None,
-    batch_size: int | None = None,
+def _matrix(
+    f: Callable[[Any], Array], x: Any, mode: Mode, chunk: int | None, precision: Precision, tangent: Array | None
 ) -> Array:
-    """JEPA-SCORE of many samples: compiled once, batched, memory bounded.
-
-    Args:
-      f: one sample -> [K]. An encoder from `jepa_jax.load` passes its weights as arguments of the compiled function;
-        the arrays that any other function closes over become constants in it.
-      xs: [N, ...].
-      eps, mode, chunk: as in `jepa_score`.
-      batch_size: samples at once; None bounds their Jacobians to 256 MiB.
-
-    Returns:
-      [N], in nats.
-
-    Raises:
-      ValueError: no samples, or as `jacobian`.
-    """
-    parts = [b.score for b in score_batches(f, xs, eps, mode=mode, chunk=chunk, batch_size=batch_size)]
-    return jnp.concatenate(parts)
-
-
-def score_batches(
-    f: Callable[[Array], Array],
-    xs: Array | np.ndarray,
-    eps: float = EPS,
-    *,
-    mode: Mode = "auto",
-    chunk: int | None = None,
-    batch_size: int | None = None,
-) -> Iterator[Score]:
-    """As `score_samples`, but everything in `Score`, and a batch at a time."""
-    if len(xs) == 0:
-        raise ValueError("there are no samples to score")
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    leaves = jax.tree.leaves(f)
-    # A plain function is static to the compiler, a pytree of weights is an argument.
-    function = jax.tree_util.Partial(f) if len(leaves) == 1 and leaves[0] is f else f
-    null_directions = getattr(f, "null_directions", 0)
-    out = jax.eval_shape(f, jnp.asarray(xs[0]))
-    dim = getattr(out, "size", 1)  # what is no array is refused by `jacobian`, with a better message
-    size = batch_size or default_batch_size(len(xs), math.prod(xs.shape[1:]), dim)
-    for start in range(0, len(xs), size):
-        batch = jnp.asarray(xs[start : start + size])
-        count = len(batch)
-        if count < size:  # padded, so that the last batch needs no second compilation
-            batch = jnp.concatenate([batch, jnp.broadcast_to(batch[-1:], (size - count, *batch.shape[1:]))])
-        result = _compiled(function, batch, eps, mode, chunk, null_directions)
-        yield jax.tree.map(lambda a, n=count: a[:n], result)
-
-
-def default_batch_size(samples: int, size: int, dim: int) -> int:
-    """Samples whose Jacobians, with as much again eight times for activations and the SVD, stay within MEMORY."""
-    return max(1, min(samples, 4096, MEMORY // (4 * size * dim * 8)))
-
-
-@partial(jax.jit, static_argnums=(2, 3, 4, 5))
-def _compiled(f: Any, batch: Array, eps: float, mode: Mode, chunk: int | None, null_directions: int) -> Score:
-    return jax.vmap(lambda x: evaluate(f, x, eps, mode=mode, chunk=chunk, null_directions=null_directions))(batch)
+    """The Jacobian, or what the encoder offers in its place: a matrix with the same singular values."""
+    factor = getattr(f, "jacobian_factor", None)
+    if factor is not None and tangent is None:
+        _, v, out = flatten(f, x)
+        if resolve_mode(mode, v.size, out.size) == "reverse" and mode == "auto":
+            with arithmetic(precision):
+                return factor(x, chunk)
+    return jacobian(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent)

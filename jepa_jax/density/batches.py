@@ -1,0 +1,216 @@
+"""Scores of many samples: compiled once, memory bounded, over all devices of a mesh."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jepa_jax.density.jacobian import Mode, Precision, default_chunk
+from jepa_jax.density.memory import BATCH_BYTES, CHUNK_BYTES, available, budget
+from jepa_jax.density.score import EPS, Score, evaluate
+from jepa_jax.density.spectrum import Method
+
+LARGEST = 4096  # samples a device scores at once: more gain nothing, and progress would be slow to show
+COPIES = 8  # of a Jacobian that are alive at a time, at most: its float64 form, what the decomposition makes
+
+
+@dataclass(frozen=True)
+class _Static:
+    """What is compiled into the scorer."""
+
+    eps: float
+    mode: Mode
+    chunk: int | None
+    method: Method
+    precision: Precision
+    null_directions: int
+    drop_clipped: bool
+    values: bool
+
+
+def score_samples(f: Callable[[Any], Array], xs: Any, eps: float = EPS, **options: Any) -> Array:
+    """JEPA-SCORE of many samples: compiled once, batched, memory bounded.
+
+    Args:
+      f: one sample -> [K]. An encoder from `jepa_jax.load` passes its weights as arguments of the compiled function;
+        the arrays that any other function closes over become constants in it.
+      xs: [N, ...], or a pytree of such arrays.
+      eps: as in `jepa_score`.
+      options: as in `score_batches`.
+
+    Returns:
+      [N], in nats. A sample whose embedding or Jacobian is not finite has NaN.
+
+    Raises:
+      ValueError: no samples, or as `jepa_score`.
+    """
+    return jnp.concatenate([b.score for b in score_batches(f, xs, eps, values=False, **options)])
+
+
+def score_batches(
+    f: Callable[[Any], Array],
+    xs: Any,
+    eps: float = EPS,
+    *,
+    mode: Mode = "auto",
+    chunk: int | None = None,
+    method: Method = "auto",
+    precision: Precision = "float32",
+    drop_clipped: bool = False,
+    tangent: Array | np.ndarray | None = None,
+    batch_size: int | None = None,
+    values: bool = True,
+    mesh: Mesh | None = None,
+) -> Iterator[Score]:
+    """As `score_samples`, but everything in `Score`, and a batch at a time.
+
+    Args:
+      f, xs, eps: as in `score_samples`.
+      mode, chunk, method, precision, drop_clipped: as in `jepa_score`.
+      tangent: [N, D, d], a basis for each sample.
+      batch_size: samples at once, over all devices; None takes what fits. What does not fit is made smaller, with a
+        warning that says so.
+      values: whether to keep the singular values.
+      mesh: devices to share the samples; its axis `data` divides them, and the arrays of f stay as they are sharded
+        over its other axes (see `shard_parameters`). None uses the default device.
+
+    Raises:
+      ValueError: no samples, a mesh without the axis `data`, or as `jepa_score`.
+    """
+    count = _count(xs)
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    if tangent is not None and len(tangent) != count:
+        raise ValueError(f"there are {len(tangent)} tangents for {count} samples")
+    if mesh is not None and "data" not in mesh.axis_names:
+        raise ValueError(f"the mesh has axes {', '.join(mesh.axis_names)}; one must be called data")
+    leaves = jax.tree.leaves(f)
+    # A plain function is static to the compiler, a pytree of weights is an argument.
+    function = jax.tree_util.Partial(f) if len(leaves) == 1 and leaves[0] is f else f
+    static = _Static(eps, mode, chunk, method, precision, getattr(f, "null_directions", 0), drop_clipped, values)
+    first = jax.tree.map(lambda a: jnp.asarray(a[0]), xs)
+    devices = 1 if mesh is None else mesh.shape["data"]
+    size = _fit(f, first, count, batch_size, devices, tangent)
+    inputs = (xs, tangent)
+    place = partial(_place, mesh=mesh)
+    for start in range(0, count, size):
+        batch = jax.tree.map(lambda a, s=start: jnp.asarray(a[s : s + size]), inputs)
+        present = min(size, count - start)
+        if present < size:  # padded, so that the last batch needs no second compilation
+            batch = jax.tree.map(lambda a, n=size - present: _padded(a, n), batch)
+        result = _compiled(function, *place(batch), static, mesh)
+        yield jax.tree.map(lambda a, n=present: a[:n], result)
+
+
+def default_batch_size(samples: int, size: int, dim: int) -> int:
+    """Samples of D = size numbers whose [dim, size] Jacobians, and what is made of them, stay within the budget."""
+    return max(1, min(samples, LARGEST, budget(BATCH_BYTES) // (4 * size * dim * COPIES)))
+
+
+def shard_parameters(f: Any, mesh: Mesh, axis: str = "model") -> Any:
+    """The same encoder with its arrays spread over an axis of a mesh, for one that does not fit on one device.
+
+    Each array is divided along its longest side that the axis divides; the others are on every device.
+
+    Args:
+      f: a pytree, such as an `Encoder`.
+      mesh: has `axis`, and `data` for the samples.
+    """
+    parts = mesh.shape[axis]
+
+    def spec(a: Array) -> P:
+        sides = [i for i in range(a.ndim) if a.shape[i] % parts == 0]
+        if not sides:
+            return P()
+        longest = max(sides, key=lambda i: a.shape[i])
+        return P(*(axis if i == longest else None for i in range(a.ndim)))
+
+    return jax.tree.map(lambda a: jax.device_put(a, NamedSharding(mesh, spec(a))), f)
+
+
+def data_mesh(devices: Any = None, model: int = 1) -> Mesh:
+    """A mesh of these devices (None: all local ones), `model` of them to a copy of the parameters."""
+    devices = jax.local_devices() if devices is None else devices
+    shape = (len(devices) // model, model)
+    return jax.make_mesh(shape, ("data", "model"), (AxisType.Auto, AxisType.Auto), devices=devices)
+
+
+def _count(xs: Any) -> int:
+    """N, the same for all arrays of a pytree."""
+    counts = {len(a) for a in jax.tree.leaves(xs)}
+    if len(counts) != 1:
+        raise ValueError(f"the arrays of a sample disagree on how many samples there are: {sorted(counts)}")
+    if not (count := counts.pop()):
+        raise ValueError("there are no samples to score")
+    return count
+
+
+def _fit(f: Any, x: Any, count: int, batch_size: int | None, devices: int, tangent: Any) -> int:
+    """Batch size over all devices that memory allows."""
+    out = jax.eval_shape(f, x)
+    size = sum(a.size for a in jax.tree.leaves(x))
+    dim = getattr(out, "size", 1)  # what is no array is refused by `jacobian`, with a better message
+    columns = size if tangent is None else tangent.shape[-1]
+    share = -(-count // devices)
+    each = default_batch_size(share, columns, dim) if batch_size is None else min(-(-batch_size // devices), share)
+    jacobian_bytes = 4 * columns * dim * COPIES
+    room = available()
+    if batch_size is not None and room is not None and each > 1 and each * jacobian_bytes > room:
+        fits = max(1, room // (2 * jacobian_bytes))
+        _warn(f"a batch of {batch_size} needs more memory than there is; {fits * devices} at once instead")
+        each = fits
+    return each * devices
+
+
+def _chunk(f: Any, x: Any, samples: int, static: _Static) -> int | None:
+    """Products at once for so many samples at a time: what the caller says, unless there is no room for it."""
+    if hasattr(f, "jacobian_factor"):
+        return static.chunk  # the encoder's own affair
+    auto = default_chunk(f, x, static.mode, samples)
+    room = available()
+    if static.chunk is None or room is None:
+        return static.chunk or auto
+    # `auto` is what the chunk's budget holds; so many times that is what half of the free memory holds.
+    fits = max(1, auto * (room // 2) // budget(CHUNK_BYTES))
+    if static.chunk <= fits or auto == fits:
+        return static.chunk
+    _warn(f"a chunk of {static.chunk} needs more memory than there is; {fits} at once instead")
+    return fits
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, ResourceWarning, stacklevel=4)
+
+
+def _padded(a: Array, count: int) -> Array:
+    return jnp.concatenate([a, jnp.broadcast_to(a[-1:], (count, *a.shape[1:]))])
+
+
+def _place(batch: Any, mesh: Mesh | None) -> Any:
+    """The batch on the devices that will score it."""
+    return batch if mesh is None else jax.device_put(batch, NamedSharding(mesh, P("data")))
+
+
+@partial(jax.jit, static_argnums=(3, 4))
+def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None) -> Score:
+    def many(f: Any, xs: Any, tangent: Any) -> Score:
+        options = vars(static)
+        if tangent is None:
+            x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
+            options = options | {"chunk": _chunk(f, x, _count(xs), static)}
+        return jax.vmap(lambda x, t: evaluate(f, x, **options, tangent=t))(xs, tangent)
+
+    if mesh is None:
+        return many(f, xs, tangent)
+    # Told apart by hand: the compiler does not know how to divide LAPACK's calls, and would gather the batch for them.
+    return jax.shard_map(
+        many, mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=P("data"), axis_names={"data"}, check_vma=False
+    )(f, xs, tangent)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -23,6 +24,8 @@ class Encoder:
       dim: K.
       law: the law training drove the embedding to: `normal`, `sphere`, or None if unknown.
       null_directions: output directions that are constant by construction.
+      factor: (params, x, chunk) -> a matrix with the singular values of the Jacobian at x, where the network has a
+        faster way to it than to differentiate itself; or None.
     """
 
     params: Any
@@ -31,6 +34,7 @@ class Encoder:
     dim: int = field(metadata={"static": True})
     law: str | None = field(default=None, metadata={"static": True})
     null_directions: int = field(default=0, metadata={"static": True})
+    factor: Callable[[Any, Array, int | None], Array] | None = field(default=None, metadata={"static": True})
 
     def __call__(self, x: Array) -> Array:
         """Embedding [K] of one sample [*shape].
@@ -44,6 +48,11 @@ class Encoder:
                 "for a batch, jax.vmap(encoder)(xs)"
             )
         return self.apply(self.params, x)
+
+    @property
+    def jacobian_factor(self) -> Callable[[Array, int | None], Array] | None:
+        """`factor` with the weights: what the scorer asks for before it differentiates."""
+        return None if self.factor is None else partial(self.factor, self.params)
 
     def preprocess(self, image: np.ndarray) -> Array:
         """A picture as the sample this encoder expects.

@@ -14,6 +14,8 @@ from scipy import stats
 
 from jepa_jax import Encoder
 from jepa_jax.density import (
+    batches,
+    data_mesh,
     default_batch_size,
     evaluate,
     jacobian,
@@ -21,8 +23,12 @@ from jepa_jax.density import (
     log_law,
     score_batches,
     score_samples,
+    shard_parameters,
     singular_values,
+    spectrum,
 )
+from jepa_jax.density.jacobian import arithmetic, default_chunk, even
+from jepa_jax.density.memory import available, live_bytes
 from jepa_jax.worlds import WORLDS
 
 SHAPES = [(5, (5,)), (7, (3,)), (3, (2, 3, 1))]  # K, shape of a sample: D = K, D < K, D > K
@@ -96,6 +102,206 @@ def test_score_is_the_sum_of_log_singular_values(
     assert result.clipped == 0
     np.testing.assert_allclose(result.embedding, apply(jnp.asarray(a, dtype), x), rtol=10 * TOLERANCE[dtype])
     assert result.score.dtype == result.singular_values.dtype == dtype
+
+
+def test_the_compiler_differentiates_a_norm_rightly() -> None:
+    """jaxlib 0.10.2 and 0.11.0 get this wrong on CPU, silently; pyproject.toml excludes them."""
+
+    def norm(x: jax.Array) -> jax.Array:
+        return x * jax.lax.rsqrt(jnp.mean(x**2, axis=-1, keepdims=True) + 1e-6)
+
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((50, 64)), jnp.float32)
+    rows = jnp.asarray(np.random.default_rng(1).standard_normal((128, 50, 64)), jnp.float32)
+    many = jax.jit(lambda x, rows: jax.vmap(lambda row: jax.vjp(norm, x)[1](row)[0])(rows))(x, rows)
+    one = jnp.stack([jax.vjp(norm, x)[1](row)[0] for row in rows])
+    np.testing.assert_allclose(many, one, atol=1e-5)
+
+
+def test_jacobian_of_a_pytree() -> None:
+    a, b = (jnp.asarray(prescribed(4, n, np.ones(n)), jnp.float32) for n in (2, 3))
+
+    def f(x: dict[str, jax.Array]) -> jax.Array:
+        return a @ x["first"] + jnp.tanh(b @ x["second"].reshape(-1))
+
+    x = {"second": 0.1 * jnp.ones((3, 1)), "first": jnp.ones(2)}
+    expected = np.concatenate([a, (1 - np.tanh(b @ x["second"]) ** 2) * b], axis=1)
+    for mode in ("forward", "reverse"):
+        np.testing.assert_allclose(jacobian(f, x, mode=mode), expected, atol=1e-6)
+    xs = jax.tree.map(lambda leaf: jnp.stack([leaf, 2 * leaf, 3 * leaf]), x)
+    loop = [jepa_score(f, jax.tree.map(lambda leaf, i=i: leaf[i], xs)) for i in range(3)]
+    np.testing.assert_allclose(score_samples(f, xs, batch_size=2), loop, atol=1e-5)
+
+
+@pytest.mark.parametrize("columns", [1, 2, 3])
+def test_tangent_restricts_the_jacobian(columns: int, dtype: str) -> None:
+    a = prescribed(5, 3, [2, 1, 0.5])
+    basis = orthogonal(3, 7)[:, :columns]
+    x = sample((3,), dtype)
+    f, t = Partial(apply_bent, jnp.asarray(a, dtype)), jnp.asarray(basis, dtype)
+    exact = bent_jacobian(a, x) @ basis
+    np.testing.assert_allclose(jacobian(f, x, tangent=t), exact, atol=TOLERANCE[dtype])
+    np.testing.assert_allclose(jacobian(f, x, tangent=t, chunk=1), exact, atol=TOLERANCE[dtype])
+    volume = 0.5 * np.linalg.slogdet(exact.T @ exact)[1]
+    assert float(jepa_score(f, x, tangent=t)) == pytest.approx(volume, abs=100 * TOLERANCE[dtype])
+    many = score_samples(f, jnp.stack([x, x]), tangent=jnp.stack([t, t]), batch_size=1)
+    np.testing.assert_allclose(many, volume, atol=100 * TOLERANCE[dtype])
+
+
+WORST = np.geomspace(67, 2.5e-6, 1024)  # the span of a ViT-L/14's spectrum, without a gap anywhere
+
+
+@pytest.fixture(scope="module")
+def worst() -> tuple[jax.Array, float]:
+    """A float32 matrix with that spectrum, and its exact score."""
+    j = prescribed(1024, 1500, WORST).astype(np.float32)
+    return jnp.asarray(j), float(np.log(np.linalg.svd(j.astype(np.float64), compute_uv=False)).sum())
+
+
+@pytest.mark.parametrize("method", ["auto", "svd", "qr", "gram64"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_every_method_is_exact_on_the_worst_spectrum(method: Any, turned: bool, worst: tuple[jax.Array, float]) -> None:
+    matrix = worst[0].T if turned else worst[0]
+    score = jepa_score(Partial(apply_linear, matrix), jnp.zeros(matrix.shape[1]), 1e-7, method=method)
+    assert float(score) == pytest.approx(worst[1], abs=0.01)
+
+
+def test_single_values_of_the_worst_spectrum(worst: tuple[jax.Array, float]) -> None:
+    exact = np.linalg.svd(np.asarray(worst[0], np.float64), compute_uv=False)
+    for method in ("svd", "gram64"):
+        np.testing.assert_allclose(spectrum.values(worst[0], method), exact, rtol=1e-5)
+    np.testing.assert_allclose(spectrum.on_host(worst[0][:64]), spectrum.values(worst[0][:64], "svd"), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [np.zeros((4, 6)), np.ones((4, 6)), np.diag([3.0, 1, 0, 0]), np.ones((64, 200)), np.eye(3)],
+    ids=["zero", "rank one", "null rows", "large rank one", "identity"],
+)
+@pytest.mark.parametrize("method", ["svd", "qr", "gram64"])
+def test_rank_deficient_matrices(matrix: np.ndarray, method: Any) -> None:
+    f = Partial(apply_linear, jnp.asarray(matrix, jnp.float32))
+    exact = np.linalg.svd(matrix, compute_uv=False)
+    result = evaluate(f, jnp.zeros(matrix.shape[1]), 1e-4, method=method, values=False)
+    assert float(result.score) == pytest.approx(np.log(np.maximum(exact, 1e-4)).sum(), rel=1e-5, abs=1e-5)
+    assert result.clipped == (exact <= 1e-4).sum()
+    assert result.singular_values is None
+
+
+@pytest.mark.parametrize("method", ["svd", "qr", "gram64"])
+def test_methods_agree_where_values_are_clipped(method: Any) -> None:
+    f = Partial(apply_bent, jnp.asarray(prescribed(40, 60, np.geomspace(1, 1e-4, 40)), jnp.float32))
+    xs = sample((60,), count=5)
+    np.testing.assert_allclose(
+        score_samples(f, xs, 1e-2, method=method), [jepa_score(f, x, 1e-2) for x in xs], atol=1e-4
+    )
+
+
+def test_auto_method() -> None:
+    def auto(rank: int, values: bool, platform: str) -> str:
+        return spectrum.resolve_method("auto", rank, values=values, platform=platform)
+
+    assert auto(384, True, "cpu") == auto(384, False, "cpu") == auto(16, True, "gpu") == auto(384, True, "tpu") == "svd"
+    assert auto(384, True, "gpu") == auto(384, False, "gpu") == "gram64"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("qr", 4, True, "cpu"), "no singular values"),
+        (("gram64", 4, True, "tpu"), "float64"),
+        (("qr", 4, False, "tpu"), "float64"),
+        (("lanczos", 4, True, "cpu"), "lanczos"),
+    ],
+)
+def test_methods_that_cannot_be_had(arguments: Any, match: str) -> None:
+    method, rank, values, platform = arguments
+    with pytest.raises(ValueError, match=match):
+        spectrum.resolve_method(method, rank, values=values, platform=platform)
+
+
+def test_clipped_values_can_be_dropped() -> None:
+    spectrum_ = np.array([3, 0.5, 1e-3, 0])
+    f = Partial(apply_linear, jnp.diag(jnp.asarray(spectrum_, jnp.float32)))
+    result = evaluate(f, jnp.zeros(4), 1e-2, drop_clipped=True)
+    assert (float(result.score), int(result.clipped)) == (pytest.approx(math.log(1.5), rel=1e-5), 2)
+    null = jepa_score(f, jnp.zeros(4), 1e-2, drop_clipped=True, null_directions=3)
+    assert float(null) == pytest.approx(math.log(3), rel=1e-5)
+
+
+def test_what_is_not_finite_has_no_score_and_spoils_no_other() -> None:
+    f = Partial(apply_bent, jnp.eye(3))
+    xs = jnp.ones((5, 3)).at[2, 1].set(jnp.nan)
+    for method in ("svd", "qr", "gram64"):
+        scores = np.asarray(score_samples(f, xs, method=method))
+        assert np.isnan(scores[2])
+        assert np.isfinite(np.delete(scores, 2)).all()
+
+
+@pytest.mark.parametrize("model", [1, 2])
+def test_a_mesh_changes_nothing(model: int) -> None:
+    assert len(jax.devices()) == 4
+    mesh = data_mesh(jax.devices(), model)
+    assert dict(mesh.shape) == {"data": 4 // model, "model": model}
+    f = Partial(apply_bent, jnp.asarray(prescribed(8, 6, np.geomspace(2, 0.1, 6)), jnp.float32))
+    xs = sample((6,), count=11)
+    spread = shard_parameters(f, mesh) if model > 1 else f
+    if model > 1:
+        assert {s.data.shape for s in jax.tree.leaves(spread)[0].addressable_shards} == {(4, 6)}
+    for batch_size in (None, 4, 5):
+        together = score_samples(spread, xs, mesh=mesh, batch_size=batch_size)
+        np.testing.assert_allclose(together, score_samples(f, xs), atol=2e-5)
+
+
+def test_mesh_needs_its_axis() -> None:
+    mesh = jax.make_mesh((4,), ("rows",), devices=jax.devices())
+    with pytest.raises(ValueError, match="must be called data"):
+        score_samples(Partial(apply_bent, jnp.eye(3)), jnp.ones((2, 3)), mesh=mesh)
+
+
+def test_live_bytes_counts_what_is_alive() -> None:
+    def f(x: jax.Array) -> jax.Array:
+        big = jnp.broadcast_to(x[:, None], (1000, 50))  # 200 kB, beside 4 kB
+        small = big.sum(axis=1)
+        return jax.lax.scan(lambda c, _: (jnp.sin(c), None), small, None, length=5)[0]
+
+    assert 204_000 <= live_bytes(f, jax.ShapeDtypeStruct((1000,), jnp.float32)) <= 212_000
+
+
+def test_chunk_follows_the_activations_and_is_even() -> None:
+    def f(x: jax.Array) -> jax.Array:
+        hidden = jnp.tanh(jnp.ones((2_000_000, 1)) @ x[:1])  # 8 MB for each product
+        return hidden[:100] * x
+
+    x = jax.ShapeDtypeStruct((100,), jnp.float32)
+    chunk = default_chunk(f, x, "reverse")
+    assert 1 <= chunk < 10
+    assert default_chunk(f, x, "reverse", samples=100) == 1
+    assert default_chunk(lambda x: x, x, "auto") == 100
+    assert [even(100, most) for most in (100, 1000, 60, 34, 33)] == [100, 100, 50, 34, 25]
+
+
+def test_what_does_not_fit_is_made_smaller_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    f = Partial(apply_bent, jnp.asarray(prescribed(8, 6, np.geomspace(2, 0.1, 6)), jnp.float32))
+    xs = sample((6,), count=12)
+    plain = score_samples(f, xs)
+    monkeypatch.setattr(batches, "available", lambda: 4 * 8 * 6 * 8 * 4)
+    with pytest.warns(ResourceWarning, match="a batch of 12 needs more memory than there is; 2 at once"):
+        np.testing.assert_allclose(score_samples(f, xs, batch_size=12), plain, atol=2e-5)
+    with pytest.warns(ResourceWarning, match="a chunk of 6 needs more memory than there is; 1 at once"):
+        np.testing.assert_allclose(score_samples(f, xs, chunk=6, batch_size=2), plain, atol=2e-5)
+
+
+def test_available_memory_is_a_sensible_number() -> None:
+    free = available()
+    assert free is None or 2**20 < free < 2**50
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "tf32x3", "bf16x3"])
+def test_a_cpu_has_one_precision(precision: Any) -> None:
+    with pytest.raises(ValueError, match="this CPU computes in float32"):
+        jepa_score(lambda x: x, jnp.ones(3), precision=precision)
+    with pytest.raises(ValueError, match="half"):
+        arithmetic("half")  # pyright: ignore[reportArgumentType]
 
 
 def test_auto_takes_the_fewer_products() -> None:
@@ -242,6 +448,8 @@ def test_encoder_is_a_pytree_and_checks_its_sample() -> None:
         (lambda x: x, jnp.ones(3), {"chunk": 0}, "chunk is 0"),
         (lambda x: x, jnp.ones(3), {"eps": 0.0}, "eps is 0.0"),
         (lambda x: x, jnp.ones(3), {"eps": -1e-6}, "eps is -1e-06"),
+        (lambda x: x, jnp.ones(3), {"tangent": jnp.ones((2, 1))}, "tangent has shape"),
+        (lambda x: x, jnp.ones(3), {"method": "qr", "null_directions": 1}, "null directions"),
     ],
 )
 def test_bad_arguments(f: Any, x: jax.Array, options: dict[str, Any], match: str) -> None:

@@ -172,7 +172,7 @@ def _fit(f: Any, x: Any, count: int, batch_size: int | None, devices: int, tange
 
 def _chunk(f: Any, x: Any, samples: int, static: _Static) -> int | None:
     """Products at once for so many samples at a time: what the caller says, unless there is no room for it."""
-    if hasattr(f, "jacobian_factor"):
+    if getattr(f, "jacobian_factor", None) is not None:
         return static.chunk  # the encoder's own affair
     auto = default_chunk(f, x, static.mode, samples)
     room = available()
@@ -202,7 +202,7 @@ def _place(batch: Any, mesh: Mesh | None) -> Any:
 @partial(jax.jit, static_argnums=(3, 4))
 def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None) -> Score:
     def many(f: Any, xs: Any, tangent: Any) -> Score:
-        options = vars(static)
+        options: dict[str, Any] = vars(static)
         if tangent is None:
             x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
             options = options | {"chunk": _chunk(f, x, _count(xs), static)}

@@ -131,7 +131,7 @@ def evaluate(
 
     def total(sigma: Array) -> tuple[Array, Array]:
         kept = sigma[: rank - null]
-        log = jnp.where(kept > eps, jnp.log(jnp.maximum(kept, eps)), floor)
+        log = jnp.where(kept <= eps, floor, jnp.log(kept))  # what is not a number stays so
         return jnp.sum(log) + null * floor, jnp.sum(kept <= eps) + null
 
     if method != "qr":

@@ -104,5 +104,5 @@ def _gram64(j: Array) -> Array:
         length = jnp.linalg.norm(b, axis=1)
         b = b / jnp.where(length > 0, length, 1.0)[:, None]
         w, v = jnp.linalg.eigh(b @ b.T)
-        factor = length[:, None] * v * jnp.sqrt(jnp.maximum(w, 0.0))
+        factor = length[:, None] * v * jnp.sqrt(jnp.maximum(w, 0.0))[None]
         return jnp.linalg.svd(factor, compute_uv=False).astype(j.dtype)

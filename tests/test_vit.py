@@ -1,0 +1,106 @@
+"""The vision transformer: its structure's short cuts change nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jepa_jax.density import jacobian, jepa_score, score_batches, score_samples
+from jepa_jax.models.vit import Block, ViT, init, jacobian_factor, vit_encoder
+
+TINY = ViT(image_size=12, patch_size=4, width=24, depth=3, heads=3)
+WIDE = ViT(image_size=4, patch_size=2, width=24, depth=2, heads=2)  # width above the 12 numbers of a patch
+ONE = ViT(image_size=8, patch_size=4, width=16, depth=1, heads=2, channels=1)
+
+
+def spread(config: ViT, key: jax.Array) -> dict:
+    """Random weights, biases and gains included, far from the initial ones."""
+    leaves, tree = jax.tree.flatten(init(config, key))
+    keys = jax.random.split(key, len(leaves))
+    return tree.unflatten([a + 0.2 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
+
+
+def spectrum(a: jax.Array) -> np.ndarray:
+    return np.linalg.svd(np.asarray(a, np.float64), compute_uv=False)
+
+
+@pytest.mark.parametrize("config", [TINY, WIDE, ONE])
+@pytest.mark.parametrize("chunk", [None, 1, 5, 1000])
+def test_factor_has_the_singular_values_of_the_jacobian(config: ViT, chunk: int | None, key: jax.Array) -> None:
+    encoder = vit_encoder(config, spread(config, key))
+    image = jax.random.normal(jax.random.key(1), config.shape)
+    exact = spectrum(jacobian(encoder, image))
+    factor = jacobian_factor(config, encoder.params, image, chunk)
+    rank = min(config.width, int(np.prod(config.shape)))
+    live = min(rank, config.width - 2)  # without the two null directions of the last layer norm
+    np.testing.assert_allclose(spectrum(factor)[:live], exact[:live], rtol=2e-4)
+
+
+def test_factor_in_float64_is_the_jacobian_to_rounding(x64: None) -> None:
+    params = jax.tree.map(lambda a: a.astype(jnp.float64), spread(TINY, jax.random.key(2)))
+    image = jax.random.normal(jax.random.key(1), TINY.shape, jnp.float64)
+    encoder = vit_encoder(TINY, params)
+    live = TINY.width - 2
+    exact = spectrum(jacobian(encoder, image, mode="forward"))[:live]
+    np.testing.assert_allclose(spectrum(jacobian_factor(TINY, params, image))[:live], exact, rtol=1e-9)
+
+
+@pytest.mark.parametrize("queries", [1, 4])
+def test_a_block_with_few_queries_is_the_first_rows_of_the_whole(queries: int, key: jax.Array) -> None:
+    from flax import nnx
+
+    block = Block(TINY, rngs=nnx.Rngs(key))
+    x = jax.random.normal(key, (TINY.tokens, TINY.width))
+    np.testing.assert_allclose(block(x, queries), block(x)[:queries], atol=1e-5)
+
+
+def test_score_uses_the_factor_and_agrees_with_the_jacobian(key: jax.Array) -> None:
+    encoder = vit_encoder(TINY, spread(TINY, key))
+    images = jax.random.normal(jax.random.key(1), (3, *TINY.shape))
+    plain = score_samples(encoder, images, mode="reverse")  # named, so the encoder is differentiated
+    np.testing.assert_allclose(score_samples(encoder, images), plain, atol=2e-3)
+    np.testing.assert_allclose(jepa_score(encoder, images[0]), plain[0], atol=2e-3)
+    batch = next(score_batches(encoder, images))
+    assert (batch.clipped == 2).all()
+    np.testing.assert_allclose(batch.embedding, jax.vmap(encoder)(images), atol=1e-5)
+
+
+def test_embedding_is_layer_normed_and_position_matters(key: jax.Array) -> None:
+    params = init(TINY, key)
+    encoder = vit_encoder(TINY, params)
+    image = jax.random.normal(key, TINY.shape)
+    z = encoder(image)
+    assert float(jnp.mean(z)) == pytest.approx(0, abs=1e-5)
+    assert float(jnp.std(z)) == pytest.approx(1, abs=1e-3)
+    swapped = jnp.concatenate([image[4:8], image[:4], image[8:]])  # two rows of patches
+    assert not np.allclose(encoder(swapped), z, atol=1e-4)
+    unplaced = vit_encoder(TINY, {**params, "positions": jnp.zeros_like(params["positions"])})
+    np.testing.assert_allclose(unplaced(swapped), unplaced(image), atol=1e-5)
+
+
+def test_other_weights_need_no_compilation(key: jax.Array) -> None:
+    one, two = (vit_encoder(TINY, init(TINY, k)) for k in jax.random.split(key))
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+
+
+def test_flops_are_those_of_the_listing(key: jax.Array) -> None:
+    """Counted in the traced backward pass of a block: every product of matrices there is."""
+    from flax import nnx
+
+    block = Block(TINY, rngs=nnx.Rngs(key))
+    x = jnp.ones((TINY.tokens, TINY.width))
+    jaxpr = jax.make_jaxpr(jax.vjp(block, x)[1])(x)
+    count = 0
+    for eqn in jaxpr.eqns:
+        if eqn.primitive.name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            depth = np.prod([eqn.invars[0].aval.shape[i] for i in contracted])
+            count += 2 * int(np.prod(eqn.outvars[0].aval.shape) * depth)
+    patches = 2 * (TINY.tokens - 1) * TINY.width * TINY.channels * TINY.patch_size**2
+    assert TINY.depth * count + patches == TINY.flops
+
+
+@pytest.mark.parametrize("sizes", [{"image_size": 13}, {"heads": 5}])
+def test_sizes_that_do_not_fit(sizes: dict) -> None:
+    with pytest.raises(ValueError, match=r"not a multiple|do not divide"):
+        ViT(**{"image_size": 12, "patch_size": 4, "width": 24, "depth": 3, "heads": 3, **sizes})

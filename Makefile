@@ -33,4 +33,5 @@ parity: .venv/torch
 
 bench: .venv/torch
 	$(BIN)/python -m benchmarks.train_speed
+	$(BIN)/python -m benchmarks.score_speed --quick
 	$(BIN)/python -m benchmarks.fidelity --quick

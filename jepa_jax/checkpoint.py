@@ -50,6 +50,9 @@ def restore(run: Path, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
       ConfigError: the checkpoint is damaged, or of another architecture.
     """
     folder = (run / FOLDER / str(step)).absolute()
+    # Said, because where several processes have met Orbax does not assume it.
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    abstract = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=here), abstract)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
             return {name: checkpointer.restore(folder / name, tree) for name, tree in abstract.items()}

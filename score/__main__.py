@@ -1,6 +1,7 @@
 """`python -m score MODEL --data DATA [options]`"""
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ from rich.table import Table
 
 from jepa_jax.command import parse
 from jepa_jax.config import ConfigError
-from score.run import Arguments, run
+from score.options import Arguments
+from score.run import Result, run
 
 DESCRIPTION = """Score samples with a trained encoder: JEPA-SCORE, the sum of the log singular values of its Jacobian.
 
@@ -21,14 +23,17 @@ def main(args: list[str]) -> int:
     """Run the program; the exit status is 0, 1 or 2 as the README says."""
     try:
         arguments = parse(Arguments, args, prog="python -m score", description=DESCRIPTION)
-        summary, out, pictures = run(arguments, Console(stderr=True, highlight=False, soft_wrap=True))
+        result = run(arguments, Console(stderr=True, highlight=False, soft_wrap=True))
     except ConfigError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 1
-    show(summary, out, pictures)
+    if isinstance(result, Result):
+        show(*result)
+    else:
+        print(result)
     return 0
 
 
@@ -37,11 +42,13 @@ def show(summary: dict[str, Any], out: Path, pictures: list[Path]) -> None:
     each = summary["seconds_per_sample"]
     speed = f", {1e3 * each:.2f} ms each" if each else ""
     print(f"{summary['count']} samples{speed}; {summary['clipped_mean']:.2f} singular values clipped per sample")
-    if summary["without_score"]:
-        print(f"{summary['without_score']} samples have no score: their Jacobian is not finite")
+    if summary["without_score_count"]:
+        reasons = Counter(row["reason"] for row in summary["without_score"])
+        print(f"{summary['without_score_count']} samples have no score: {' or '.join(reasons)}")
     for name, label in (
         ("spearman", "Spearman of the score with the exact log-density"),
         ("log_density_spearman", "Spearman of the corrected log-density"),
+        ("top_spearman", f"Spearman of the top {summary['options']['rank']} log singular values, no JEPA-SCORE"),
     ):
         # On a sphere the correction is a constant: the same number twice would say nothing.
         if name in summary and not (name == "log_density_spearman" and summary["law"] == "sphere"):

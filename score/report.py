@@ -1,9 +1,12 @@
-"""What a score run says: the summary, the comparison with other data, and the picture."""
+"""What a score run says: the table, the summary, and the pictures."""
 
+import csv
+import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import matplotlib
 import numpy as np
 
@@ -11,122 +14,127 @@ matplotlib.use("Agg")  # no window, also where there is no screen
 from matplotlib.figure import Figure
 
 from jepa_jax import evaluate, pictures
-from jepa_jax.config import ConfigError
-from jepa_jax.data import read_samples
-from jepa_jax.density import log_law, score_batches
-from jepa_jax.encoder import Encoder
+from jepa_jax.data import Samples
 from jepa_jax.files import write_atomically
-from score.stream import Options, Scored
+from score.options import Arguments
+from score.stream import REASONS, Scorer
 
-CORRUPTIONS = ("inverted", "rotated", "noise")
+LISTED = 1000  # rows without a score that the summary names
 
 
-def truth(scored: Scored, exact: np.ndarray | None) -> dict[str, float]:
-    """Agreement with the exact log-density, where it is known."""
-    if exact is None:
+def row_ids(samples: Samples) -> np.ndarray:
+    """The id column: the samples' own, or row numbers."""
+    return np.arange(len(samples.x)) if samples.ids is None else samples.ids
+
+
+def write_table(out: Path, ids: np.ndarray, rows: np.ndarray, rank: int | None) -> None:
+    """Write the CSV: the columns everyone gets, those asked for, and the reasons if a row has no score."""
+    columns: dict[str, Iterable[Any]] = {name: map(number, rows[name]) for name in ("score", "log_density")}
+    columns["clipped"] = rows["clipped"]
+    if "standard_error" in (rows.dtype.names or ()):
+        columns["standard_error"] = map(number, rows["standard_error"])
+    if rank:
+        columns[f"top_{rank}"] = map(number, rows["top"])
+    if rows["reason"].any():
+        columns["reason"] = (REASONS[code] for code in rows["reason"])
+
+    def write(path: Path) -> None:
+        with path.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(("id", *columns))
+            writer.writerows(zip(ids, *columns.values(), strict=True))
+
+    write_atomically(out, write)
+
+
+def write_spectra(path: Path, ids: np.ndarray, rows: np.ndarray) -> None:
+    """Write the singular values."""
+    write_atomically(path, lambda p: np.savez(p, singular_values=rows["singular_values"], id=ids))
+
+
+def number(value: Any) -> str:
+    """A finite number to the digits float32 holds, or nothing."""
+    return f"{float(value):.9g}" if np.isfinite(value) else ""
+
+
+def summarise(
+    a: Arguments, scorer: Scorer, rows: np.ndarray, samples: Samples, seconds: float | None
+) -> dict[str, Any]:
+    """What stands in FILE.json.
+
+    Args:
+      seconds: a sample, or None where none was scored in this call.
+    """
+    scored = rows["reason"] == 0
+    ids = row_ids(samples)
+    bad = np.flatnonzero(~scored)
+    return {
+        "model": a.model,
+        "data": a.data,
+        "count": len(rows),
+        "options": {k: v for k, v in vars(a).items() if k not in ("model", "data")},
+        "device": jax.devices()[0].device_kind,
+        "devices": 1 if scorer.mesh is None else scorer.mesh.size,
+        "seconds_per_sample": seconds,
+        "score_mean": float(rows["score"][scored].mean(dtype=np.float64)) if scored.any() else None,
+        "clipped_mean": float(rows["clipped"].mean()),
+        "null_directions": scorer.encoder.null_directions,
+        "law": scorer.encoder.law,
+        "without_score_count": len(bad),
+        "without_score": [{"id": ids[i].item(), "reason": REASONS[rows["reason"][i]]} for i in bad[:LISTED]],
+        **truth(rows[scored], None if samples.log_density is None else samples.log_density[scored]),
+    }
+
+
+def truth(rows: np.ndarray, exact: np.ndarray | None) -> dict[str, float]:
+    """Agreement with the exact log-density, where it is known; of rows that all have a score."""
+    if exact is None or len(rows) < 2:
         return {}
-    plain = evaluate.agreement(scored.score, exact)
+    plain = evaluate.agreement(rows["score"], exact)
     found = {"spearman": plain.spearman, "pearson": plain.pearson, "slope": plain.slope}
-    if np.isfinite(scored.log_density).all():
-        corrected = evaluate.agreement(scored.log_density, exact)
+    if "top" in (rows.dtype.names or ()):
+        found["top_spearman"] = evaluate.agreement(rows["top"], exact).spearman
+    if np.isfinite(rows["log_density"]).all():
+        corrected = evaluate.agreement(rows["log_density"], exact)
         found |= {"log_density_spearman": corrected.spearman, "log_density_slope": corrected.slope}
     return found
 
 
-def outliers(name: str, xs: np.ndarray) -> np.ndarray:
-    """Samples to set against xs [N, ...]: a corruption of xs itself, or other data by the data grammar.
-
-    `inverted` swaps light and dark, `rotated` turns images by a quarter, `noise` draws every number anew from all
-    the numbers in xs.
-
-    Raises:
-      ConfigError: the data do not fit, or a rotation of what is not a square image.
-    """
-    if name == "inverted":
-        return xs.min() + xs.max() - xs
-    if name == "rotated":
-        if xs.ndim != 4 or xs.shape[1] != xs.shape[2]:
-            raise ConfigError(f"--against rotated needs square images, and these samples have shape {xs.shape[1:]}")
-        return np.ascontiguousarray(np.rot90(xs, axes=(1, 2)))
-    if name == "noise":
-        return np.random.default_rng(0).choice(xs.reshape(-1), xs.shape)
-    other = read_samples(name, None).x
-    if other.shape[1:] != xs.shape[1:]:
-        raise ConfigError(f"--against {name} has samples of shape {other.shape[1:]}, not {xs.shape[1:]}")
-    return other
+def write_summary(path: Path, summary: dict[str, Any]) -> None:
+    """Write FILE.json; a number that JSON cannot hold becomes null."""
+    held = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in summary.items()}
+    write_atomically(path, lambda p: p.write_text(json.dumps(held, indent=2) + "\n"))
 
 
-def separation(
-    encoder: Encoder, xs: np.ndarray, fit: np.ndarray, others: dict[str, np.ndarray], options: Options
-) -> dict[str, dict[str, dict[str, float]]]:
-    """How well each detector tells xs from other samples.
-
-    Args:
-      xs: [N, ...] typical samples, none of which is in `fit`.
-      fit: [M, ...] what the nearest-neighbour and Mahalanobis detectors are fitted on.
-      others: outlying samples by name.
-
-    Returns:
-      outliers -> detector -> `auroc` (of ranking xs as more typical) and `auroc_reversed` (1 - auroc).
-    """
-    embed = jax.jit(jax.vmap(encoder))
-
-    def embedding(a: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.asarray(embed(jnp.asarray(a[i : i + 1024]))) for i in range(0, len(a), 1024)])
-
-    fit_z, fit_flat = embedding(fit), fit.reshape(len(fit), -1)
-
-    def detectors(a: np.ndarray) -> dict[str, np.ndarray]:  # all oriented so that high is typical
-        z, flat = embedding(a), a.reshape(len(a), -1)
-        batches = score_batches(encoder, a, options.eps, mode=options.mode, batch_size=options.batch_size)
-        score = np.concatenate([np.asarray(b.score) for b in batches])
-        found = {"JEPA-SCORE": score}
-        law = log_law(jnp.asarray(z), encoder.law)
-        if law is not None and np.ptp(np.asarray(law)) > 0:
-            found["log_density"] = score + np.asarray(law)
-        return found | {
-            "k-NN, embedding": -evaluate.knn_distance(fit_z, z),
-            "Mahalanobis, embedding": -evaluate.mahalanobis(fit_z, z),
-            "k-NN, input": -evaluate.knn_distance(fit_flat, flat),
-            "Mahalanobis, input": -evaluate.mahalanobis(fit_flat, flat),
-            # Rounded, so that on a sphere, where it is constant, it ranks nothing.
-            "embedding norm": np.round(np.linalg.norm(z, axis=1), 4),
-            "compressed size": -evaluate.compressed_size(a).astype(float),
-        }
-
-    typical = detectors(xs)
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for name, other in others.items():
-        found = detectors(other)
-        table[name] = {}
-        for detector, values in typical.items():
-            auroc = evaluate.auroc(values, found[detector])
-            table[name][detector] = {"auroc": auroc, "auroc_reversed": 1 - auroc}
-    return table
-
-
-def draw(out: Path, scored: Scored, xs: np.ndarray, sigma: np.ndarray, exact: np.ndarray | None) -> list[Path]:
+def draw(out: Path, rows: np.ndarray, samples: Samples, sigma: np.ndarray) -> list[Path]:
     """Write the pictures beside the CSV and return their paths.
 
     One of scores against the truth (or their histogram) and the spectrum; of images also the most and least likely.
+    Rows without a score are in none.
+
+    Args:
+      sigma: [n, R], singular values of some samples.
     """
+    scored = rows["reason"] == 0
+    rows, xs = rows[scored], samples.x[scored]
     figure = Figure(figsize=(10, 4.3), dpi=85, layout="constrained")
     left, right = figure.subplots(1, 2)
-    finite = np.isfinite(scored.score)
-    if exact is not None and finite.all():
-        corrected = np.isfinite(scored.log_density).all()
-        learned = scored.log_density if corrected else scored.score
+    if samples.log_density is not None and len(rows) > 1:
+        corrected = np.isfinite(rows["log_density"]).all()
+        learned, exact = rows["log_density" if corrected else "score"], samples.log_density[scored]
         agreement = evaluate.agreement(learned, exact)
         pictures.scatter(left, learned, exact, agreement.spearman, agreement.slope)
     else:
-        left.hist(scored.score[finite], bins=60)
-        left.set(xlabel="JEPA-SCORE, nats", ylabel="samples", title=f"{len(scored.score)} samples")
-    pictures.spectrum(right, sigma)
+        left.hist(rows["score"], bins=60)
+        left.set(xlabel="JEPA-SCORE, nats", ylabel="samples", title=f"{len(rows)} samples")
+    finite = np.isfinite(sigma).all(axis=1)
+    if finite.any():
+        pictures.spectrum(right, sigma[finite])
     paths = [out.with_suffix(".png")]
     write_atomically(paths[0], lambda temporary: figure.savefig(temporary))
-    if xs.ndim == 4 and xs.shape[-1] in (1, 3) and finite.all():
+    if xs.ndim == 4 and xs.shape[-1] in (1, 3) and len(xs):
         gallery = Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
-        pictures.extremes(gallery, xs, scored.score)
+        pictures.extremes(gallery, xs, rows["score"])
         paths.append(out.with_name(f"{out.stem}_extremes.png"))
         write_atomically(paths[1], lambda temporary: gallery.savefig(temporary))
     return paths

@@ -1,161 +1,188 @@
-"""The story of a score run: load, score, compare, write."""
+"""The story of a score run: load, score this process's share, and, if it is the last, write."""
 
-import json
-from dataclasses import dataclass
+import dataclasses
+import math
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-import tyro
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
-from jepa_jax.checkpoint import FOLDER, load, read_config
+from jepa_jax import compile_cache
+from jepa_jax.checkpoint import CONFIG_FILE, load, read_config, saved_steps
 from jepa_jax.config import ConfigError
-from jepa_jax.data import Samples, is_held_out, read_samples
-from jepa_jax.density import singular_values
+from jepa_jax.data import Samples, read_samples
+from jepa_jax.density import evaluate, shard_parameters
 from jepa_jax.encoder import Encoder
-from jepa_jax.files import make_directory, write_atomically
-from score import report
-from score.stream import Options, Scored, score_file
+from jepa_jax.files import make_directory
+from score import against, report
+from score.devices import join, open_mesh
+from score.options import HOW, Arguments, check, check_rank
+from score.parts import Parts
+from score.stream import Scorer
+from score.tangent import tangents
+from score.views import open_views
 
 SPECTRA_SHOWN = 1000  # samples whose spectra the picture summarises
+LARGE = 10**6  # numbers in a Jacobian from which on spectra for the picture alone are few
+FEW = 8
 
 
-@dataclass(frozen=True)
-class Arguments:
-    """The command line."""
+class Result(NamedTuple):
+    """What a run that wrote the table has to show: the summary, and where the table and the pictures are."""
 
-    model: Annotated[str, tyro.conf.Positional]
-    """A directory made by `python -m train`."""
-    data: str
-    """A world's name, FILE.npy, FILE.npz, or `digits`."""
-    out: str | None = None
-    """FILE.csv. None: in the model's folder scores/, by the data's name."""
-    spectra: str | None = None
-    """FILE.npz for all singular values: `singular_values` [N, R], descending, and `id`."""
-    against: tuple[str, ...] = ()
-    """Also tell the samples from these, and report AUROC beside k-NN, Mahalanobis, embedding norm and compressed size:
-    `inverted`, `rotated`, `noise` (corruptions of the samples themselves), or other DATA."""
-    eps: float = 1e-6
-    """Singular values at or below this are clipped to it."""
-    mode: Literal["auto", "forward", "reverse"] = "auto"
-    """How to differentiate: forward costs D products a sample, reverse K."""
-    chunk: int | None = None
-    """Products at once, to bound memory. None: all."""
-    batch_size: int | None = None
-    """Samples at once. None: as many as keep their Jacobians within 256 MiB."""
-    limit: int | None = None
-    """Score only the first this many; of a world, draw this many (10,000 otherwise)."""
+    summary: dict[str, Any]
+    out: Path
+    pictures: list[Path]
 
 
-def run(a: Arguments, console: Console) -> tuple[dict[str, Any], Path, list[Path]]:
-    """Score a.data with a.model; returns the summary, the CSV's path and the pictures' paths.
+def run(a: Arguments, console: Console) -> Result | str:
+    """Score a.data with a.model.
+
+    Returns:
+      The result; or, where another process writes the table, one line that says so.
 
     Raises:
       ConfigError: the arguments, the model or the data are wrong.
     """
     check(a)
-    model = Path(a.model)
-    encoder = load(model)
+    share = join(a)
+    if a.compile_cache:
+        compile_cache.enable()
+    encoder = load(a.model)
     samples = read_samples(a.data, a.limit)
     if samples.x.shape[1:] != encoder.shape:
         raise ConfigError(
-            f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {model} takes {list(encoder.shape)}"
+            f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
         )
-    others = {name: report.outliers(name, samples.x) for name in a.against}
-    out = Path(a.out) if a.out else model / "scores" / f"{Path(a.data).stem}.csv"
-    spectra = Path(a.spectra) if a.spectra else None
-    for path in (out, spectra):
+    scorer, source = prepare(a, encoder, samples)
+    others = {name: against.outliers(name, samples.x) for name in a.against}
+    out = Path(a.out) if a.out else Path(a.model) / "scores" / f"{Path(a.data).stem}.csv"
+    for path in (out, Path(a.spectra) if a.spectra else None):
         if path is not None:
             make_directory(path.parent)
-    options = Options(a.eps, a.mode, a.chunk, a.batch_size)
+    parts = Parts(out, scorer.record, identity(a), len(samples.x))
+    with warnings_as_lines(console):
+        seconds, sigma = score_share(scorer, parts, *share.bounds(len(samples.x)), console)
+        with parts.claim() as claimed:
+            if not claimed:
+                return f"this process's rows are done, and {parts.writer()} writes {out}"
+            rows = parts.read()
+            report.write_table(out, report.row_ids(samples), rows, a.rank)
+            if a.spectra:
+                report.write_spectra(Path(a.spectra), report.row_ids(samples), rows)
+            summary = report.summarise(a, scorer, rows, samples, seconds)
+            if a.tangent:
+                summary["tangent"] = {"dim": a.tangent, "source": source}
+            if others:
+                with console.status("comparing with other data"):
+                    summary |= against.compare(a, encoder, samples.x, others)
+            report.write_summary(out.with_suffix(".json"), summary)
+            shown = spectra_shown(scorer) if sigma is None else sigma
+            pictures = report.draw(out, rows, samples, shown)
+            parts.remove()
+    return Result(summary, out, pictures)
+
+
+def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, str]:
+    """The scorer that the arguments ask for, and where its tangents are from.
+
+    Raises:
+      ConfigError: they ask for what the encoder, the data or the device does not have.
+    """
+    check_rank(a, math.prod(encoder.shape), encoder.dim)
+    how = {name: getattr(a, name) for name in HOW}
+    tangent, source = (None, "") if a.tangent is None else tangents(a.data, samples, a.tangent)
+    views = None
+    if a.views > 1:
+        views = open_views(read_config(Path(a.model))[0].data, a.data, samples, a.views)
+    mesh = open_mesh(a)
+    placed = encoder if mesh is None else shard_parameters(encoder, mesh)
+    try:  # only traced, to learn now what the library would say of these options later
+        x = jnp.asarray(samples.x[0])
+        t = None if tangent is None else jnp.asarray(tangent[0])
+        jax.eval_shape(lambda x, t: evaluate(encoder, x, a.eps, **how, tangent=t, values=a.method != "qr"), x, t)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    scorer = Scorer(
+        placed, samples.x, a.eps, how, views, a.views, a.rank or 0, tangent, bool(a.spectra), mesh, a.batch_size
+    )
+    return scorer, source
+
+
+def score_share(
+    scorer: Scorer, parts: Parts, start: int, stop: int, console: Console
+) -> tuple[float | None, np.ndarray | None]:
+    """Score those of the rows start..stop that no earlier call has done.
+
+    Returns:
+      Seconds a sample, and some singular values [n, R]; None where no sample was scored, or the method gives none.
+    """
+    parts.adopt(start, stop, scorer.unit)
+    gaps = parts.missing(start, stop)
+    fresh, spectra, shown = 0, [], 0
+    started = time.perf_counter()
     with progress(console) as bar:
-        task = bar.add_task("scoring", total=len(samples.x))
-        scored = score_file(
-            encoder, samples, options, out, spectra, identity(a), lambda done: bar.update(task, completed=done)
-        )
-    summary = summarise(a, encoder, scored, samples)
-    if others:
-        with console.status("comparing with other data"):
-            summary |= compare(a, encoder, samples.x, others, options)
-    text = json.dumps({k: None if is_nan(v) else v for k, v in summary.items()}, indent=2) + "\n"
-    write_atomically(out.with_suffix(".json"), lambda path: path.write_text(text))
-    sigma = scored.singular_values
-    if sigma is None:
-        shown = samples.x[:SPECTRA_SHOWN]
-        sigma = np.asarray(jax.lax.map(lambda x: singular_values(encoder, x), shown, batch_size=32))
-    return summary, out, report.draw(out, scored, samples.x, sigma, samples.log_density)
+        task = bar.add_task("scoring", total=stop - start, completed=stop - start - sum(b - a for a, b in gaps))
+        for first, last in gaps:
+            part = parts.begin(first)
+            for rows, sigma in scorer.rows(first, last):
+                part.append(rows)
+                bar.advance(task, len(rows))
+                fresh += len(rows)
+                if sigma is not None and shown < SPECTRA_SHOWN:
+                    spectra.append(sigma[: SPECTRA_SHOWN - shown])
+                    shown += len(spectra[-1])
+            part.finish()
+    seconds = (time.perf_counter() - started) / fresh if fresh else None
+    return seconds, np.concatenate(spectra) if spectra else None
 
 
-def check(a: Arguments) -> None:
-    """Refuse arguments that cannot be right."""
-    for name, value in (("--eps", a.eps), ("--chunk", a.chunk), ("--batch-size", a.batch_size), ("--limit", a.limit)):
-        if value is not None and not value > 0:
-            raise ConfigError(f"{name} is {value}; it must be positive")
-    for name, path, suffix in (("--out", a.out, ".csv"), ("--spectra", a.spectra, ".npz")):
-        if path is not None and Path(path).suffix != suffix:
-            raise ConfigError(f"{name} is {path}; it must end in {suffix}")
+def spectra_shown(scorer: Scorer) -> np.ndarray:
+    """Singular values [n, R] of the first samples, where scoring has left none: it was done before, or by QR."""
+    count = min(len(scorer.xs), FEW if math.prod(scorer.encoder.shape) * scorer.encoder.dim > LARGE else SPECTRA_SHOWN)
+    by_svd = dataclasses.replace(scorer, how=scorer.how | {"method": "auto"}, num_views=1, views=None)
+    return np.concatenate([sigma for _, sigma in by_svd.rows(0, count) if sigma is not None])
 
 
 def identity(a: Arguments) -> dict[str, Any]:
-    """What the rows of an interrupted call must agree on to count in this one."""
+    """What the rows of an interrupted call must agree on to count in this one. On how many devices they are computed
+    does not matter."""
     model, data = Path(a.model), Path(a.data)
-    steps = sorted(p.name for p in (model / FOLDER).iterdir())
     file = [data.stat().st_size, data.stat().st_mtime_ns] if data.is_file() else []
+    numbers = ("data", "limit", "views", "rank", "tangent", "eps", "batch_size", *HOW)
     return {
         "model": str(model.resolve()),
-        "config": (model / "config.json").read_text(),
-        "steps": steps,
-        "data": a.data,
+        "config": (model / CONFIG_FILE).read_text(),
+        "steps": saved_steps(model),
         "file": file,
-        "eps": a.eps,
-        "mode": a.mode,
-        "limit": a.limit,
+        **{name: getattr(a, name) for name in numbers},
     }
 
 
-def summarise(a: Arguments, encoder: Encoder, scored: Scored, samples: Samples) -> dict[str, Any]:
-    """What stands in FILE.json."""
-    finite = np.isfinite(scored.score)
-    return {
-        "model": a.model,
-        "data": a.data,
-        "count": len(samples.x),
-        "options": {k: v for k, v in vars(a).items() if k not in ("model", "data")},
-        "device": jax.devices()[0].device_kind,
-        "seconds_per_sample": scored.seconds / scored.fresh if scored.fresh else None,
-        "score_mean": float(scored.score[finite].mean()) if finite.any() else None,
-        "clipped_mean": float(scored.clipped.mean()),
-        "null_directions": encoder.null_directions,
-        "law": encoder.law,
-        "without_score": int((~finite).sum()),
-        **report.truth(scored, samples.log_density),
-    }
+@contextmanager
+def warnings_as_lines(console: Console) -> Iterator[None]:
+    """Say in one line each, and once, what the library warns of when memory is short."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("always", message=".*more memory than there is", category=ResourceWarning)
+        usual, said = warnings.showwarning, set()
 
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if not issubclass(category, ResourceWarning):
+                usual(message, category, *where, **more)
+            elif str(message) not in said:
+                said.add(str(message))
+                console.print(f"warning: {message}", markup=False)
 
-def compare(
-    a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np.ndarray], options: Options
-) -> dict[str, Any]:
-    """AUROC of every detector, all on rows that none of them was fitted on."""
-    data = read_config(Path(a.model))[0].data
-    own = data.source == a.data
-    # The rows a run held out of training; of other data, a random half.
-    held = is_held_out(len(xs), data.holdout if own and data.holdout else 0.5)
-    if held.all() or not held.any():
-        raise ConfigError(f"--against needs more samples than {len(xs)}: some to fit the other detectors on")
-    others = {name: other[held] if name in report.CORRUPTIONS else other for name, other in others.items()}
-    return {
-        "against": report.separation(encoder, xs[held], xs[~held], others, options),
-        "against_count": int(held.sum()),
-        "encoder_trained_on_them": own and not data.holdout,
-    }
-
-
-def is_nan(value: Any) -> bool:
-    """Whether a value is one that JSON cannot hold."""
-    return isinstance(value, float) and not np.isfinite(value)
+        warnings.showwarning = show
+        yield
 
 
 def progress(console: Console) -> Progress:

@@ -1,165 +1,143 @@
-"""Scoring a data set row by row into a file that a crash does not lose."""
+"""Scoring rows: from samples to the records of the table."""
 
-import csv
-import hashlib
-import json
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
-from jepa_jax.data import Samples
-from jepa_jax.density import default_batch_size, log_law, score_batches
-from jepa_jax.density.jacobian import Mode
+from jepa_jax.density import Score, aggregate_views, default_batch_size, log_law, score_batches
 from jepa_jax.encoder import Encoder
-from jepa_jax.files import write_atomically
+from score.views import Views
 
-COLUMNS = ("id", "score", "log_density", "clipped")
+# Why a row has no score, by the number in its record; of several views the larger counts.
+REASONS = ("", "the Jacobian is not finite", "the embedding is not finite")
+
+_aggregate = jax.jit(aggregate_views)
 
 
 @dataclass(frozen=True)
-class Options:
-    """What changes the numbers, or how they are computed."""
+class Scorer:
+    """All that a row's record depends on, and how it is computed.
 
+    Attributes:
+      encoder: its arrays are where the mesh wants them.
+      xs: [N, ...], all samples.
+      eps, how: options of `score_batches`.
+      views: (start, stop) -> the views of these samples, or None: the samples as they are.
+      num_views: M.
+      rank: how many singular values the column `top` sums, or 0.
+      tangent: [N, D, d], or None.
+      spectra: whether the records hold singular values.
+      mesh: None for one device.
+      batch_size: samples at once, over all devices; None takes what fits.
+    """
+
+    encoder: Encoder
+    xs: np.ndarray
     eps: float
-    mode: Mode
-    chunk: int | None
+    how: dict[str, Any]
+    views: Callable[[int, int], Views] | None
+    num_views: int
+    rank: int
+    tangent: np.ndarray | None
+    spectra: bool
+    mesh: Mesh | None
     batch_size: int | None
 
-
-@dataclass(frozen=True)
-class Scored:
-    """Attributes:
-    score, log_density: [N] in nats, NaN where there is none.
-    clipped: [N].
-    singular_values: [N, R] if they were asked for.
-    seconds: spent on `fresh` samples in this call; the rest were there from before.
-    """
-
-    score: np.ndarray
-    log_density: np.ndarray
-    clipped: np.ndarray
-    singular_values: np.ndarray | None
-    seconds: float
-    fresh: int
-
-
-def score_file(
-    encoder: Encoder,
-    samples: Samples,
-    options: Options,
-    out: Path,
-    spectra: Path | None,
-    identity: dict[str, Any],
-    advance: Callable[[int], None],
-) -> Scored:
-    """Score samples into a CSV file, going on from where an earlier call with the same `identity` was cut off.
-
-    Rows go to a hidden part file as they come; the final names appear only when all is there.
-
-    Args:
-      identity: what must be the same for the rows of an earlier call to count.
-      advance: called with the number of samples done so far.
-    """
-    xs = samples.x
-    size = options.batch_size or default_batch_size(len(xs), int(np.prod(xs.shape[1:])), encoder.dim)
-    rank = min(encoder.dim, int(np.prod(xs.shape[1:])))
-    part = Part(out, rank if spectra else 0, {**identity, "batch_size": size, "spectra": bool(spectra)})
-    done = part.rows // size * size  # whole batches, so that a resumed run computes the same numbers
-    part.keep(done)
-    advance(done)
-    started, first, ids = time.perf_counter(), done, row_ids(samples)
-    batches = score_batches(encoder, xs[done:], options.eps, mode=options.mode, chunk=options.chunk, batch_size=size)
-    for batch in batches if done < len(xs) else ():
-        law = log_law(batch.embedding, encoder.law)
-        score = np.asarray(batch.score)
-        log_density = np.full(len(score), np.nan) if law is None else score + np.asarray(law)
-        part.append(ids[done : done + len(score)], score, log_density, batch.clipped, batch.singular_values)
-        done += len(score)
-        advance(done)
-    seconds = time.perf_counter() - started
-    score, log_density, clipped = part.columns()
-    sigma = None
-    if spectra is not None:
-        sigma = part.spectra()
-        write_atomically(spectra, lambda path: np.savez(path, singular_values=sigma, id=ids))
-    part.finish()
-    return Scored(score, log_density, clipped, sigma, seconds, done - first)
-
-
-def row_ids(samples: Samples) -> np.ndarray:
-    """The id column: the samples' own, or row numbers."""
-    return np.arange(len(samples.x)) if samples.ids is None else samples.ids
-
-
-class Part:
-    """The rows so far of one CSV file, and beside it their singular values as raw float32.
-
-    The first line of the part file is a digest of the identity: rows of other arguments are thrown away.
-    """
-
-    def __init__(self, out: Path, rank: int, identity: dict[str, Any]) -> None:
-        self.out, self.rank = out, rank
-        self._csv, self._raw = out.with_name(f".{out.name}.part"), out.with_name(f".{out.name}.spectra.part")
-        self._mark = "#" + hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest() + "\n"
-        self.rows = self._count()
-
-    def _count(self) -> int:
-        if not self._csv.exists():
-            return 0
-        with self._csv.open() as file:
-            if file.readline() != self._mark:
-                return 0
-            rows = max(0, sum(line.endswith("\n") for line in file) - 1)  # less the header
+    @property
+    def record(self) -> np.dtype[Any]:
+        """One row of the table as it is kept on disk: nats in float32, NaN where there is none."""
+        fields: list[tuple[Any, ...]] = [("score", "<f4"), ("log_density", "<f4"), ("clipped", "<i4"), ("reason", "u1")]
+        if self.num_views > 1:
+            fields.append(("standard_error", "<f4"))
         if self.rank:
-            whole = self._raw.stat().st_size // (4 * self.rank) if self._raw.exists() else 0
-            rows = min(rows, whole)
+            fields.append(("top", "<f4"))
+        if self.spectra:
+            fields.append(("singular_values", "<f4", (min(self.encoder.dim, self._columns),)))
+        return np.dtype(fields)
+
+    @property
+    def size(self) -> int:
+        """Views at once, over all devices."""
+        devices = 1 if self.mesh is None else self.mesh.shape["data"]
+        share = -(-len(self.xs) * self.num_views // devices)
+        return self.batch_size or devices * default_batch_size(share, self._columns, self.encoder.dim)
+
+    @property
+    def unit(self) -> int:
+        """The fewest rows that are a whole number of batches."""
+        return math.lcm(self.size, self.num_views) // self.num_views
+
+    def rows(self, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
+        """Score the samples start..stop.
+
+        Returns:
+          records, as they come; and with each some singular values [n, R], if the method gives them.
+        """
+        batches = score_batches(
+            self.encoder,
+            self.xs[start:stop] if self.views is None else self.views(start, stop),
+            self.eps,
+            **self.how,
+            tangent=None if self.tangent is None else self.tangent[start:stop],
+            batch_size=self.size,
+            values=self.how["method"] != "qr",  # they cost nothing else: for the picture, if for nothing more
+            mesh=self.mesh,
+        )
+        rest = np.zeros(0, self.record)
+        for batch in batches:
+            sigma = None if batch.singular_values is None else np.asarray(batch.singular_values)
+            records = np.concatenate([rest, self._records(batch, sigma)])
+            whole = len(records) // self.num_views * self.num_views  # a sample's views may lie in two batches
+            if whole:
+                yield self._aggregate(records[:whole].reshape(-1, self.num_views)), sigma
+            rest = records[whole:]
+
+    @property
+    def _columns(self) -> int:
+        """D, or d."""
+        return math.prod(self.xs.shape[1:]) if self.tangent is None else self.tangent.shape[-1]
+
+    def _records(self, batch: Score, sigma: np.ndarray | None) -> np.ndarray:
+        """The record of each view."""
+        records = np.zeros(len(batch.score), self.record)
+        law = log_law(batch.embedding, self.encoder.law)
+        records["score"] = batch.score
+        records["log_density"] = np.nan if law is None else batch.score + law
+        records["clipped"] = batch.clipped
+        if self.rank and sigma is not None:
+            records["top"] = self._top(sigma)
+        if self.spectra:
+            records["singular_values"] = sigma
+        finite = np.isfinite(records["score"])
+        embedded = np.isfinite(np.asarray(batch.embedding)).all(axis=1)
+        records["reason"] = np.where(embedded, np.where(finite, 0, 1), 2)
+        for name in {"score", "log_density", "top"} & set(records.dtype.names or ()):
+            records[name][records["reason"] > 0] = np.nan
+        return records
+
+    def _top(self, sigma: np.ndarray) -> np.ndarray:
+        """Sum of the largest log singular values [n], clipped, and null where they are null, as the score is."""
+        values = sigma.shape[1]
+        null = max(0, values - (self.encoder.dim - self.encoder.null_directions))
+        kept = np.where(np.arange(values) < values - null, sigma, 0)[:, : self.rank]
+        floor = 0.0 if self.how["drop_clipped"] else math.log(self.eps)
+        return np.where(kept > self.eps, np.log(np.maximum(kept, self.eps)), floor).sum(axis=1)
+
+    def _aggregate(self, views: np.ndarray) -> np.ndarray:
+        """One record of the M of each sample, [n, M] -> [n]."""
+        rows = views[:, 0].copy()
+        if self.num_views == 1:
+            return rows
+        for name in {"score", "log_density", "top"} & set(rows.dtype.names or ()):
+            rows[name], error = (np.asarray(a) for a in _aggregate(jnp.asarray(views[name])))
+            if name == "score":
+                rows["standard_error"] = error
+        for name in ("clipped", "reason"):
+            rows[name] = views[name].max(axis=1)
         return rows
-
-    def keep(self, rows: int) -> None:
-        """Cut both files to their first `rows` rows, and open them for more."""
-        lines: list[str] = []
-        if rows:
-            with self._csv.open() as file:
-                lines = file.readlines()[2 : rows + 2]
-        self._csv.write_text(self._mark + ",".join(COLUMNS) + "\n" + "".join(lines))
-        if self.rank:
-            with self._raw.open("ab") as file:
-                file.truncate(4 * self.rank * rows)
-
-    def append(self, ids: Any, score: Any, log_density: Any, clipped: Any, sigma: Any) -> None:
-        """Add a batch of rows. What is not finite is left empty."""
-        if self.rank:
-            with self._raw.open("ab") as file:
-                file.write(np.asarray(sigma, np.float32).tobytes())
-        with self._csv.open("a", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            for row in zip(ids, score, log_density, np.asarray(clipped), strict=True):
-                writer.writerow([row[0], number(row[1]), number(row[2]), row[3]])
-
-    def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """score, log_density and clipped, [N] each."""
-        with self._csv.open(newline="") as file:
-            file.readline()
-            rows = list(csv.DictReader(file))
-        score, log_density = (np.array([float(r[name] or "nan") for r in rows]) for name in COLUMNS[1:3])
-        return score, log_density, np.array([int(r["clipped"]) for r in rows])
-
-    def spectra(self) -> np.ndarray:
-        """Singular values, [N, R]."""
-        return np.fromfile(self._raw, np.float32).reshape(-1, self.rank)
-
-    def finish(self) -> None:
-        """Give the CSV its final name, and remove the rest."""
-        text = self._csv.read_text()[len(self._mark) :]
-        write_atomically(self.out, lambda path: path.write_text(text))
-        self._csv.unlink()
-        self._raw.unlink(missing_ok=True)
-
-
-def number(value: Any) -> str:
-    """A finite number to the digits float32 holds, or nothing."""
-    return f"{float(value):.9g}" if np.isfinite(value) else ""

@@ -4,6 +4,9 @@ import os
 
 os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4".strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# XLA's threads on CPU: with two, four devices that wait for each other leave none to work.
+os.environ["NPROC"] = "16"
+os.environ["JEPA_JAX_COMPILE_CACHE"] = "off"
 os.environ["MPLBACKEND"] = "Agg"
 
 import gc

@@ -18,6 +18,7 @@ HOMES = {
     "tensorflow_datasets": ("jepa_jax/data/", "tests/"),
     "grain": ("jepa_jax/data/", "tests/"),
     "torch": ("benchmarks/", "tests/"),
+    "matfree": ("jepa_jax/density/",),
 }
 
 # A folder: all that it may import of ours.

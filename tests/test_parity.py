@@ -5,20 +5,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.score_speed import random_vit
 from jepa_jax import config as cfg
 from jepa_jax.density import score_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.models import build
+from jepa_jax.models.vit import ViT, vit_encoder
 
 torch = pytest.importorskip("torch")
-
-
-def listing(model, x, eps=1e-6):
-    """arXiv 2510.05949, listing 1: Jacobian of the batch-summed model, singular values, clip, log, sum."""
-    jacobian = torch.autograd.functional.jacobian(lambda x: model(x).sum(0), inputs=x)
-    with torch.no_grad():
-        jacobian = jacobian.flatten(2).permute(1, 0, 2)
-        return torch.linalg.svdvals(jacobian).clip_(eps).log_().sum(1)
+peers = pytest.importorskip("benchmarks.listing")
 
 
 class Peer(torch.nn.Module):
@@ -53,8 +48,43 @@ def test_score_equals_the_listing(shape, dim, output, activation, key):
     xs = jax.random.normal(jax.random.key(1), (7, *shape))
     act = {"gelu": torch.nn.GELU(approximate="tanh"), "tanh": torch.tanh}[activation]
     x = torch.tensor(np.asarray(xs, np.float64))
-    theirs = listing(Peer(params, act, output == "sphere"), x).numpy()
+    theirs = peers.listing(Peer(params, act, output == "sphere"), x).numpy()
     np.testing.assert_allclose(score_samples(encoder, xs), theirs, atol=2e-3)
     np.testing.assert_allclose(
         score_samples(encoder, xs, mode="forward"), score_samples(encoder, jnp.asarray(xs)), atol=1e-3
     )
+
+
+VIT = ViT(image_size=28, patch_size=7, width=24, depth=3, heads=3)
+
+
+def vit_peers(count):
+    """Our ViT and PyTorch's in float64 with the same weights, and the same images for each."""
+    config = {"image_size": 28, "patch_size": 7, "width": 24, "depth": 3, "heads": 3}
+    params = random_vit(np.random.default_rng(0), **config)
+    images = np.random.default_rng(1).standard_normal((count, 28, 28, 3), np.float32)
+    peer = peers.ViT(params, VIT.patch_size, VIT.heads).double()
+    theirs = torch.tensor(images.transpose(0, 3, 1, 2), dtype=torch.float64)
+    return vit_encoder(VIT, jax.tree.map(jnp.asarray, params)), peer, jnp.asarray(images), theirs
+
+
+def test_vit_embedding_equals_pytorch():
+    encoder, peer, xs, images = vit_peers(3)
+    with torch.no_grad():
+        np.testing.assert_allclose(jax.vmap(encoder)(xs), peer(images).numpy(), atol=2e-4, rtol=1e-5)
+
+
+def test_vit_score_equals_the_listing():
+    encoder, peer, xs, images = vit_peers(3)
+    sigma = torch.linalg.svdvals(peers.listing_jacobian(peer, images))
+    assert encoder.null_directions == 2
+    assert sigma[:, -2:].max() < 1e-5 < 1e-3 < sigma[:, -3].min()
+    # One of the two is exactly null, the other only up to the norm's epsilon: at this eps the listing clips both.
+    np.testing.assert_allclose(score_samples(encoder, xs, eps=1e-4), peers.listing(peer, images, 1e-4), atol=2e-3)
+
+
+def test_the_peers_compute_one_jacobian():
+    _, peer, _, images = vit_peers(2)
+    expected = peers.listing_jacobian(peer, images).numpy()
+    for together in (False, True):
+        np.testing.assert_allclose(peers.func_jacobian(peer, images, 5, together).detach().numpy(), expected, atol=1e-9)

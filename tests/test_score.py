@@ -13,10 +13,16 @@ from rich.console import Console
 
 import jepa_jax
 from jepa_jax import config as cfg
+from jepa_jax import density
+from jepa_jax.checkpoint import read_config
 from jepa_jax.config import Config
-from jepa_jax.density import log_law
+from jepa_jax.data import read_samples
+from jepa_jax.density import aggregate_views, batches, log_law
 from score import __main__ as program
-from score import stream
+from score import parts
+from score import run as story
+from score.options import Arguments
+from score.views import open_views
 from train.loop import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
@@ -24,7 +30,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two small trained runs: on the sphere, and with an unknown law."""
+    """Small trained runs: on the sphere, with an unknown law, towards a Gaussian; of digits and of sprites."""
     folder = tmp_path_factory.mktemp("runs")
     for name, term in (("sphere", "uniformity"), ("free", "vicreg"), ("normal", "sigreg")):
         config = Config(
@@ -35,8 +41,14 @@ def runs(tmp_path_factory):
             monitor=cfg.Monitor(every=0, probes=32, figures=False),
         )
         train(config, folder / name, Console(file=io.StringIO()))
-    config = dataclasses.replace(config, data=cfg.Data(source="digits", batch_size=32, holdout=0.5))
-    train(config, folder / "digits", Console(file=io.StringIO()))
+    for name in ("digits", "sprites"):
+        data = cfg.Data(source=name, batch_size=32, **({"holdout": 0.5, "shift": 1} if name == "digits" else {}))
+        objective = cfg.Objective(anti_collapse="uniformity")
+        train(
+            dataclasses.replace(config, steps=2, data=data, objective=objective),
+            folder / name,
+            Console(file=io.StringIO()),
+        )
     return folder
 
 
@@ -57,8 +69,6 @@ def test_a_world(runs, tmp_path, capsys, name):
     encoder = jepa_jax.load(runs / name)
     x = jepa_jax.WORLDS["mixture_2d"]().sample(jax.random.key(0), 1)[0]
     assert encoder(x[0]).shape == (8,)
-    from jepa_jax.data import read_samples
-
     samples = read_samples("mixture_2d", 150)
     expected = np.array([float(jepa_jax.jepa_score(encoder, jnp.asarray(x))) for x in samples.x[:20]])
     np.testing.assert_allclose([float(r["score"]) for r in rows[:20]], expected, atol=2e-5)
@@ -86,22 +96,22 @@ def test_resume_gives_the_same_file(runs, tmp_path, monkeypatch):
         return program.main([*args, "--out", str(tmp_path / f"{name}.csv"), "--spectra", str(tmp_path / f"{name}.npz")])
 
     assert call("whole") == 0
-    append, calls = stream.Part.append, []
+    append, calls = parts.Part.append, []
 
-    def dies_on_the_third(self, *columns):
+    def dies_on_the_third(self, rows):
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        append(self, *columns)
+        append(self, rows)
 
-    monkeypatch.setattr(stream.Part, "append", dies_on_the_third)
+    monkeypatch.setattr(parts.Part, "append", dies_on_the_third)
     assert call("cut") == 1
     assert not (tmp_path / "cut.csv").exists()
     assert not (tmp_path / "cut.npz").exists()
-    part = tmp_path / ".cut.csv.part"
-    part.write_text(part.read_text() + "32,0.5")  # a line that the crash cut short
+    (part,) = tmp_path.glob(".cut.csv.*.part")
+    part.write_bytes(part.read_bytes() + b"123")  # a record that the crash cut short
     counted = []
-    monkeypatch.setattr(stream.Part, "append", lambda self, *c: (counted.append(len(c[0])), append(self, *c)))
+    monkeypatch.setattr(parts.Part, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
     assert call("cut") == 0
     assert sum(counted) == 100 - 32  # two batches were there from before
     assert (tmp_path / "cut.csv").read_text() == (tmp_path / "whole.csv").read_text()
@@ -112,13 +122,13 @@ def test_resume_gives_the_same_file(runs, tmp_path, monkeypatch):
 def test_rows_of_other_arguments_do_not_count(runs, tmp_path, monkeypatch):
     out = tmp_path / "s.csv"
     args = [str(runs / "sphere"), "--data", "mixture_2d", "--limit", "64", "--batch-size", "16", "--out", str(out)]
-    append = stream.Part.append
+    append = parts.Part.append
 
-    def dies(self, *columns):
-        append(self, *columns)
+    def dies(self, rows):
+        append(self, rows)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(stream.Part, "append", dies)
+    monkeypatch.setattr(parts.Part, "append", dies)
     assert program.main([*args, "--eps", "0.5"]) == 1
     monkeypatch.undo()
     assert program.main(args) == 0
@@ -161,6 +171,7 @@ def test_digits_against_their_corruptions(runs, capsys):
     assert (runs / "digits" / "scores" / "digits_extremes.png").exists()
 
 
+WORLD = ("--data", "mixture_2d", "--limit", "20")
 BAD = {
     "no model": (["nothere", "--data", "digits"], "is not a directory"),
     "no data": (["RUN"], "missing --data"),
@@ -172,13 +183,32 @@ BAD = {
     "suffix": (["RUN", "--data", "mixture_2d", "--out", "scores.txt"], "must end in .csv"),
     "rotated vectors": (["RUN", "--data", "mixture_2d", "--against", "rotated"], "square images"),
     "no array file": (["RUN", "--data", "missing.npy"], "does not exist"),
+    "rank 0": (["RUN", *WORLD, "--rank", "0"], "with K = 8 and D = 2 it goes from 1 to 2"),
+    "rank above": (["RUN", *WORLD, "--rank", "3"], "from 1 to 2"),
+    "tangent above": (["RUN", *WORLD, "--tangent", "3"], "from 1 to 2"),
+    "rank and tangent": (["RUN", *WORLD, "--rank", "1", "--tangent", "1"], "take one"),
+    "tangent of a world": (["SPRITES", "--data", "sprites", "--tangent", "3"], "manifold of 4 dimensions"),
+    "tangent and views": (["RUN", *WORLD, "--tangent", "1", "--views", "2"], "leave out --views"),
+    "spectra and views": (["RUN", *WORLD, "--spectra", "s.npz", "--views", "2"], "leave out --views"),
+    "no views": (["RUN", *WORLD, "--views", "0"], "--views is 0"),
+    "precision": (["RUN", *WORLD, "--precision", "tf32"], "this CPU computes in float32"),
+    "qr and spectra": (["RUN", *WORLD, "--method", "qr", "--spectra", "s.npz"], "--spectra needs singular values"),
+    "qr and rank": (["RUN", *WORLD, "--method", "qr", "--rank", "1"], "--rank needs singular values"),
+    "qr with null directions": (["DIGITS", "--data", "digits", "--method", "qr"], "1 null directions"),
+    "devices": (["RUN", *WORLD, "--devices", "99"], "this process has 4"),
+    "shards": (["RUN", *WORLD, "--shard-parameters", "3"], "must divide the 4 devices"),
+    "process alone": (["RUN", *WORLD, "--process", "1"], "go together"),
+    "process above": (["RUN", *WORLD, "--processes", "2", "--process", "2"], "from 0 to 1"),
+    "coordinator alone": (["RUN", *WORLD, "--coordinator", "localhost:1"], "go together"),
+    "distributed": (["RUN", *WORLD, "--distributed", "--process", "1"], "finds the processes by itself"),
 }
 
 
 @pytest.mark.parametrize(("args", "says"), BAD.values(), ids=BAD.keys())
 def test_bad_arguments_get_one_line_and_exit_2(runs, args, says, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert program.main([str(runs / "sphere") if a == "RUN" else a for a in args]) == 2
+    names = {"RUN": "sphere", "DIGITS": "digits", "SPRITES": "sprites"}
+    assert program.main([str(runs / names[a]) if a in names else a for a in args]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert says in error
@@ -190,5 +220,261 @@ def test_the_help_names_every_option(capsys):
         program.main(["--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
-    for option in ("--data", "--out", "--spectra", "--eps", "--mode", "--chunk", "--batch-size", "--limit"):
-        assert option in shown
+    for field in dataclasses.fields(Arguments):
+        assert field.name == "model" or f"--{field.name.replace('_', '-')}" in shown
+
+
+# --- several views ---
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_views_are_aggregated_by_equation_4(count):
+    scores = 1e3 + 3 * np.random.default_rng(0).standard_normal((20, count))
+    weight = np.exp(-(scores - 1e3))
+    expected = 1e3 - np.log(weight.mean(axis=1))
+    score, error = (np.asarray(a) for a in aggregate_views(jnp.asarray(scores, jnp.float32)))
+    np.testing.assert_allclose(score, expected, rtol=1e-6)
+    if count == 1:
+        assert np.isnan(error).all()
+        assert np.array_equal(score, scores[:, 0].astype(np.float32))
+        return
+    np.testing.assert_allclose(error, weight.std(axis=1, ddof=1) / weight.mean(axis=1) / count**0.5, rtol=1e-3)
+    assert (score >= scores.min(axis=1) - 1e-3).all()
+    assert (score <= scores.mean(axis=1) + 1e-3).all()
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_view_without_a_score_leaves_none(bad):
+    score, error = aggregate_views(jnp.array([[1.0, bad, 2.0], [1.0, 1.0, 1.0]]))
+    assert np.isnan(score[0])
+    assert np.isnan(error[0])
+    assert score[1] == 1
+    assert error[1] == 0
+
+
+def table(out, *args):
+    """The CSV of a run of the program, as columns."""
+    assert program.main([*map(str, args), "--out", str(out)]) == 0
+    rows = read(out)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
+
+
+def numbers(column):
+    return column.astype(float)
+
+
+@pytest.mark.parametrize(("name", "data"), [("normal", "mixture_2d"), ("digits", "digits"), ("sprites", "sprites")])
+def test_views_of_the_program(runs, tmp_path, name, data):
+    found = table(tmp_path / "s.csv", runs / name, "--data", data, "--limit", "12", "--views", "5")
+    assert list(found) == ["id", "score", "log_density", "clipped", "standard_error"]
+    # By hand, of the last sample, which shares no batch here.
+    encoder, samples = jepa_jax.load(runs / name), read_samples(data, 12)
+    views = open_views(read_config(runs / name)[0].data, data, samples, 5)(11, 12)
+    assert len(views) == 5
+    assert len({np.asarray(views[m]).tobytes() for m in range(5)}) == 5
+    evaluate = jax.jit(lambda x: density.evaluate(encoder, x))
+    each = [evaluate(views[m]) for m in range(5)]
+    for column, values in {
+        "score": [e.score for e in each],
+        "log_density": [e.score + log_law(e.embedding, encoder.law) for e in each],
+    }.items():
+        s = np.array(values, np.float64)
+        assert s.std() > 0
+        assert numbers(found[column])[11] == pytest.approx(s.min() - np.log(np.exp(s.min() - s).mean()), abs=2e-4)
+    assert found["clipped"][11] == str(max(int(e.clipped) for e in each))
+
+
+def test_batches_and_devices_leave_the_views_as_they_are(runs, tmp_path):
+    args = [runs / "normal", "--data", "mixture_2d", "--limit", "12", "--views"]
+    five = table(tmp_path / "five.csv", *args, "5")
+    other = table(
+        tmp_path / "other.csv", *args, "5", "--batch-size", "8", "--devices", "2"
+    )  # views of one sample apart
+    for column in ("score", "log_density", "standard_error"):
+        np.testing.assert_allclose(numbers(five[column]), numbers(other[column]), atol=5e-5)
+    one, plain = table(tmp_path / "one.csv", *args, "1"), table(tmp_path / "plain.csv", *args[:-1])
+    assert list(one) == ["id", "score", "log_density", "clipped"]
+    assert all(np.array_equal(one[name], plain[name]) for name in one)
+
+
+def test_views_depend_on_the_row_alone(runs, tmp_path):
+    x = read_samples("mixture_2d", 30).x
+    np.save(tmp_path / "x.npy", x)
+    args = [runs / "sphere", "--data", tmp_path / "x.npy", "--views", "3"]
+    whole, first = (table(tmp_path / f"{n}.csv", *args, "--limit", n) for n in (30, 11))
+    np.testing.assert_allclose(numbers(whole["score"])[:11], numbers(first["score"]), atol=1e-5)
+    np.save(tmp_path / "x.npy", np.broadcast_to(x[:1], x.shape))  # one sample, but other views of it in each row
+    same = table(tmp_path / "same.csv", *args)
+    assert len(set(same["score"])) > 20
+
+
+def test_views_that_cannot_be_made(runs, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", read_samples("sprites", 3).x)
+    assert program.main([str(runs / "sprites"), "--data", str(tmp_path / "x.npy"), "--views", "2"]) == 2
+    assert "latents of sprites" in capsys.readouterr().err
+
+
+# --- parts of the spectrum, and of the space ---
+
+
+def test_the_top_of_the_spectrum(runs, tmp_path):
+    args = [runs / "digits", "--data", "digits", "--limit", "20"]
+    top = table(tmp_path / "3.csv", *args, "--rank", "3", "--spectra", tmp_path / "s.npz")
+    assert list(top) == ["id", "score", "log_density", "clipped", "top_3"]
+    sigma = np.load(tmp_path / "s.npz")["singular_values"]
+    np.testing.assert_allclose(numbers(top["top_3"]), np.log(sigma[:, :3]).sum(axis=1), rtol=1e-5)
+    for more in ([], ["--drop-clipped"], ["--eps", "0.01"]):
+        all_of_it = table(tmp_path / "8.csv", *args, "--rank", "8", *more)
+        assert (all_of_it["clipped"] >= "1").all()  # the sphere's null direction
+        np.testing.assert_allclose(numbers(all_of_it["top_8"]), numbers(all_of_it["score"]), atol=1e-4)
+
+
+def test_the_top_is_compared_with_the_truth(runs, tmp_path):
+    table(tmp_path / "s.csv", runs / "sphere", *WORLD, "--rank", "2")
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert summary["top_spearman"] == summary["spearman"]  # all there are
+    table(tmp_path / "s.csv", runs / "sphere", *WORLD, "--rank", "1")
+    assert json.loads((tmp_path / "s.json").read_text())["top_spearman"] != summary["spearman"]
+
+
+def test_clipped_values_are_dropped(runs, tmp_path):
+    kept, dropped = (
+        table(tmp_path / "d.csv", runs / "digits", "--data", "digits", "--limit", "9", *more)
+        for more in ([], ["--drop-clipped"])
+    )
+    missing = numbers(kept["clipped"]) * np.log(1e-6)
+    np.testing.assert_allclose(numbers(dropped["score"]), numbers(kept["score"]) - missing, atol=1e-4)
+
+
+def test_the_score_along_a_known_manifold(runs, tmp_path):
+    args = [runs / "sprites", "--data", "sprites", "--limit", "10", "--tangent", "4"]
+    along = table(tmp_path / "t.csv", *args, "--spectra", tmp_path / "t.npz")
+    assert json.loads((tmp_path / "t.json").read_text())["tangent"] == {"dim": 4, "source": "exact"}
+    encoder, world = jepa_jax.load(runs / "sprites"), jepa_jax.WORLDS["sprites"]()
+    samples = read_samples("sprites", 10)
+    np.testing.assert_allclose(jax.vmap(world.render)(samples.states), samples.x, atol=1e-6)
+    for i in (0, 9):
+        j = np.asarray(jax.jacrev(encoder)(jnp.asarray(samples.x[i])), np.float64).reshape(8, 256)
+        columns = np.asarray(jax.jacfwd(world.render)(jnp.asarray(samples.states[i])), np.float64).reshape(256, 4)
+        sigma = np.linalg.svd(j @ np.linalg.qr(columns)[0], compute_uv=False)
+        assert numbers(along["score"])[i] == pytest.approx(np.log(sigma).sum(), abs=1e-3)
+        np.testing.assert_allclose(np.load(tmp_path / "t.npz")["singular_values"][i], sigma, rtol=1e-3)
+
+
+def test_the_score_along_a_manifold_found_from_neighbours(runs, tmp_path):
+    args = [runs / "sphere", "--data", "mixture_2d", "--limit", "60"]
+    plain, along = table(tmp_path / "p.csv", *args), table(tmp_path / "t.csv", *args, "--tangent", "2")
+    # The tangent space of a plane is all of it.
+    np.testing.assert_allclose(numbers(plain["score"]), numbers(along["score"]), atol=1e-4)
+    assert json.loads((tmp_path / "t.json").read_text())["tangent"] == {"dim": 2, "source": "neighbours"}
+    one = table(tmp_path / "t.csv", *args, "--tangent", "1")
+    assert np.abs(numbers(one["score"]) - numbers(plain["score"])).min() > 1e-4
+
+
+# --- rows without a score ---
+
+
+@pytest.mark.parametrize("views", [1, 2])
+@pytest.mark.parametrize("against", [False, True])
+def test_rows_without_a_score(runs, tmp_path, monkeypatch, capsys, views, against):
+    x = read_samples("mixture_2d", 40).x.copy()
+    x[3, 0], x[30, 0] = 77, 99
+    np.savez(tmp_path / "x.npz", x=x, log_density=read_samples("mixture_2d", 40).log_density)
+    encoder = jepa_jax.load(runs / "normal")
+
+    def apply(params, x):
+        bent = jnp.sqrt(jnp.maximum(jnp.abs(x[0] - 77) - 1, 0.0))  # finite, but its derivative near 77 is not
+        return encoder.apply(params, x) + bent + jnp.where(x[0] > 90, jnp.nan, 0.0)
+
+    monkeypatch.setattr(story, "load", lambda model: dataclasses.replace(encoder, apply=apply))
+    args = [runs / "normal", "--data", tmp_path / "x.npz", "--views", views]
+    found = table(tmp_path / "s.csv", *args, *(["--against", "noise"] if against else []))
+    assert list(found) == [
+        *("id", "score", "log_density", "clipped"), *(["standard_error"] if views > 1 else []), "reason",
+    ]  # fmt: skip
+    reasons = {"3": "the Jacobian is not finite", "30": "the embedding is not finite"}
+    assert {i: r for i, r in zip(found["id"], found["reason"], strict=True) if r} == reasons
+    for column in ("score", "log_density"):
+        assert {i for i, v in zip(found["id"], found[column], strict=True) if not v} == set(reasons)
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert summary["without_score_count"] == 2
+    assert summary["without_score"] == [{"id": int(i), "reason": r} for i, r in reasons.items()]
+    assert -1 <= summary["spearman"] <= 1  # of the others
+    assert np.isfinite(summary["score_mean"])
+    shown = capsys.readouterr().out
+    assert "2 samples have no score" in shown
+    assert all(reason in shown for reason in reasons.values())
+
+
+def test_numbers_too_large_for_float32_leave_the_rest(runs, tmp_path):
+    x = read_samples("mixture_2d", 20).x.copy()
+    np.save(tmp_path / "fine.npy", x)
+    x[7] = 1e30
+    np.save(tmp_path / "x.npy", x)
+    fine, found = (table(tmp_path / "s.csv", runs / "sphere", "--data", tmp_path / n) for n in ("fine.npy", "x.npy"))
+    rest = np.arange(20) != 7
+    assert np.array_equal(found["score"][rest], fine["score"][rest])
+
+
+def test_no_rows_with_a_score_is_no_crash(runs, tmp_path):
+    np.save(tmp_path / "x.npy", np.full((3, 2), 3e38, np.float32))
+    found = table(tmp_path / "s.csv", runs / "normal", "--data", tmp_path / "x.npy")
+    assert set(found["score"]) == {""}
+    assert json.loads((tmp_path / "s.json").read_text())["score_mean"] is None
+
+
+def test_no_samples(runs, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.zeros((0, 2), np.float32))
+    assert program.main([str(runs / "sphere"), "--data", str(tmp_path / "x.npy")]) == 2
+    assert "is empty" in capsys.readouterr().err
+
+
+# --- devices, memory ---
+
+
+@pytest.mark.parametrize("options", [["--devices", "1"], ["--devices", "3"], ["--shard-parameters", "2"]])
+def test_devices_change_nothing(runs, tmp_path, options):
+    assert jax.local_device_count() == 4
+    args = [runs / "normal", "--data", "mixture_2d", "--limit", "30"]
+    four, other = table(tmp_path / "4.csv", *args), table(tmp_path / "o.csv", *args, *options)
+    assert json.loads((tmp_path / "4.json").read_text())["devices"] == 4
+    for column in ("score", "log_density"):
+        np.testing.assert_allclose(numbers(other[column]), numbers(four[column]), atol=2e-5)
+    assert np.array_equal(other["clipped"], four["clipped"])
+
+
+def test_a_run_goes_on_with_other_devices(runs, tmp_path, monkeypatch):
+    args = [str(runs / "sphere"), "--data", "mixture_2d", "--limit", "64", "--batch-size", "16"]
+    whole = table(tmp_path / "whole.csv", *args)
+    append, counted = parts.Part.append, []
+
+    def dies(self, rows):
+        append(self, rows)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(parts.Part, "append", dies)
+    assert program.main([*args, "--out", str(tmp_path / "s.csv")]) == 1
+    monkeypatch.setattr(parts.Part, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
+    found = table(tmp_path / "s.csv", *args, "--devices", "1")
+    assert sum(counted) == 48
+    np.testing.assert_allclose(numbers(found["score"]), numbers(whole["score"]), atol=2e-5)
+
+
+def test_short_memory_is_one_line(runs, tmp_path, monkeypatch, capsys):
+    args = [runs / "sphere", *WORLD, "--batch-size", "20"]
+    plain = table(tmp_path / "s.csv", *args)
+    monkeypatch.setattr(batches, "available", lambda: 1000)
+    capsys.readouterr()
+    found = table(tmp_path / "s.csv", *args)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "warning: a batch of 20 needs more memory than there is" in error
+    np.testing.assert_allclose(numbers(found["score"]), numbers(plain["score"]), atol=2e-5)
+
+
+@pytest.mark.parametrize("method", ["svd", "qr", "gram64"])
+def test_methods_agree(runs, tmp_path, method):
+    args = [runs / "normal", "--data", "mixture_2d", "--limit", "20"]
+    auto, other = table(tmp_path / "a.csv", *args), table(tmp_path / "o.csv", *args, "--method", method)
+    np.testing.assert_allclose(numbers(other["score"]), numbers(auto["score"]), atol=1e-3)
+    assert (tmp_path / "o.png").stat().st_size > 0

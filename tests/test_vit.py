@@ -1,11 +1,13 @@
 """The vision transformer: its structure's short cuts change nothing."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jepa_jax.density import jacobian, jepa_score, score_batches, score_samples
+from jepa_jax.density import data_mesh, jacobian, jepa_score, score_batches, score_samples, shard_parameters
 from jepa_jax.models.vit import Block, ViT, init, jacobian_factor, vit_encoder
 
 TINY = ViT(image_size=12, patch_size=4, width=24, depth=3, heads=3)
@@ -20,6 +22,9 @@ def spread(config: ViT, key: jax.Array) -> dict:
     return tree.unflatten([a + 0.2 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
 
 
+FACTOR = jax.jit(jacobian_factor, static_argnums=(0, 3))
+
+
 def spectrum(a: jax.Array) -> np.ndarray:
     return np.linalg.svd(np.asarray(a, np.float64), compute_uv=False)
 
@@ -29,8 +34,8 @@ def spectrum(a: jax.Array) -> np.ndarray:
 def test_factor_has_the_singular_values_of_the_jacobian(config: ViT, chunk: int | None, key: jax.Array) -> None:
     encoder = vit_encoder(config, spread(config, key))
     image = jax.random.normal(jax.random.key(1), config.shape)
-    exact = spectrum(jacobian(encoder, image))
-    factor = jacobian_factor(config, encoder.params, image, chunk)
+    exact = spectrum(jax.jit(jacobian)(encoder, image))
+    factor = FACTOR(config, encoder.params, image, chunk)
     rank = min(config.width, int(np.prod(config.shape)))
     live = min(rank, config.width - 2)  # without the two null directions of the last layer norm
     np.testing.assert_allclose(spectrum(factor)[:live], exact[:live], rtol=2e-4)
@@ -41,8 +46,8 @@ def test_factor_in_float64_is_the_jacobian_to_rounding(x64: None) -> None:
     image = jax.random.normal(jax.random.key(1), TINY.shape, jnp.float64)
     encoder = vit_encoder(TINY, params)
     live = TINY.width - 2
-    exact = spectrum(jacobian(encoder, image, mode="forward"))[:live]
-    np.testing.assert_allclose(spectrum(jacobian_factor(TINY, params, image))[:live], exact, rtol=1e-9)
+    exact = spectrum(jax.jit(partial(jacobian, mode="forward"))(encoder, image))[:live]
+    np.testing.assert_allclose(spectrum(FACTOR(TINY, params, image, None))[:live], exact, rtol=1e-9)
 
 
 @pytest.mark.parametrize("queries", [1, 4])
@@ -59,7 +64,7 @@ def test_score_uses_the_factor_and_agrees_with_the_jacobian(key: jax.Array) -> N
     images = jax.random.normal(jax.random.key(1), (3, *TINY.shape))
     plain = score_samples(encoder, images, mode="reverse")  # named, so the encoder is differentiated
     np.testing.assert_allclose(score_samples(encoder, images), plain, atol=2e-3)
-    np.testing.assert_allclose(jepa_score(encoder, images[0]), plain[0], atol=2e-3)
+    np.testing.assert_allclose(jax.jit(jepa_score)(encoder, images[0]), plain[0], atol=2e-3)
     batch = next(score_batches(encoder, images))
     assert (batch.clipped == 2).all()
     np.testing.assert_allclose(batch.embedding, jax.vmap(encoder)(images), atol=1e-5)
@@ -76,6 +81,18 @@ def test_embedding_is_layer_normed_and_position_matters(key: jax.Array) -> None:
     assert not np.allclose(encoder(swapped), z, atol=1e-4)
     unplaced = vit_encoder(TINY, {**params, "positions": jnp.zeros_like(params["positions"])})
     np.testing.assert_allclose(unplaced(swapped), unplaced(image), atol=1e-5)
+
+
+@pytest.mark.parametrize("model", [1, 2])
+def test_sharded_parameters_change_nothing(model: int, key: jax.Array) -> None:
+    encoder = vit_encoder(TINY, spread(TINY, key))
+    images = jax.random.normal(jax.random.key(1), (5, *TINY.shape))
+    mesh = data_mesh(jax.devices(), model)
+    spread_out = shard_parameters(encoder, mesh)
+    kernel = spread_out.params["blocks"]["fc1"]["kernel"]
+    assert kernel.addressable_shards[0].data.size == kernel.size // model
+    scores = score_samples(spread_out, images, mesh=mesh)
+    np.testing.assert_allclose(scores, score_samples(encoder, images), atol=2e-3)
 
 
 def test_other_weights_need_no_compilation(key: jax.Array) -> None:

@@ -57,8 +57,10 @@ def run(args: list[str]) -> int:
 
     from rich.console import Console
 
+    from jepa_jax import compile_cache
     from train.loop import TrainingError, train
 
+    compile_cache.enable()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     out = Path(parsed.out) if parsed.out else Path("runs") / name
     try:

@@ -11,8 +11,7 @@ from jax import Array
 from jepa_jax import evaluate
 from jepa_jax.config import Config
 from jepa_jax.data import Probe, Source
-from jepa_jax.density import log_law, score_batches
-from jepa_jax.density import singular_values as jacobian_singular_values
+from jepa_jax.density import log_law, score_batches, score_samples
 from jepa_jax.encoder import Encoder
 
 FOLD_PROBES = 1024  # fold_fraction takes the square of this in memory
@@ -105,7 +104,7 @@ class Monitor:
         if probe.tangent is not None:  # a manifold: the directions off it carry singular values too
             manifold_dim = probe.tangent.shape[-1]
             parts = {
-                "tangent": np.asarray(tangent_scores(encoder, probe.x, probe.tangent)),
+                "tangent": np.asarray(score_samples(encoder, probe.x, self.config.monitor.eps, tangent=probe.tangent)),
                 "top": np.log(np.maximum(sigma[:, :manifold_dim], self.config.monitor.eps)).sum(axis=1),
             }
             for name, part in parts.items():
@@ -124,24 +123,3 @@ def score_all(encoder: Any, xs: Array, eps: float) -> tuple[np.ndarray, Array, n
         for name in ("score", "clipped", "singular_values")
     )
     return score, jnp.concatenate([b.embedding for b in batches]), sigma, clipped
-
-
-@jax.jit
-def tangent_scores(encoder: Encoder, xs: Array, tangent: Array) -> Array:
-    """log volume change of the encoder along the manifold: sum of the log singular values of J T, [N].
-
-    Args:
-      xs: [N, ...].
-      tangent: [N, D, d], an orthonormal basis of the tangent space at each sample.
-    """
-
-    def one(sample: tuple[Array, Array]) -> Array:
-        x, basis = sample
-
-        def along(c: Array) -> Array:  # the encoder in tangent coordinates, whose Jacobian at 0 is J T
-            return encoder(x + (basis @ c).reshape(x.shape))
-
-        sigma = jacobian_singular_values(along, jnp.zeros(basis.shape[1], x.dtype), mode="forward")
-        return jnp.sum(jnp.log(jnp.maximum(sigma, 1e-30)))
-
-    return jax.lax.map(one, (xs, tangent), batch_size=256)

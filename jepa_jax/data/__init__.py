@@ -1,6 +1,6 @@
 """Where samples come from, behind one grammar: worlds, arrays, the digits."""
 
 from jepa_jax.data.arrays import Samples, is_held_out, read_arrays
-from jepa_jax.data.source import Probe, Source, open_source, read_samples
+from jepa_jax.data.source import Probe, Source, make_world, open_source, read_samples
 
-__all__ = ["Probe", "Samples", "Source", "is_held_out", "open_source", "read_arrays", "read_samples"]
+__all__ = ["Probe", "Samples", "Source", "is_held_out", "make_world", "open_source", "read_arrays", "read_samples"]

@@ -21,6 +21,8 @@ class Samples:
       label: [N], or None.
       pair: [N, ...] the positive partner of each row, or None.
       ids: [N] what stands in the `id` column.
+      states: [N, ...] what the samples of a world were rendered from, or None.
+      tangent: [N, D, d], orthonormal bases of the manifold's tangent spaces where a world knows them, or None.
     """
 
     x: np.ndarray
@@ -28,6 +30,8 @@ class Samples:
     label: np.ndarray | None = None
     pair: np.ndarray | None = None
     ids: np.ndarray | None = None
+    states: np.ndarray | None = None
+    tangent: np.ndarray | None = None
 
 
 def read_arrays(path: Path) -> Samples:

@@ -92,8 +92,9 @@ def read_samples(spec: str, limit: int | None, world_count: int = 10_000) -> Sam
       ConfigError: as `open_source`.
     """
     if spec in WORLDS:
-        probe = _world_probe(WORLDS[spec](), limit or world_count, SCORE_SEED)
-        return Samples(np.asarray(probe.x), np.asarray(probe.log_density))
+        probe, states = _world_probe(WORLDS[spec](), limit or world_count, SCORE_SEED)
+        tangent = None if probe.tangent is None else np.asarray(probe.tangent)
+        return Samples(np.asarray(probe.x), np.asarray(probe.log_density), states=np.asarray(states), tangent=tangent)
     samples = _read(spec)
     if limit is None:
         return samples
@@ -126,18 +127,20 @@ def _from_world(world: World, data: cfg.Data) -> Source:
     mean, scale = _standardise(x)
 
     def probe(n: int) -> Probe:
-        return _world_probe(world, n)
+        return _world_probe(world, n)[0]
 
     return Source(world.shape, world.noise, data.batch_size, mean, scale, (), views, probe, world)
 
 
-def _world_probe(world: World, n: int, seed: int = PROBE_SEED) -> Probe:
+def _world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Array]:
+    """n samples of a world, and their states [n, ...]."""
+
     @jax.jit
-    def make(key: Array) -> Probe:
+    def make(key: Array) -> tuple[Probe, Array]:
         x, states = world.sample(key, n)
         smoothed = None if world.log_density_smoothed is None else jax.lax.map(world.log_density_smoothed, states)
         tangent = None if world.tangent is None else jax.vmap(world.tangent)(states)
-        return Probe(x, jax.lax.map(world.log_density, states), smoothed, tangent)
+        return Probe(x, jax.lax.map(world.log_density, states), smoothed, tangent), states
 
     return make(jax.random.key(seed))
 

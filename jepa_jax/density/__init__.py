@@ -1,20 +1,34 @@
 """Reading the density off an encoder: Jacobian, singular values, score."""
 
 from jepa_jax.density.batches import data_mesh, default_batch_size, score_batches, score_samples, shard_parameters
+from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
+from jepa_jax.density.error import arithmetic_error
 from jepa_jax.density.jacobian import jacobian
 from jepa_jax.density.law import log_law
 from jepa_jax.density.score import Score, evaluate, jepa_score, singular_values
+from jepa_jax.density.sketch import SketchResult, calibrated_sketch, random_directions, sketch_score
+from jepa_jax.density.tangent import estimate_tangents
+from jepa_jax.density.views import aggregate as aggregate_views
 
 __all__ = [
     "Score",
+    "SketchResult",
+    "aggregate_views",
+    "arithmetic_error",
+    "calibrated_sketch",
     "data_mesh",
     "default_batch_size",
+    "estimate_tangents",
     "evaluate",
     "jacobian",
     "jepa_score",
+    "log_frobenius",
     "log_law",
+    "random_directions",
     "score_batches",
     "score_samples",
     "shard_parameters",
     "singular_values",
+    "sketch_score",
+    "top_singular_values",
 ]

@@ -15,7 +15,7 @@ from jax.sharding import PartitionSpec as P
 
 from jepa_jax.density.jacobian import Mode, Precision, default_chunk
 from jepa_jax.density.memory import BATCH_BYTES, CHUNK_BYTES, available, budget
-from jepa_jax.density.score import EPS, Score, evaluate
+from jepa_jax.density.score import EPS, Score, differentiate, read
 from jepa_jax.density.spectrum import Method
 
 LARGEST = 4096  # samples a device scores at once: more gain nothing, and progress would be slow to show
@@ -107,6 +107,8 @@ def score_batches(
         if present < size:  # padded, so that the last batch needs no second compilation
             batch = jax.tree.map(lambda a, n=size - present: _padded(a, n), batch)
         result = _compiled(function, *place(batch), static, mesh)
+        if mesh is not None:  # waited for, before more is sent to devices that may still be talking to each other
+            result = jax.tree.map(jnp.asarray, jax.device_get(result))
         yield jax.tree.map(lambda a, n=present: a[:n], result)
 
 
@@ -118,7 +120,8 @@ def default_batch_size(samples: int, size: int, dim: int) -> int:
 def shard_parameters(f: Any, mesh: Mesh, axis: str = "model") -> Any:
     """The same encoder with its arrays spread over an axis of a mesh, for one that does not fit on one device.
 
-    Each array is divided along its longest side that the axis divides; the others are on every device.
+    Each array is divided along its longest side that the axis divides; the others are on every device. **On virtual CPU
+    devices set NPROC, XLA's number of threads, well above their number**, or they wait for each other forever.
 
     Args:
       f: a pytree, such as an `Encoder`.
@@ -201,16 +204,32 @@ def _place(batch: Any, mesh: Mesh | None) -> Any:
 
 @partial(jax.jit, static_argnums=(3, 4))
 def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None) -> Score:
-    def many(f: Any, xs: Any, tangent: Any) -> Score:
-        options: dict[str, Any] = vars(static)
-        if tangent is None:
-            x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
-            options = options | {"chunk": _chunk(f, x, _count(xs), static)}
-        return jax.vmap(lambda x, t: evaluate(f, x, **options, tangent=t))(xs, tangent)
+    devices = 1 if mesh is None else mesh.shape["data"]
+
+    def matrices(f: Any, xs: Any, tangent: Any) -> tuple[Array, Array]:
+        x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
+        each = -(-_count(xs) // devices)
+        chunk = static.chunk if tangent is not None else _chunk(f, x, each, static)
+        how = partial(differentiate, f, mode=static.mode, chunk=chunk, precision=static.precision)
+        return jax.vmap(lambda x, t: how(x, tangent=t))(xs, tangent)
+
+    def scores(j: Array, z: Array) -> Score:
+        return jax.vmap(
+            lambda j, z: read(
+                j,
+                z,
+                static.eps,
+                method=static.method,
+                null_directions=static.null_directions,
+                drop_clipped=static.drop_clipped,
+                values=static.values,
+            )
+        )(j, z)
 
     if mesh is None:
-        return many(f, xs, tangent)
-    # Told apart by hand: the compiler does not know how to divide LAPACK's calls, and would gather the batch for them.
-    return jax.shard_map(
-        many, mesh=mesh, in_specs=(P(), P("data"), P("data")), out_specs=P("data"), axis_names={"data"}, check_vma=False
-    )(f, xs, tangent)
+        return scores(*matrices(f, xs, tangent))
+    # The compiler divides the Jacobians, by the shardings of f and xs. It does not know how to divide LAPACK's calls
+    # and would gather the batch for them, so that is done by hand.
+    return jax.shard_map(scores, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)(
+        *matrices(f, xs, tangent)
+    )

@@ -67,7 +67,7 @@ def _peak(jaxpr: Jaxpr) -> int:
     alive = {v: _size(v) for v in jaxpr.invars}
     most = sum(alive.values())
     for i, eqn in enumerate(jaxpr.eqns):
-        inner = max((_peak(j) for j in _inner(eqn.params)), default=0)
+        inner = max((_peak(j) for j in inner_jaxprs(eqn.params)), default=0)
         alive.update({v: _size(v) for v in eqn.outvars})
         most = max(most, sum(alive.values()) + inner)
         for v in [v for v in alive if last.get(v, -1) <= i and v not in ends]:
@@ -75,7 +75,7 @@ def _peak(jaxpr: Jaxpr) -> int:
     return most
 
 
-def _inner(params: dict[str, Any]) -> list[Jaxpr]:
+def inner_jaxprs(params: dict[str, Any]) -> list[Jaxpr]:
     """The functions inside an equation: a scan's body, a nested jit."""
     found = []
     for value in params.values():

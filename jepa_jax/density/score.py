@@ -117,15 +117,35 @@ def evaluate(
 
     With `values` false the singular values are left out, which `qr` needs.
     """
-    if not eps > 0:
-        raise ValueError(f"eps is {eps}; it must be positive")
+    nulls: int = getattr(f, "null_directions", 0) if null_directions is None else null_directions
+    j, z = differentiate(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent)
+    return read(j, z, eps, method=method, null_directions=nulls, drop_clipped=drop_clipped, values=values)
+
+
+def differentiate(
+    f: Callable[[Any], Array],
+    x: Any,
+    *,
+    mode: Mode = "auto",
+    chunk: int | None = None,
+    precision: Precision = "float32",
+    tangent: Array | None = None,
+) -> tuple[Array, Array]:
+    """The first half of `evaluate`: the Jacobian, or a matrix with its singular values, [K, *], and f(x), [K]."""
     j = _matrix(f, x, mode, chunk, precision, tangent)
     with arithmetic(precision):
-        z = f(x)
+        return j, f(x)
+
+
+def read(
+    j: Array, z: Array, eps: float, *, method: Method, null_directions: int, drop_clipped: bool, values: bool
+) -> Score:
+    """The second half of `evaluate`: from the Jacobian j [K, *] and the embedding z [K] to the score."""
+    if not eps > 0:
+        raise ValueError(f"eps is {eps}; it must be positive")
     rank, dim = min(j.shape), j.shape[0]
-    nulls: int = getattr(f, "null_directions", 0) if null_directions is None else null_directions
     # With K > D the constant directions are among the K - R that J cannot reach anyway.
-    null = max(0, rank - (dim - nulls))
+    null = max(0, rank - (dim - null_directions))
     method = spectrum.resolve_method(method, rank, values=values)
     floor = 0.0 if drop_clipped else math.log(eps)
 

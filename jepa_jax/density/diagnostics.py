@@ -1,0 +1,84 @@
+"""What a few products with the Jacobian say about its spectrum. Diagnostics: they rank samples unlike JEPA-SCORE."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from matfree import decomp, eig, stochtrace
+
+from jepa_jax.density.jacobian import Precision, arithmetic, flatten, resolve_mode
+
+
+def top_singular_values(
+    f: Callable[[Any], Array],
+    x: Any,
+    r: int,
+    key: Array,
+    *,
+    steps: int | None = None,
+    precision: Precision = "float32",
+) -> Array:
+    """The r largest singular values of df/dx, without the Jacobian. **A diagnostic: they are not JEPA-SCORE.**
+
+    Golub and Kahan's bidiagonalisation with full reorthogonalisation (`matfree.decomp.bidiag`) from a random vector.
+
+    Args:
+      f, x, precision: as in `jepa_score`.
+      steps: of the bidiagonalisation, each one product with J and one with its transpose; None takes 2 r + 24, at most
+        R. Too few give values that are too small, the last ones most.
+
+    Returns:
+      [r], descending. NaN where a step finds nothing new at all, as on a multiple of the identity.
+
+    Raises:
+      ValueError: r below 1 or above R = min(K, D), steps below r or above R, or as `jacobian`.
+    """
+    product, size, rank = _products(f, x, precision)
+    steps = min(rank, 2 * r + 24) if steps is None else steps
+    if not 1 <= r <= steps <= rank:
+        raise ValueError(f"r is {r} and steps {steps}; they must be 1 <= r <= steps <= {rank}")
+    # matfree's arrays have jax's default dtype, which must be that of the products.
+    with arithmetic(precision), jax.enable_x64(size.dtype == jnp.float64):
+        start = jax.random.normal(key, size.shape, size.dtype)
+        return eig.svd_partial(decomp.bidiag(steps))(product, start)[1][:r]
+
+
+def log_frobenius(
+    f: Callable[[Any], Array], x: Any, key: Array, samples: int, *, precision: Precision = "float32"
+) -> Array:
+    """log |J|_F = 0.5 log sum_r sigma_r^2, estimated by random products. **A diagnostic: it is not JEPA-SCORE.**
+
+    The mean of |J v|^2 over random v with covariance I (Hutchinson; `matfree.stochtrace`), on the smaller side of J.
+
+    Args:
+      f, x, precision: as in `jepa_score`.
+      samples: products, all at once; the error falls as one over its root.
+
+    Returns:
+      A scalar: the natural logarithm.
+
+    Raises:
+      ValueError: samples below 1, or as `jacobian`.
+    """
+    if samples < 1:
+        raise ValueError(f"samples is {samples}; it must be at least 1")
+    product, size, _ = _products(f, x, precision)
+    with arithmetic(precision):
+        sampler = stochtrace.sampler_sphere(jnp.zeros(size.shape, size.dtype), num=samples)
+        squared = stochtrace.estimator_monte_carlo(stochtrace.monte_carlo_frobeniusnorm_squared(), sampler)
+        return 0.5 * jnp.log(squared(product, key))
+
+
+def _products(
+    f: Callable[[Any], Array], x: Any, precision: Precision
+) -> tuple[Callable[[Array], Array], jax.ShapeDtypeStruct, int]:
+    """v -> J v or v -> v J, whichever takes the shorter vector; the shape of v; R."""
+    flat, v, out = flatten(f, x)
+    rank = min(v.size, out.size)
+    with arithmetic(precision):
+        if resolve_mode("auto", v.size, out.size) == "forward":
+            return jax.linearize(flat, v)[1], jax.ShapeDtypeStruct(v.shape, v.dtype), rank
+        pull = jax.vjp(flat, v)[1]
+        return lambda u: pull(u)[0], out, rank

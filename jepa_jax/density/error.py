@@ -1,0 +1,120 @@
+"""The score's own error: what the precision of the model's arithmetic costs, measured in nats."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.extend.core import Jaxpr
+
+from jepa_jax.density.batches import score_batches
+from jepa_jax.density.jacobian import Precision
+from jepa_jax.density.memory import inner_jaxprs
+from jepa_jax.density.score import EPS, evaluate
+
+
+def arithmetic_error(
+    f: Callable[[Any], Array],
+    xs: Any,
+    eps: float = EPS,
+    *,
+    precision: Precision = "float32",
+    null_directions: int | None = None,
+    **options: Any,
+) -> np.ndarray:
+    """How far each score is from the one of the same encoder and samples computed in float64 throughout.
+
+    Forward pass, Jacobian and embedding are computed twice: as `score_batches` would with this precision, and with the
+    arrays of f and the sample in float64, to which they convert exactly. The singular values come from the same method
+    both times. What a few samples show holds for the others: this is a check beside the scores, not for all of them.
+
+    Args:
+      f: an encoder whose weights can be converted: an `Encoder`, a `jax.tree_util.Partial` of a function and its
+        arrays, or another callable pytree. **One that converts to a precision of its own inside is refused**: in
+        float64 it would make the same error again, and none would show.
+      xs: [N, ...], or a pytree of such arrays; as they are scored, so float32 unless they are jax arrays of more.
+      eps: as in `jepa_score`.
+      precision: of the score whose error is asked for, as in `jacobian`.
+      null_directions: as in `jepa_score`.
+      options: as in `score_batches`.
+
+    Returns:
+      [N], float64: |score - score in float64|, in nats; NaN where either of them is.
+
+    Raises:
+      ValueError: a plain function, one that has a precision of its own, a device without float64, or as
+        `score_batches`.
+    """
+    if jax.default_backend() == "tpu":
+        raise ValueError("the error is measured against float64, which a TPU does not have; measure it on CPU or GPU")
+    leaves = jax.tree.leaves(f)
+    if len(leaves) == 1 and leaves[0] is f:
+        raise ValueError(
+            "a plain function holds its arrays where they cannot be converted to float64; "
+            "pass an Encoder, or jax.tree_util.Partial(function, arrays)"
+        )
+    if null_directions is not None:
+        f = _Stated(f, null_directions)
+    xs = jax.tree.map(jnp.asarray, xs)  # rounded as they will be scored
+    score = _scores(f, xs, eps, {**options, "precision": precision})
+    # Models may hold float32 constants, which join float64 numbers exactly: jax's ordinary promotion, whatever is set.
+    with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
+        exact_f, exact_xs = jax.tree.map(_double, (f, xs))
+        _refuse_own_precision(exact_f, jax.tree.map(lambda a: a[0], exact_xs), options)
+        exact = _scores(exact_f, exact_xs, eps, {**options, "precision": "float32"})  # the input's own: float64
+    return np.abs(score - exact)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class _Stated:
+    """An encoder with another count of null directions."""
+
+    f: Any
+    null_directions: int = field(metadata={"static": True})
+
+    def __call__(self, x: Any) -> Array:
+        return self.f(x)
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "jacobian_factor":  # which an encoder may have or not
+            raise AttributeError(name)
+        return self.f.jacobian_factor
+
+
+def _scores(f: Any, xs: Any, eps: float, options: dict[str, Any]) -> np.ndarray:
+    batches = score_batches(f, xs, eps, values=False, **options)
+    return np.concatenate([np.asarray(batch.score, np.float64) for batch in batches])
+
+
+def _double(a: Any) -> Any:
+    return jnp.asarray(a).astype(jnp.float64) if jnp.issubdtype(jnp.result_type(a), jnp.floating) else a
+
+
+def _refuse_own_precision(f: Any, x: Any, options: dict[str, Any]) -> None:
+    """ValueError if anything between a float64 sample and its singular values is narrower than float64."""
+    kept = {name: options[name] for name in ("mode", "method") if name in options}
+    jaxpr = jax.make_jaxpr(lambda f, x: evaluate(f, x, values=False, **kept))(f, x)
+    for name in _narrowings(jaxpr.jaxpr):
+        raise ValueError(
+            f"the encoder computes in {name} even when it is given float64, so its error cannot be measured; "
+            "let it compute in the dtype of its arrays and its input"
+        )
+
+
+def _narrowings(jaxpr: Jaxpr) -> Iterator[str]:
+    """The floating dtypes that some float64 number becomes."""
+    for eqn in jaxpr.eqns:
+        if inner := inner_jaxprs(eqn.params):
+            for each in inner:
+                yield from _narrowings(each)
+        elif any(_dtype(v) == jnp.float64 for v in eqn.invars):
+            made = (_dtype(v) for v in eqn.outvars)
+            yield from (str(d) for d in made if d is not None and d != jnp.float64 and jnp.issubdtype(d, jnp.floating))
+
+
+def _dtype(variable: Any) -> Any:
+    return getattr(variable.aval, "dtype", None)

@@ -1,0 +1,116 @@
+"""How well the score, and other detectors, tell samples from other data."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jepa_jax import evaluate
+from jepa_jax.checkpoint import read_config
+from jepa_jax.config import ConfigError
+from jepa_jax.data import is_held_out, read_samples
+from jepa_jax.density import log_law, score_batches
+from jepa_jax.encoder import Encoder
+from score.options import HOW, Arguments
+
+CORRUPTIONS = ("inverted", "rotated", "noise")
+
+
+def outliers(name: str, xs: np.ndarray) -> np.ndarray:
+    """Samples to set against xs [N, ...]: a corruption of xs itself, or other data by the data grammar.
+
+    `inverted` swaps light and dark, `rotated` turns images by a quarter, `noise` draws every number anew from all
+    the numbers in xs.
+
+    Raises:
+      ConfigError: the data do not fit, or a rotation of what is not a square image.
+    """
+    if name == "inverted":
+        return xs.min() + xs.max() - xs
+    if name == "rotated":
+        if xs.ndim != 4 or xs.shape[1] != xs.shape[2]:
+            raise ConfigError(f"--against rotated needs square images, and these samples have shape {xs.shape[1:]}")
+        return np.ascontiguousarray(np.rot90(xs, axes=(1, 2)))
+    if name == "noise":
+        return np.random.default_rng(0).choice(xs.reshape(-1), xs.shape)
+    other = read_samples(name, None).x
+    if other.shape[1:] != xs.shape[1:]:
+        raise ConfigError(f"--against {name} has samples of shape {other.shape[1:]}, not {xs.shape[1:]}")
+    return other
+
+
+def compare(a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, Any]:
+    """AUROC of every detector, all on rows that none of them was fitted on.
+
+    Raises:
+      ConfigError: there are too few samples to fit the other detectors on.
+    """
+    data = read_config(Path(a.model))[0].data
+    own = data.source == a.data
+    # The rows a run held out of training; of other data, a random half.
+    held = is_held_out(len(xs), data.holdout if own and data.holdout else 0.5)
+    if held.all() or not held.any():
+        raise ConfigError(f"--against needs more samples than {len(xs)}: some to fit the other detectors on")
+    others = {name: other[held] if name in CORRUPTIONS else other for name, other in others.items()}
+    return {
+        "against": separation(a, encoder, xs[held], xs[~held], others),
+        "against_count": int(held.sum()),
+        "encoder_trained_on_them": own and not data.holdout,
+    }
+
+
+def separation(
+    a: Arguments, encoder: Encoder, xs: np.ndarray, fit: np.ndarray, others: dict[str, np.ndarray]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How well each detector tells xs from other samples.
+
+    Args:
+      xs: [N, ...] typical samples, none of which is in `fit`.
+      fit: [M, ...] what the nearest-neighbour and Mahalanobis detectors are fitted on.
+      others: outlying samples by name.
+
+    Returns:
+      outliers -> detector -> `auroc` (of ranking xs as more typical) and `auroc_reversed` (1 - auroc).
+    """
+    embed = jax.jit(jax.vmap(encoder))
+    how = {name: getattr(a, name) for name in HOW}
+
+    def embedding(a: np.ndarray) -> np.ndarray:
+        return np.concatenate([np.asarray(embed(jnp.asarray(a[i : i + 1024]))) for i in range(0, len(a), 1024)])
+
+    fit_z, fit_flat = embedding(fit), fit.reshape(len(fit), -1)
+    embedded = np.isfinite(fit_z).all(axis=1)  # none can be fitted on the others
+    fit_z, fit_flat = fit_z[embedded], fit_flat[embedded]
+
+    def detectors(samples: np.ndarray) -> dict[str, np.ndarray]:  # all oriented so that high is typical
+        z = embedding(samples)
+        samples, z = (b[np.isfinite(z).all(axis=1)] for b in (samples, z))
+        flat = samples.reshape(len(samples), -1)
+        batches = score_batches(encoder, samples, a.eps, **how, batch_size=a.batch_size, values=False)
+        score = np.concatenate([np.asarray(b.score) for b in batches])
+        found = {"JEPA-SCORE": score}
+        law = log_law(jnp.asarray(z), encoder.law)
+        if law is not None and np.ptp(np.asarray(law)) > 0:
+            found["log_density"] = score + np.asarray(law)
+        return found | {
+            "k-NN, embedding": -evaluate.knn_distance(fit_z, z),
+            "Mahalanobis, embedding": -evaluate.mahalanobis(fit_z, z),
+            "k-NN, input": -evaluate.knn_distance(fit_flat, flat),
+            "Mahalanobis, input": -evaluate.mahalanobis(fit_flat, flat),
+            # Rounded, so that on a sphere, where it is constant, it ranks nothing.
+            "embedding norm": np.round(np.linalg.norm(z, axis=1), 4),
+            "compressed size": -evaluate.compressed_size(samples).astype(float),
+        }
+
+    typical = detectors(xs)
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name, other in others.items():
+        found = detectors(other)
+        table[name] = {}
+        for detector, values in typical.items():
+            pair = [v[np.isfinite(v)] for v in (values, found[detector])]
+            auroc = evaluate.auroc(*pair)
+            table[name][detector] = {"auroc": auroc, "auroc_reversed": 1 - auroc}
+    return table

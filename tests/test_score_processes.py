@@ -1,0 +1,198 @@
+"""The score program in several processes, and what it keeps between calls."""
+
+import csv
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from rich.console import Console
+
+from jepa_jax import compile_cache
+from jepa_jax import config as cfg
+from jepa_jax.config import Config
+from score import __main__ as program
+from score import parts
+from train.loop import train
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
+
+ROWS = 60
+# The program, killed while its third batch is written.
+KILLED = """
+import os, sys
+from score import __main__ as program, parts
+append, calls = parts.Part.append, []
+def dies(self, rows):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), 9)
+    append(self, rows)
+parts.Part.append = dies
+program.main(sys.argv[1:])
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run") / "r"
+    config = Config(
+        steps=2,
+        data=cfg.Data(batch_size=32),
+        encoder=cfg.Encoder(widths=(16,), dim=8),
+        objective=cfg.Objective(anti_collapse="sigreg"),
+        monitor=cfg.Monitor(every=0, probes=32, figures=False),
+    )
+    train(config, folder, Console(file=io.StringIO()))
+    return folder
+
+
+def arguments(run, out, *more):
+    return [str(run), "--data", "mixture_2d", "--limit", str(ROWS), "--batch-size", "8", "--out", str(out), *more]
+
+
+@pytest.fixture(scope="module")
+def alone(run, tmp_path_factory):
+    """What one process writes."""
+    out = tmp_path_factory.mktemp("alone") / "s.csv"
+    assert program.main(arguments(run, out, "--spectra", str(out.with_suffix(".npz")))) == 0
+    return out
+
+
+def start(*args, **environment):
+    """A process of its own, with one device."""
+    kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+    kept |= {"JAX_PLATFORMS": "cpu", "JEPA_JAX_COMPILE_CACHE": "off"} | environment
+    root = Path(__file__).parent.parent
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, *args], env=kept, cwd=root, stdout=pipe, stderr=pipe, text=True)
+
+
+def same_scores(one, other):
+    tables = []
+    for path in (one, other):
+        with path.open(newline="") as file:
+            tables.append(list(csv.DictReader(file)))
+    assert [list(r) for r in tables[0]] == [list(r) for r in tables[1]]
+    assert [(r["id"], r["clipped"]) for r in tables[0]] == [(r["id"], r["clipped"]) for r in tables[1]]
+    for name in ("score", "log_density"):
+        values = [np.array([float(r[name]) for r in rows]) for rows in tables]
+        np.testing.assert_allclose(*values, atol=2e-5)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_the_last_of_the_processes_writes_the_table(run, alone, tmp_path, capsys, order):
+    out = tmp_path / "s.csv"
+    spectra = ["--spectra", str(tmp_path / "s.npz")]
+    for i in order:
+        assert not any(p.name[0] != "." for p in tmp_path.iterdir())  # nothing under a final name before the last
+        assert program.main(arguments(run, out, *spectra, "--processes", "3", "--process", str(i))) == 0
+        shown = capsys.readouterr().out
+        assert (shown.count("\n") == 1 and "rows are done" in shown) == (i != order[-1])
+    same_scores(out, alone)
+    both = [np.load(p)["singular_values"] for p in (tmp_path / "s.npz", alone.with_suffix(".npz"))]
+    np.testing.assert_allclose(*both, rtol=1e-5)
+    assert {p.name for p in tmp_path.iterdir()} == {"s.csv", "s.json", "s.npz", "s.png"}
+
+
+def test_all_parts_done_are_only_merged(run, alone, tmp_path, monkeypatch):
+    out = tmp_path / "s.csv"
+    monkeypatch.setattr(parts.Parts, "_take_lock", lambda self: False)  # as if both died before they merged
+    for i in "01":
+        assert program.main(arguments(run, out, "--processes", "2", "--process", i)) == 0
+    monkeypatch.undo()
+    assert not out.exists()
+    monkeypatch.setattr(parts.Part, "append", lambda self, rows: pytest.fail("a row was scored again"))
+    assert program.main(arguments(run, out)) == 0
+    same_scores(out, alone)
+    assert json.loads(out.with_suffix(".json").read_text())["seconds_per_sample"] is None
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_made_up_for(run, alone, tmp_path, monkeypatch):
+    out = tmp_path / "s.csv"
+    assert program.main(arguments(run, out, "--processes", "2", "--process", "0")) == 0
+    killed = start("-c", KILLED, *arguments(run, out, "--processes", "2", "--process", "1"))
+    killed.communicate()
+    assert killed.returncode == -9
+    assert len(list(tmp_path.glob(".s.csv.*.done"))) == len(list(tmp_path.glob(".s.csv.*.part"))) == 1
+    append, counted = parts.Part.append, []
+    monkeypatch.setattr(parts.Part, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
+    assert program.main(arguments(run, out)) == 0  # by one process, as the other half is done
+    assert sum(counted) == ROWS // 2 - 2 * 8
+    same_scores(out, alone)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("meet", [False, True])
+def test_two_processes_at_once(run, alone, tmp_path, meet):
+    out = tmp_path / "s.csv"
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        where = ["--coordinator", f"localhost:{free.getsockname()[1]}"] if meet else []
+    both = [start("-m", "score", *arguments(run, out, "--processes", "2", "--process", i, *where)) for i in ("0", "1")]
+    said = [p.communicate(timeout=200) for p in both]
+    assert [p.returncode for p in both] == [0, 0], said
+    assert sorted("rows are done" in o for o, _ in said) == [False, True]
+    same_scores(out, alone)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("lock", ["dead", "elsewhere"])
+def test_a_lock_that_is_left(run, alone, tmp_path, capsys, lock):
+    gone = start("-c", "")
+    gone.communicate()
+    out, held = tmp_path / "s.csv", tmp_path / ".s.csv.lock"
+    held.write_text(f"{socket.gethostname() if lock == 'dead' else 'another.host'} {gone.pid}\n")
+    assert program.main(arguments(run, out)) == 0
+    shown = capsys.readouterr().out
+    assert out.exists() == (lock == "dead")
+    if lock == "elsewhere":
+        assert shown.count("\n") == 1
+        assert f"delete {held}" in shown
+        held.unlink()
+        assert program.main(arguments(run, out)) == 0
+    same_scores(out, alone)
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.fixture
+def settings():
+    """Settings of the cache, as they were before."""
+    names = ("compilation_cache_dir", "persistent_cache_min_compile_time_secs", "persistent_cache_min_entry_size_bytes")
+    before = {f"jax_{name}": getattr(jax.config, f"jax_{name}") for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_the_compile_cache(tmp_path, monkeypatch, settings):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv(compile_cache.VARIABLE, "on")
+    assert compile_cache.enable() is None  # on CPU
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setenv(compile_cache.VARIABLE, "off")
+    assert compile_cache.enable() is None
+    monkeypatch.delenv(compile_cache.VARIABLE)
+    (tmp_path / "file").write_text("")
+    assert compile_cache.enable(tmp_path / "file") is None
+    assert jax.config.jax_compilation_cache_dir is None
+    assert {p.name for p in tmp_path.iterdir()} == {"file"}
+    place = compile_cache.enable()
+    assert place == tmp_path / "jepa_jax" / "xla" / f"jax-{jax.__version__}"
+    assert jax.config.jax_compilation_cache_dir == str(place)
+
+
+@pytest.mark.parametrize("more", [[], ["--no-compile-cache"]])
+def test_the_program_turns_the_compile_cache_on(run, tmp_path, monkeypatch, more):
+    called = []
+    monkeypatch.setattr(compile_cache, "enable", lambda: called.append(1))
+    assert program.main(arguments(run, tmp_path / "s.csv", *more)) == 0
+    assert called == ([] if more else [1])

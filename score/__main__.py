@@ -45,6 +45,8 @@ def show(summary: dict[str, Any], out: Path, pictures: list[Path]) -> None:
     if summary["without_score_count"]:
         reasons = Counter(row["reason"] for row in summary["without_score"])
         print(f"{summary['without_score_count']} samples have no score: {' or '.join(reasons)}")
+    if summary["arithmetic_error"] is not None:
+        print(f"the encoder's arithmetic moves a score by at most {summary['arithmetic_error']:.1e} nats")
     for name, label in (
         ("spearman", "Spearman of the score with the exact log-density"),
         ("log_density_spearman", "Spearman of the corrected log-density"),

@@ -19,7 +19,7 @@ from jepa_jax import compile_cache
 from jepa_jax.checkpoint import CONFIG_FILE, load, read_config, saved_steps
 from jepa_jax.config import ConfigError
 from jepa_jax.data import Samples, read_samples
-from jepa_jax.density import evaluate, shard_parameters
+from jepa_jax.density import arithmetic_error, evaluate, shard_parameters
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import make_directory
 from score import against, report
@@ -32,6 +32,7 @@ from score.views import open_views
 
 SPECTRA_SHOWN = 1000  # samples whose spectra the picture summarises
 LARGE = 10**6  # numbers in a Jacobian from which on spectra for the picture alone are few
+LARGEST = 5 * 10**7  # from which on a sample in float64 takes too long to be worth its while
 FEW = 8
 
 
@@ -81,6 +82,8 @@ def run(a: Arguments, console: Console) -> Result | str:
             summary = report.summarise(a, scorer, rows, samples, seconds)
             if a.tangent:
                 summary["tangent"] = {"dim": a.tangent, "source": source}
+            with console.status("measuring the error of the arithmetic"):
+                summary |= arithmetic(a, encoder, samples.x, scorer.how)
             if others:
                 with console.status("comparing with other data"):
                     summary |= against.compare(a, encoder, samples.x, others)
@@ -143,6 +146,24 @@ def score_share(
             part.finish()
     seconds = (time.perf_counter() - started) / fresh if fresh else None
     return seconds, np.concatenate(spectra) if spectra else None
+
+
+def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray, how: dict[str, Any]) -> dict[str, Any]:
+    """How far the precision of the encoder's arithmetic moves a score: the most over a few samples, in nats.
+
+    None where that cannot be measured: an encoder with a precision of its own inside, or one that is so large that a
+    sample in float64 takes minutes.
+    """
+    numbers = math.prod(encoder.shape) * encoder.dim
+    count = 0 if numbers > LARGEST else 1 if numbers > LARGE else FEW
+    error = np.array([])
+    if count:
+        try:
+            error = arithmetic_error(encoder, xs[:count], a.eps, **how)
+        except ValueError:
+            count = 0
+    error = error[np.isfinite(error)]
+    return {"arithmetic_error": float(error.max()) if len(error) else None, "arithmetic_error_samples": count}
 
 
 def spectra_shown(scorer: Scorer) -> np.ndarray:

@@ -84,6 +84,8 @@ def test_a_world(runs, tmp_path, capsys, name):
     assert saved["singular_values"].dtype == np.float32
     assert (np.diff(saved["singular_values"], axis=1) <= 0).all()
     assert np.array_equal(saved["id"], np.arange(150))
+    assert 0 <= summary["arithmetic_error"] < 1e-3  # float32 against float64
+    assert summary["arithmetic_error_samples"] == 8
     assert {"model", "data", "count", "options", "device", "seconds_per_sample", "spearman", "pearson"} <= set(summary)
     assert summary["count"] == 150
     assert str(out) in capsys.readouterr().out

@@ -29,9 +29,10 @@ check: setup
 	touch $@
 
 parity: .venv/torch
-	$(BIN)/python -m pytest tests/test_parity.py
+	$(BIN)/python -m pytest tests/test_parity*.py
 
 bench: .venv/torch
 	$(BIN)/python -m benchmarks.train_speed
 	$(BIN)/python -m benchmarks.score_speed --quick
+	$(BIN)/python -m benchmarks.load_speed
 	$(BIN)/python -m benchmarks.fidelity --quick

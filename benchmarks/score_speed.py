@@ -88,7 +88,7 @@ class Case:
     """A model; `batches` and `chunks` are what the peers may choose from."""
 
     label: str
-    vit: dict[str, int] | None = None
+    vit: dict[str, Any] | None = None
     samples: tuple[int, int] = (4, 16)  # that we score on CPU and on GPU
     reference_samples: int = 2
     batches: tuple[int, ...] = (1, 4)
@@ -108,7 +108,7 @@ class Case:
         return self.dim * ViT(**self.vit).flops
 
 
-def vit(image_size: int, width: int, depth: int, heads: int) -> dict[str, int]:
+def vit(image_size: int, width: int, depth: int, heads: int) -> dict[str, Any]:
     """Sizes of a ViT with patches of 14 pixels, as `jepa_jax.models.vit.ViT` takes them."""
     return {"image_size": image_size, "patch_size": 14, "width": width, "depth": depth, "heads": heads}
 

@@ -66,6 +66,24 @@ def restore(run: Path, step: int, abstract: dict[str, Any]) -> dict[str, Any]:
         ) from None
 
 
+def save_params(folder: Path, params: Any) -> None:
+    """Save the parameters of a network that is not trained further: as a run's only checkpoint."""
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save((folder / FOLDER / "0" / "params").absolute(), params)
+
+
+def restore_params(folder: Path, abstract: Any) -> Any:
+    """What `save_params` saved.
+
+    Raises:
+      ConfigError: as `restore`.
+    """
+    try:
+        return restore(folder, 0, {"params": abstract})["params"]
+    except ConfigError:
+        raise ConfigError(f"the weights in {folder} are damaged or of another network; convert them again") from None
+
+
 def write_config(run: Path, config: Config, shape: tuple[int, ...]) -> None:
     """Write config.json: the resolved config, and the shape of one sample, which the weights depend on."""
     tree = {**json.loads(to_json(config)), "sample_shape": list(shape)}
@@ -89,7 +107,7 @@ def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
     return from_json(json.dumps(tree)), shape
 
 
-def load(run: str | Path) -> Encoder:
+def load_run(run: Path) -> Encoder:
     """The trained encoder of a run directory, from its newest checkpoint.
 
     Args:
@@ -98,9 +116,6 @@ def load(run: str | Path) -> Encoder:
     Raises:
       ConfigError: not a run directory, no checkpoint yet, or a damaged one.
     """
-    run = Path(run)
-    if not run.is_dir():
-        raise ConfigError(f"{run} is not a directory; a model is one made by python -m train")
     config, shape = read_config(run)
     steps = saved_steps(run)
     if not steps:

@@ -39,8 +39,8 @@ class Data:
 
 @dataclass(frozen=True)
 class Encoder:
-    kind: Literal["mlp", "conv"] = "mlp"
-    """`mlp` on the flattened sample, or `conv` on images [H, W, C]."""
+    kind: Literal["mlp", "conv", "vit"] = "mlp"
+    """`mlp` on the flattened sample; `conv` or `vit`, a vision transformer, on images [H, W, C]."""
     widths: tuple[int, ...] = (256, 256, 256)
     """Hidden widths of the MLP, or channels of the convolutions (each halves the image's side)."""
     dim: int | None = 16
@@ -50,6 +50,14 @@ class Encoder:
     """Smooth activations only: the score is made of derivatives."""
     output: Literal["auto", "free", "sphere"] = "auto"
     """`sphere` divides the embedding by its norm; `auto` takes what the anti-collapse term asks for."""
+    patch_size: int = 4
+    """Of `vit`: side of a patch in pixels; it divides the image's, which is square."""
+    width: int = 96
+    """Of `vit`: width of a token."""
+    depth: int = 4
+    """Of `vit`: blocks."""
+    heads: int = 3
+    """Of `vit`: attention heads; they divide the width."""
     skip: bool = False
     """Add a linear map of the input to the embedding, so that a K = D encoder starts near a bijection."""
 
@@ -147,6 +155,10 @@ def check(config: Config) -> None:
         (c.data.shift >= 0, f"--data.shift is {c.data.shift}; it must not be negative"),
         (0 <= c.data.holdout < 1, f"--data.holdout is {c.data.holdout}; it must be in [0, 1)"),
         (c.encoder.dim is None or c.encoder.dim >= 1, f"--encoder.dim is {c.encoder.dim}; it must be at least 1"),
+        *(
+            (getattr(c.encoder, name) >= 1, f"--encoder.{name.replace('_', '-')} must be at least 1")
+            for name in ("patch_size", "width", "depth", "heads")
+        ),
         (all(w >= 1 for w in c.encoder.widths), "--encoder.widths must all be at least 1"),
         (all(w >= 1 for w in c.objective.predictor), "--objective.predictor widths must all be at least 1"),
         (

@@ -11,9 +11,11 @@ import numpy as np
 from jax import Array
 from PIL import Image
 
+from jepa_jax.preprocessing import Preprocessing, plain
+
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # by identity, so that jax.jit takes one
 class Encoder:
     """`encoder(x)` maps one sample to its embedding [K]; goes into `jax.vmap`, `jax.jacrev`, `jax.jit`.
 
@@ -26,6 +28,7 @@ class Encoder:
       null_directions: output directions that are constant by construction.
       factor: (params, x, chunk) -> a matrix with the singular values of the Jacobian at x, where the network has a
         faster way to it than to differentiate itself; or None.
+      preprocessing: from a picture to x, where the weights came with a recipe of their own; or None.
     """
 
     params: Any
@@ -35,6 +38,7 @@ class Encoder:
     law: str | None = field(default=None, metadata={"static": True})
     null_directions: int = field(default=0, metadata={"static": True})
     factor: Callable[[Any, Array, int | None], Array] | None = field(default=None, metadata={"static": True})
+    preprocessing: Preprocessing | None = field(default=None, metadata={"static": True})
 
     def __call__(self, x: Array) -> Array:
         """Embedding [K] of one sample [*shape].
@@ -54,24 +58,23 @@ class Encoder:
         """`factor` with the weights: what the scorer asks for before it differentiates."""
         return None if self.factor is None else partial(self.factor, self.params)
 
-    def preprocess(self, image: np.ndarray) -> Array:
+    @property
+    def recipe(self) -> Preprocessing | None:
+        """What `preprocess` does: the encoder's own recipe, or the plain one; None where it takes no images."""
+        images = len(self.shape) == 3 and self.shape[2] in (1, 3)
+        return self.preprocessing or (plain(self.shape) if images else None)
+
+    def preprocess(self, image: np.ndarray | Image.Image) -> Array:
         """A picture as the sample this encoder expects.
 
         Args:
-          image: uint8, [H, W] or [H, W, C] with 1 or 3 channels, of any size.
+          image: uint8, [H, W] or [H, W, C] with 1 or 3 channels, or one that Pillow has read; of any size.
 
         Returns:
-          [*shape] in [0, 1]: resized (bilinear, antialiased), grey or colour as the encoder was trained.
+          [*shape], by the encoder's own recipe; without one, squashed to its size (bilinear, antialiased), in [0, 1],
+          grey or colour as the encoder was trained.
 
         Raises:
           ValueError: the encoder does not take images, or the image is of another kind.
         """
-        if len(self.shape) != 3 or self.shape[2] not in (1, 3):
-            raise ValueError(f"this encoder takes samples of shape {list(self.shape)}, not images")
-        image = np.asarray(image)
-        if image.dtype != np.uint8 or not (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3))):
-            raise ValueError(f"an image is uint8 [H, W] or [H, W, 1 or 3], not {image.dtype} {list(image.shape)}")
-        height, width, channels = self.shape
-        picture = Image.fromarray(image[:, :, 0] if image.shape[2:] == (1,) else image)
-        picture = picture.convert("L" if channels == 1 else "RGB").resize((width, height), Image.Resampling.BILINEAR)
-        return jnp.asarray(np.asarray(picture, np.float32).reshape(self.shape) / 255)
+        return jnp.asarray((self.preprocessing or plain(self.shape))(image))

@@ -1,8 +1,10 @@
 """Panels that both programs draw. Each takes a matplotlib axes and arrays."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 
 def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float, slope: float) -> None:
@@ -33,14 +35,35 @@ def spectrum(ax: Any, singular_values: np.ndarray) -> None:
     ax.legend()
 
 
-def extremes(figure: Any, xs: np.ndarray, learned: np.ndarray, columns: int = 10) -> None:
-    """The most and the least likely images of xs [N, H, W, C], as the paper's first figure shows them."""
-    order = np.argsort(-learned, kind="stable")
-    axes = figure.subplots(4, columns)
-    for ax, i in zip(axes.flat, [*order[: 2 * columns], *order[-2 * columns :]], strict=False):
-        image = xs[i] if xs.shape[-1] == 3 else xs[i, :, :, 0]
-        ax.imshow(image, cmap="gray_r", vmin=xs.min(), vmax=xs.max())
-        ax.set_title(f"{learned[i]:.0f}", fontsize=7)
+def as_images(xs: np.ndarray) -> Callable[[int], Image.Image]:
+    """Row of xs [N, H, W, C] -> how it looks: colours in [0, 1]; one channel from white, the least in xs, to black."""
+    low, high = float(xs.min()), float(xs.max())
+
+    def image(row: int) -> Image.Image:
+        x = xs[row] if xs.shape[-1] == 3 else (high - xs[row, :, :, 0]) / max(high - low, 1e-12)
+        return Image.fromarray(np.round(255 * np.clip(x, 0, 1)).astype(np.uint8))
+
+    return image
+
+
+def extremes(
+    figure: Any, xs: np.ndarray | Callable[[int], Image.Image | None], learned: np.ndarray, columns: int = 10
+) -> None:
+    """The most and the least likely images, as the paper's first figure shows them.
+
+    Args:
+      xs: [N, H, W, C]; or row -> its picture, which only those are asked for that are shown.
+      learned: [N] log-density, nats; NaN for what is not to be shown.
+    """
+    image = as_images(xs) if isinstance(xs, np.ndarray) else xs
+    shown = np.flatnonzero(np.isfinite(learned))
+    order = shown[np.argsort(-learned[shown], kind="stable")]
+    axes, half = figure.subplots(4, columns).reshape(2, -1), -(-len(order) // 2)
+    for rows, places in ((order[:half][: axes.shape[1]], axes[0]), (order[half:][-axes.shape[1] :], axes[1])):
+        for ax, row in zip(places, rows, strict=False):
+            if (picture := image(int(row))) is not None:
+                ax.imshow(picture.convert("RGB"))
+            ax.set_title(f"{learned[row]:.0f}", fontsize=7)
     for ax in axes.flat:
         ax.set_axis_off()
     figure.suptitle("most likely (upper two rows), least likely (lower two rows); log-density in nats")

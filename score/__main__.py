@@ -2,7 +2,6 @@
 
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -31,14 +30,15 @@ def main(args: list[str]) -> int:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)
         return 1
     if isinstance(result, Result):
-        show(*result)
+        show(result)
     else:
         print(result)
     return 0
 
 
-def show(summary: dict[str, Any], out: Path, pictures: list[Path]) -> None:
+def show(result: Result) -> None:
     """The result in plain words."""
+    summary = result.summary
     each = summary["seconds_per_sample"]
     speed = f", {1e3 * each:.2f} ms each" if each else ""
     print(f"{summary['count']} samples{speed}; {summary['clipped_mean']:.2f} singular values clipped per sample")
@@ -57,9 +57,11 @@ def show(summary: dict[str, Any], out: Path, pictures: list[Path]) -> None:
             print(f"{label}: {summary[name]:.4f}")
     if "against" in summary:
         show_separation(summary)
-    print(f"table: {out}")
-    for path in pictures:
+    print(f"table: {result.out}")
+    for path in result.pictures:
         print(f"picture: {path}")
+    if result.page:
+        print(f"report: {result.page}")
 
 
 def show_separation(summary: dict[str, Any]) -> None:

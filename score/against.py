@@ -1,6 +1,5 @@
 """How well the score, and other detectors, tell samples from other data."""
 
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -8,37 +7,45 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax import evaluate
-from jepa_jax.checkpoint import read_config
 from jepa_jax.config import ConfigError
-from jepa_jax.data import is_held_out, read_samples
+from jepa_jax.data import in_memory, is_held_out, read_samples, readable
 from jepa_jax.density import log_law, score_batches
 from jepa_jax.encoder import Encoder
+from jepa_jax.opening import training_config
+from jepa_jax.preprocessing import Preprocessing
 from score.options import HOW, Arguments
 
 CORRUPTIONS = ("inverted", "rotated", "noise")
 
 
-def outliers(name: str, xs: np.ndarray) -> np.ndarray:
+def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
     """Samples to set against xs [N, ...]: a corruption of xs itself, or other data by the data grammar.
 
     `inverted` swaps light and dark, `rotated` turns images by a quarter, `noise` draws every number anew from all
-    the numbers in xs.
+    the numbers in xs. An image that cannot be read is NaN in xs, and here.
+
+    Args:
+      preprocessing: what the images of a folder go through.
 
     Raises:
       ConfigError: the data do not fit, or a rotation of what is not a square image.
     """
-    if name == "inverted":
-        return xs.min() + xs.max() - xs
+    if not np.isfinite(xs).any():
+        raise ConfigError("--against: none of the images can be read")
+    if name == "inverted":  # each channel of an image in its own range, which need not be that of the others
+        axis = (0, 1, 2) if xs.ndim == 4 else None
+        return np.fmin.reduce(xs, axis) + np.fmax.reduce(xs, axis) - xs
     if name == "rotated":
         if xs.ndim != 4 or xs.shape[1] != xs.shape[2]:
             raise ConfigError(f"--against rotated needs square images, and these samples have shape {xs.shape[1:]}")
         return np.ascontiguousarray(np.rot90(xs, axes=(1, 2)))
     if name == "noise":
-        return np.random.default_rng(0).choice(xs.reshape(-1), xs.shape)
-    other = read_samples(name, None).x
+        return np.random.default_rng(0).choice(xs[np.isfinite(xs)], xs.shape)
+    other = read_samples(name, None, preprocessing=preprocessing).x
     if other.shape[1:] != xs.shape[1:]:
         raise ConfigError(f"--against {name} has samples of shape {other.shape[1:]}, not {xs.shape[1:]}")
-    return other
+    other = in_memory(other, f"--against {name}", "name a folder of fewer")
+    return other[readable(other)]
 
 
 def compare(a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -47,17 +54,20 @@ def compare(a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np
     Raises:
       ConfigError: there are too few samples to fit the other detectors on.
     """
-    data = read_config(Path(a.model))[0].data
-    own = data.source == a.data
+    config = training_config(a.model)
+    own = config is not None and config.data.source == a.data
     # The rows a run held out of training; of other data, a random half.
-    held = is_held_out(len(xs), data.holdout if own and data.holdout else 0.5)
-    if held.all() or not held.any():
-        raise ConfigError(f"--against needs more samples than {len(xs)}: some to fit the other detectors on")
+    holdout = config.data.holdout if config is not None and own else 0.0
+    held = is_held_out(len(xs), holdout or 0.5)
+    fine = readable(xs)
+    held, fitted = held & fine, ~held & fine
+    if not fitted.any() or not held.any():
+        raise ConfigError(f"--against needs more samples than {fine.sum()}: some to fit the other detectors on")
     others = {name: other[held] if name in CORRUPTIONS else other for name, other in others.items()}
     return {
-        "against": separation(a, encoder, xs[held], xs[~held], others),
+        "against": separation(a, encoder, xs[held], xs[fitted], others),
         "against_count": int(held.sum()),
-        "encoder_trained_on_them": own and not data.holdout,
+        "encoder_trained_on_them": own and not holdout,
     }
 
 

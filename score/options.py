@@ -16,13 +16,18 @@ class Arguments:
     """The command line."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A directory made by `python -m train`."""
+    """A directory made by `python -m train` or `python -m jepa_jax.pretrained`; or foreign weights: a Hugging Face
+    directory, or an original file of I-JEPA, DINOv2 or MetaCLIP."""
     data: str
-    """What to score: a world's name, FILE.npy, FILE.npz, or `digits`."""
+    """What to score: a world's name, FILE.npy, FILE.npz, `digits`, or a folder of images, searched recursively."""
     out: str | None = None
-    """FILE.csv, the table. None: in the model's folder scores/, by the data's name."""
+    """FILE.csv, the table. None: in the model's folder scores/, by the data's name; of foreign weights, in scores/
+    here."""
     spectra: str | None = None
     """FILE.npz for all singular values: `singular_values` [N, R], descending, and `id`."""
+    report: str | None = None
+    """FILE.html for a report in one file: the most and the least likely images, histogram, spectrum, classes, and a
+    table to sort and filter. Opens in any browser, without a network."""
     limit: int | None = None
     """Score only the first this many; of a world, draw this many (10,000 otherwise)."""
     views: int = 1
@@ -85,7 +90,11 @@ def check(a: Arguments) -> None:
         value = getattr(a, name)
         if value is not None and not value > 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be positive")
-    for name, path, suffix in (("--out", a.out, ".csv"), ("--spectra", a.spectra, ".npz")):
+    for name, path, suffix in (
+        ("--out", a.out, ".csv"),
+        ("--spectra", a.spectra, ".npz"),
+        ("--report", a.report, ".html"),
+    ):
         if path is not None and Path(path).suffix != suffix:
             raise ConfigError(f"{name} is {path}; it must end in {suffix}")
     if a.tangent is not None and a.rank is not None:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,18 @@ import numpy as np
 
 matplotlib.use("Agg")  # no window, also where there is no screen
 from matplotlib.figure import Figure
+from PIL import Image
 
 from jepa_jax import evaluate, pictures
-from jepa_jax.data import Samples
+from jepa_jax.data import Images, Samples
 from jepa_jax.files import write_atomically
+from jepa_jax.preprocessing import Preprocessing
 from score.options import Arguments
-from score.stream import REASONS, Scorer
+from score.page import Page, write_report
+from score.stream import REASONS, UNREADABLE, Scorer
 
 LISTED = 1000  # rows without a score that the summary names
+SIDE = 128  # pixels of an image in a picture
 
 
 def row_ids(samples: Samples) -> np.ndarray:
@@ -27,7 +31,31 @@ def row_ids(samples: Samples) -> np.ndarray:
     return np.arange(len(samples.x)) if samples.ids is None else samples.ids
 
 
-def write_table(out: Path, ids: np.ndarray, rows: np.ndarray, rank: int | None) -> None:
+def reason(samples: Samples, rows: np.ndarray, row: int) -> str:
+    """Why a row has no score, "" where it has one; of an image that cannot be read, why that is."""
+    code = rows["reason"][row]
+    if code == UNREADABLE and isinstance(samples.x, Images):
+        return samples.x.failure(row) or REASONS[code]
+    return REASONS[code]
+
+
+def thumbnails(samples: Samples, preprocessing: Preprocessing | None) -> Callable[[int], Image.Image | None] | None:
+    """Row -> its picture, or None where it cannot be read; for samples that are no images, None.
+
+    Args:
+      preprocessing: the encoder's own recipe, if it has one.
+    """
+    xs = samples.x
+    if isinstance(xs, Images):
+        return lambda row: xs.thumbnail(row, SIDE)
+    if xs.ndim != 4 or xs.shape[-1] not in (1, 3):
+        return None
+    if preprocessing is None or not preprocessing.standardises:
+        return pictures.as_images(xs)
+    return lambda row: preprocessing.as_image(xs[row])
+
+
+def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None) -> None:
     """Write the CSV: the columns everyone gets, those asked for, and the reasons if a row has no score."""
     columns: dict[str, Iterable[Any]] = {name: map(number, rows[name]) for name in ("score", "log_density")}
     columns["clipped"] = rows["clipped"]
@@ -36,13 +64,13 @@ def write_table(out: Path, ids: np.ndarray, rows: np.ndarray, rank: int | None) 
     if rank:
         columns[f"top_{rank}"] = map(number, rows["top"])
     if rows["reason"].any():
-        columns["reason"] = (REASONS[code] for code in rows["reason"])
+        columns["reason"] = (reason(samples, rows, i) for i in range(len(rows)))
 
     def write(path: Path) -> None:
-        with path.open("w", newline="") as file:
+        with path.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(("id", *columns))
-            writer.writerows(zip(ids, *columns.values(), strict=True))
+            writer.writerows(zip(row_ids(samples), *columns.values(), strict=True))
 
     write_atomically(out, write)
 
@@ -71,6 +99,7 @@ def summarise(
     return {
         "model": a.model,
         "data": a.data,
+        "preprocessing": samples.x.preprocessing.to_dict() if isinstance(samples.x, Images) else None,
         "count": len(rows),
         "options": {k: v for k, v in vars(a).items() if k not in ("model", "data")},
         "device": jax.devices()[0].device_kind,
@@ -81,7 +110,7 @@ def summarise(
         "null_directions": scorer.encoder.null_directions,
         "law": scorer.encoder.law,
         "without_score_count": len(bad),
-        "without_score": [{"id": ids[i].item(), "reason": REASONS[rows["reason"][i]]} for i in bad[:LISTED]],
+        "without_score": [{"id": ids[i].item(), "reason": reason(samples, rows, i)} for i in bad[:LISTED].tolist()],
         **truth(rows[scored], None if samples.log_density is None else samples.log_density[scored]),
     }
 
@@ -106,7 +135,40 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
     write_atomically(path, lambda p: p.write_text(json.dumps(held, indent=2) + "\n"))
 
 
-def draw(out: Path, rows: np.ndarray, samples: Samples, sigma: np.ndarray) -> list[Path]:
+def write_page(
+    path: Path,
+    summary: dict[str, Any],
+    rows: np.ndarray,
+    samples: Samples,
+    sigma: np.ndarray,
+    thumbnail: Callable[[int], Image.Image | None] | None,
+) -> None:
+    """Write the HTML report. Arguments as in `draw`."""
+    page = Page(
+        title=f"Learned density of {Path(summary['data']).name or summary['data']}",
+        model=summary["model"],
+        data=summary["data"],
+        summary=summary,
+        ids=row_ids(samples),
+        score=rows["score"],
+        log_density=rows["log_density"],
+        clipped=rows["clipped"],
+        reasons=[reason(samples, rows, i) for i in range(len(rows))],
+        truth=samples.log_density,
+        sigma=sigma[np.isfinite(sigma).all(axis=1)],
+        thumbnail=thumbnail or (lambda row: None),
+        labels=None if samples.label is None else [str(label) for label in samples.label],
+    )
+    write_report(path, page)
+
+
+def draw(
+    out: Path,
+    rows: np.ndarray,
+    samples: Samples,
+    sigma: np.ndarray,
+    thumbnail: Callable[[int], Image.Image | None] | None,
+) -> list[Path]:
     """Write the pictures beside the CSV and return their paths.
 
     One of scores against the truth (or their histogram) and the spectrum; of images also the most and least likely.
@@ -114,9 +176,10 @@ def draw(out: Path, rows: np.ndarray, samples: Samples, sigma: np.ndarray) -> li
 
     Args:
       sigma: [n, R], singular values of some samples.
+      thumbnail: as `thumbnails` gives it.
     """
-    scored = rows["reason"] == 0
-    rows, xs = rows[scored], samples.x[scored]
+    everyone, scored = rows["score"], rows["reason"] == 0
+    rows = rows[scored]
     figure = Figure(figsize=(10, 4.3), dpi=85, layout="constrained")
     left, right = figure.subplots(1, 2)
     if samples.log_density is not None and len(rows) > 1:
@@ -132,9 +195,9 @@ def draw(out: Path, rows: np.ndarray, samples: Samples, sigma: np.ndarray) -> li
         pictures.spectrum(right, sigma[finite])
     paths = [out.with_suffix(".png")]
     write_atomically(paths[0], lambda temporary: figure.savefig(temporary))
-    if xs.ndim == 4 and xs.shape[-1] in (1, 3) and len(xs):
+    if thumbnail is not None and len(rows):
         gallery = Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
-        pictures.extremes(gallery, xs, rows["score"])
+        pictures.extremes(gallery, thumbnail, everyone)
         paths.append(out.with_name(f"{out.stem}_extremes.png"))
         write_atomically(paths[1], lambda temporary: gallery.savefig(temporary))
     return paths

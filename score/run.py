@@ -16,12 +16,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from jepa_jax import compile_cache
-from jepa_jax.checkpoint import CONFIG_FILE, load, read_config, saved_steps
 from jepa_jax.config import ConfigError
-from jepa_jax.data import Samples, read_samples
+from jepa_jax.data import Images, Samples, in_memory, read_samples
 from jepa_jax.density import arithmetic_error, evaluate, shard_parameters
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import make_directory
+from jepa_jax.opening import fingerprint, kind_of, load, training_config
 from score import against, report
 from score.devices import join, open_mesh
 from score.options import HOW, Arguments, check, check_rank
@@ -37,11 +37,12 @@ FEW = 8
 
 
 class Result(NamedTuple):
-    """What a run that wrote the table has to show: the summary, and where the table and the pictures are."""
+    """What a run that wrote the table has to show: the summary, and where the table, pictures and report are."""
 
     summary: dict[str, Any]
     out: Path
     pictures: list[Path]
+    page: Path | None
 
 
 def run(a: Arguments, console: Console) -> Result | str:
@@ -58,25 +59,28 @@ def run(a: Arguments, console: Console) -> Result | str:
     if a.compile_cache:
         compile_cache.enable()
     encoder = load(a.model)
-    samples = read_samples(a.data, a.limit)
+    samples = read_samples(a.data, a.limit, preprocessing=encoder.recipe)
     if samples.x.shape[1:] != encoder.shape:
         raise ConfigError(
             f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
         )
+    say_if_raw(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
-    others = {name: against.outliers(name, samples.x) for name in a.against}
-    out = Path(a.out) if a.out else Path(a.model) / "scores" / f"{Path(a.data).stem}.csv"
-    for path in (out, Path(a.spectra) if a.spectra else None):
+    typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
+    others = {name: against.outliers(name, typical, encoder.recipe) for name in a.against}
+    out = Path(a.out) if a.out else default_table(a)
+    page = Path(a.report) if a.report else None
+    for path in (out, Path(a.spectra) if a.spectra else None, page):
         if path is not None:
             make_directory(path.parent)
-    parts = Parts(out, scorer.record, identity(a), len(samples.x))
+    parts = Parts(out, scorer.record, identity(a, samples), len(samples.x))
     with warnings_as_lines(console):
         seconds, sigma = score_share(scorer, parts, *share.bounds(len(samples.x)), console)
         with parts.claim() as claimed:
             if not claimed:
                 return f"this process's rows are done, and {parts.writer()} writes {out}"
             rows = parts.read()
-            report.write_table(out, report.row_ids(samples), rows, a.rank)
+            report.write_table(out, samples, rows, a.rank)
             if a.spectra:
                 report.write_spectra(Path(a.spectra), report.row_ids(samples), rows)
             summary = report.summarise(a, scorer, rows, samples, seconds)
@@ -86,12 +90,16 @@ def run(a: Arguments, console: Console) -> Result | str:
                 summary |= arithmetic(a, encoder, samples.x, scorer.how)
             if others:
                 with console.status("comparing with other data"):
-                    summary |= against.compare(a, encoder, samples.x, others)
+                    summary |= against.compare(a, encoder, typical, others)
             report.write_summary(out.with_suffix(".json"), summary)
             shown = spectra_shown(scorer) if sigma is None else sigma
-            pictures = report.draw(out, rows, samples, shown)
+            thumbnail = report.thumbnails(samples, encoder.preprocessing)
+            pictures = report.draw(out, rows, samples, shown, thumbnail)
+            if page:
+                with console.status(f"writing {page}"):
+                    report.write_page(page, summary, rows, samples, shown, thumbnail)
             parts.remove()
-    return Result(summary, out, pictures)
+    return Result(summary, out, pictures, page)
 
 
 def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, str]:
@@ -105,7 +113,10 @@ def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, s
     tangent, source = (None, "") if a.tangent is None else tangents(a.data, samples, a.tangent)
     views = None
     if a.views > 1:
-        views = open_views(read_config(Path(a.model))[0].data, a.data, samples, a.views)
+        config = training_config(a.model)
+        if config is None:
+            raise ConfigError(f"--views: {a.model} was trained elsewhere, with views that are not known; leave it out")
+        views = open_views(config.data, a.data, samples, a.views)
     mesh = open_mesh(a)
     placed = encoder if mesh is None else shard_parameters(encoder, mesh)
     try:  # only traced, to learn now what the library would say of these options later
@@ -148,7 +159,7 @@ def score_share(
     return seconds, np.concatenate(spectra) if spectra else None
 
 
-def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray, how: dict[str, Any]) -> dict[str, Any]:
+def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray | Images, how: dict[str, Any]) -> dict[str, Any]:
     """How far the precision of the encoder's arithmetic moves a score: the most over a few samples, in nats.
 
     None where that cannot be measured: an encoder with a precision of its own inside, or one that is so large that a
@@ -173,16 +184,33 @@ def spectra_shown(scorer: Scorer) -> np.ndarray:
     return np.concatenate([sigma for _, sigma in by_svd.rows(0, count) if sigma is not None])
 
 
-def identity(a: Arguments) -> dict[str, Any]:
+def default_table(a: Arguments) -> Path:
+    """Where the table goes: into the model's folder; for foreign weights, which are not ours to write to, here."""
+    model = Path(a.model)
+    folder = Path("scores") / model.resolve().name if kind_of(model) == "foreign" else model / "scores"
+    data = Path(a.data)
+    return folder / f"{(data.resolve().name or 'images') if data.is_dir() else data.stem}.csv"
+
+
+def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
+    """Warn where arrays go into an encoder that was trained on standardised images: they may not be."""
+    recipe = encoder.preprocessing
+    if recipe is not None and recipe.standardises and not isinstance(samples.x, Images):
+        text = "taken as it is, neither resized nor standardised; an image folder would be"
+        console.print(f"warning: {a.data} is the encoder's own input, {text}", markup=False)
+
+
+def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
     """What the rows of an interrupted call must agree on to count in this one. On how many devices they are computed
     does not matter."""
     model, data = Path(a.model), Path(a.data)
-    file = [data.stat().st_size, data.stat().st_mtime_ns] if data.is_file() else []
+    file: list[Any] = [data.stat().st_size, data.stat().st_mtime_ns] if data.is_file() else []
+    if isinstance(samples.x, Images):
+        file = [samples.x.fingerprint(), samples.x.preprocessing.to_dict()]
     numbers = ("data", "limit", "views", "rank", "tangent", "eps", "batch_size", *HOW)
     return {
         "model": str(model.resolve()),
-        "config": (model / CONFIG_FILE).read_text(),
-        "steps": saved_steps(model),
+        "weights": fingerprint(model),
         "file": file,
         **{name: getattr(a, name) for name in numbers},
     }

@@ -10,14 +10,34 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jepa_jax.data import Images
 from jepa_jax.density import Score, aggregate_views, default_batch_size, log_law, score_batches
 from jepa_jax.encoder import Encoder
 from score.views import Views
 
 # Why a row has no score, by the number in its record; of several views the larger counts.
-REASONS = ("", "the Jacobian is not finite", "the embedding is not finite")
+REASONS = ("", "the Jacobian is not finite", "the embedding is not finite", "the image cannot be read")
+UNREADABLE = 3
 
 _aggregate = jax.jit(aggregate_views)
+
+
+class Rows:
+    """Consecutive rows of some images, read when they are asked for."""
+
+    def __init__(self, images: Images, start: int, stop: int) -> None:
+        self._images, self._rows = images, range(start, stop)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._rows)
+
+    def __getitem__(self, which: int | slice) -> np.ndarray:
+        """One, or several."""
+        if isinstance(which, int):
+            return self._images[self._rows[which]]
+        rows = self._rows[which]
+        return self._images[rows.start : rows.stop]
 
 
 @dataclass(frozen=True)
@@ -26,7 +46,7 @@ class Scorer:
 
     Attributes:
       encoder: its arrays are where the mesh wants them.
-      xs: [N, ...], all samples.
+      xs: [N, ...], all samples; the images of a folder are not all in memory.
       eps, how: options of `score_batches`.
       views: (start, stop) -> the views of these samples, or None: the samples as they are.
       num_views: M.
@@ -38,7 +58,7 @@ class Scorer:
     """
 
     encoder: Encoder
-    xs: np.ndarray
+    xs: np.ndarray | Images
     eps: float
     how: dict[str, Any]
     views: Callable[[int, int], Views] | None
@@ -79,9 +99,10 @@ class Scorer:
         Returns:
           records, as they come; and with each some singular values [n, R], if the method gives them.
         """
+        xs = Rows(self.xs, start, stop) if isinstance(self.xs, Images) else self.xs[start:stop]
         batches = score_batches(
             self.encoder,
-            self.xs[start:stop] if self.views is None else self.views(start, stop),
+            xs if self.views is None else self.views(start, stop),
             self.eps,
             **self.how,
             tangent=None if self.tangent is None else self.tangent[start:stop],
@@ -89,13 +110,16 @@ class Scorer:
             values=self.how["method"] != "qr",  # they cost nothing else: for the picture, if for nothing more
             mesh=self.mesh,
         )
-        rest = np.zeros(0, self.record)
+        rest, done = np.zeros(0, self.record), start
         for batch in batches:
             sigma = None if batch.singular_values is None else np.asarray(batch.singular_values)
             records = np.concatenate([rest, self._records(batch, sigma)])
             whole = len(records) // self.num_views * self.num_views  # a sample's views may lie in two batches
             if whole:
-                yield self._aggregate(records[:whole].reshape(-1, self.num_views)), sigma
+                rows = self._aggregate(records[:whole].reshape(-1, self.num_views))
+                self._mark_unreadable(rows, done)
+                done += len(rows)
+                yield rows, sigma
             rest = records[whole:]
 
     @property
@@ -117,9 +141,20 @@ class Scorer:
         finite = np.isfinite(records["score"])
         embedded = np.isfinite(np.asarray(batch.embedding)).all(axis=1)
         records["reason"] = np.where(embedded, np.where(finite, 0, 1), 2)
-        for name in {"score", "log_density", "top"} & set(records.dtype.names or ()):
-            records[name][records["reason"] > 0] = np.nan
+        self._empty(records)
         return records
+
+    def _mark_unreadable(self, rows: np.ndarray, start: int) -> None:
+        """Say of images that cannot be read, whatever the encoder makes of NaN, that they have no score."""
+        if isinstance(self.xs, Images):
+            failed = [self.xs.failure(start + i) is not None for i in range(len(rows))]
+            rows["reason"][failed] = UNREADABLE
+            self._empty(rows)
+
+    def _empty(self, records: np.ndarray) -> None:
+        """Leave no number in a row without a score."""
+        for name in {"score", "log_density", "top", "standard_error"} & set(records.dtype.names or ()):
+            records[name][records["reason"] > 0] = np.nan
 
     def _top(self, sigma: np.ndarray) -> np.ndarray:
         """Sum of the largest log singular values [n], clipped, and null where they are null, as the score is."""

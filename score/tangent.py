@@ -1,9 +1,11 @@
 """The directions along the data, for a score on a manifold."""
 
+import math
+
 import numpy as np
 
 from jepa_jax.config import ConfigError
-from jepa_jax.data import Samples
+from jepa_jax.data import Samples, in_memory, readable
 
 
 def tangents(name: str, samples: Samples, dim: int) -> tuple[np.ndarray, str]:
@@ -27,7 +29,11 @@ def tangents(name: str, samples: Samples, dim: int) -> tuple[np.ndarray, str]:
         return samples.tangent, "exact"
     from jepa_jax.density.tangent import estimate_tangents  # here: few calls need it
 
+    xs = in_memory(samples.x, "--tangent", "take fewer with --limit")
+    fine = readable(xs)
+    found = np.zeros((len(xs), math.prod(xs.shape[1:]), dim), np.float32)
     try:
-        return estimate_tangents(samples.x, dim), "neighbours"
+        found[fine] = estimate_tangents(xs[fine], dim)
     except ValueError as error:
         raise ConfigError(f"--tangent: {error}") from None
+    return found, "neighbours"

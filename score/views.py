@@ -10,7 +10,7 @@ from jax import Array
 
 from jepa_jax import config as cfg
 from jepa_jax.config import ConfigError
-from jepa_jax.data import Samples, make_world, open_source
+from jepa_jax.data import Images, Samples, make_world, open_source
 from jepa_jax.views import jittered
 from jepa_jax.worlds import WORLDS, World
 
@@ -25,7 +25,7 @@ class Views:
     """
 
     def __init__(
-        self, one: Callable[[Array, Array], Array], inputs: np.ndarray, count: int, start: int, stop: int
+        self, one: Callable[[Array, Array], Array], inputs: np.ndarray | Images, count: int, start: int, stop: int
     ) -> None:
         """Views of the samples start..stop.
 
@@ -97,7 +97,7 @@ def open_views(data: cfg.Data, name: str, samples: Samples, count: int) -> Calla
     return lambda start, stop: Views(one, inputs, count, start, stop)
 
 
-def _states(world: World, name: str, samples: Samples) -> np.ndarray:
+def _states(world: World, name: str, samples: Samples) -> np.ndarray | Images:
     """What the world makes views of: the samples themselves, or what they were rendered from."""
     shape = jax.eval_shape(world.draw, jax.random.key(0)).shape
     if shape == world.shape:

@@ -1,13 +1,17 @@
 """The encoder object: a pytree that is a function of one sample."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
 from jepa_jax import config as cfg
 from jepa_jax.encoder import Encoder
 from jepa_jax.models import build
+from jepa_jax.preprocessing import Preprocessing, plain
 
 
 def make(shape, key=None):
@@ -51,3 +55,20 @@ def test_preprocess_refuses_what_is_no_image(image):
         make((8, 8, 1)).preprocess(image)
     with pytest.raises(ValueError, match="not images"):
         make((3,)).preprocess(image)
+
+
+def test_an_encoder_with_its_own_recipe():
+    recipe = Preprocessing((8, 8), 10, mean=(0.5,) * 3, std=(0.2,) * 3)
+    encoder = dataclasses.replace(make((8, 8, 3)), preprocessing=recipe)
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    x = encoder.preprocess(image)
+    np.testing.assert_array_equal(x, recipe(image))
+    np.testing.assert_array_equal(x, encoder.preprocess(Image.fromarray(image)))
+    assert jax.jit(lambda encoder, x: encoder(x))(encoder, x).shape == (4,)
+    assert jax.tree.map(lambda a: a, encoder).recipe == recipe
+
+
+def test_the_recipe_of_an_encoder_without_one():
+    assert make((8, 6, 1)).recipe == plain((8, 6, 1))
+    assert make((8, 6, 3)).recipe == plain((8, 6, 3))
+    assert make((8, 6, 2)).recipe is make((3,)).recipe is None

@@ -175,7 +175,7 @@ def test_digits_against_their_corruptions(runs, capsys):
 
 WORLD = ("--data", "mixture_2d", "--limit", "20")
 BAD = {
-    "no model": (["nothere", "--data", "digits"], "is not a directory"),
+    "no model": (["nothere", "--data", "digits"], "does not exist"),
     "no data": (["RUN"], "missing --data"),
     "another shape": (["RUN", "--data", "digits"], "[8, 8, 1]"),
     "unknown world": (["RUN", "--data", "mixtre_2d"], "did you mean mixture_2d"),

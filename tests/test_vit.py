@@ -1,6 +1,8 @@
 """The vision transformer: its structure's short cuts change nothing."""
 
+from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +10,19 @@ import numpy as np
 import pytest
 
 from jepa_jax.density import data_mesh, jacobian, jepa_score, score_batches, score_samples, shard_parameters
-from jepa_jax.models.vit import Block, ViT, init, jacobian_factor, vit_encoder
+from jepa_jax.density.memory import inner_jaxprs
+from jepa_jax.models.vit import Block, ViT, apply, factor, init, sincos_positions, vit_encoder
 
 TINY = ViT(image_size=12, patch_size=4, width=24, depth=3, heads=3)
 WIDE = ViT(image_size=4, patch_size=2, width=24, depth=2, heads=2)  # width above the 12 numbers of a patch
 ONE = ViT(image_size=8, patch_size=4, width=16, depth=1, heads=2, channels=1)
+IJEPA = replace(TINY, class_token=False, pooling="mean", positions="sincos")
+DINO = replace(TINY, layer_scale=True, registers=2)
+GIANT = replace(TINY, layer_scale=True, mlp="swiglu", hidden=40)
+CLIP = replace(TINY, pre_norm=True, patch_bias=False, mlp="quick_gelu", norm_eps=1e-5, projection=10)
+BARE = replace(ONE, qkv_bias=False, pooling="mean", registers=1)
+UP = replace(ONE, projection=20)
+VARIANTS = {"ijepa": IJEPA, "dino": DINO, "giant": GIANT, "clip": CLIP, "bare": BARE, "up": UP}
 
 
 def spread(config: ViT, key: jax.Array) -> dict:
@@ -22,11 +32,16 @@ def spread(config: ViT, key: jax.Array) -> dict:
     return tree.unflatten([a + 0.2 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
 
 
-FACTOR = jax.jit(jacobian_factor, static_argnums=(0, 3))
+FACTOR = jax.jit(factor, static_argnums=(0, 3))
 
 
 def spectrum(a: jax.Array) -> np.ndarray:
     return np.linalg.svd(np.asarray(a, np.float64), compute_uv=False)
+
+
+def live(config: ViT) -> int:
+    """Singular values that are neither null by construction nor beyond the rank."""
+    return min(config.dim - config.null_directions, int(np.prod(config.shape)))
 
 
 @pytest.mark.parametrize("config", [TINY, WIDE, ONE])
@@ -35,19 +50,57 @@ def test_factor_has_the_singular_values_of_the_jacobian(config: ViT, chunk: int 
     encoder = vit_encoder(config, spread(config, key))
     image = jax.random.normal(jax.random.key(1), config.shape)
     exact = spectrum(jax.jit(jacobian)(encoder, image))
-    factor = FACTOR(config, encoder.params, image, chunk)
-    rank = min(config.width, int(np.prod(config.shape)))
-    live = min(rank, config.width - 2)  # without the two null directions of the last layer norm
-    np.testing.assert_allclose(spectrum(factor)[:live], exact[:live], rtol=2e-4)
+    found = spectrum(FACTOR(config, encoder.params, image, chunk))
+    np.testing.assert_allclose(found[: live(config)], exact[: live(config)], rtol=2e-4)
+
+
+@pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
+def test_every_variant_in_float64(config: ViT, x64: None) -> None:
+    """The factor is the Jacobian to rounding, and just the directions that are said to be null are."""
+    params = jax.tree.map(lambda a: a.astype(jnp.float64), spread(config, jax.random.key(2)))
+    image = jax.random.normal(jax.random.key(1), config.shape, jnp.float64)
+    encoder = vit_encoder(config, params)
+    assert encoder(image).shape == (config.dim,)
+    exact = spectrum(jax.jit(partial(jacobian, mode="forward"))(encoder, image))
+    found = spectrum(FACTOR(config, params, image, None))
+    np.testing.assert_allclose(found[: live(config)], exact[: live(config)], rtol=1e-8)
+    assert exact[live(config) - 1] > 1e-4
+    assert (exact[config.dim - config.null_directions :] < 1e-4 * exact[0]).all()
+
+
+@pytest.mark.parametrize(
+    ("variant", "nulls"),
+    [("ijepa", 1), ("dino", 2), ("clip", 0), ("up", 6), ("bare", 1)],
+)
+def test_null_directions(variant: str, nulls: int) -> None:
+    assert VARIANTS[variant].null_directions == nulls
+
+
+def test_sincos_positions_are_products_of_row_and_column() -> None:
+    """The squared distance of two patches is that of their columns plus that of their rows."""
+    places = sincos_positions(IJEPA)
+    assert places.shape == (9, 24)
+    np.testing.assert_allclose((places**2).sum(1), 12, rtol=1e-5)
+    distance = ((places[:, None] - places[None]) ** 2).sum(-1)
+    np.testing.assert_allclose(distance[0, 4], distance[0, 1] + distance[0, 3], rtol=1e-5)
+    np.testing.assert_allclose(distance[0, 1], distance[0, 3], rtol=1e-5)
+    np.testing.assert_allclose(places[1, :6], np.sin(10000.0 ** -(np.arange(6) / 6)), atol=1e-6)
+
+
+def test_sincos_positions_are_not_trained(key: jax.Array) -> None:
+    params = init(IJEPA, key)
+    image = jax.random.normal(key, IJEPA.shape)
+    grad = jax.grad(lambda p: vit_encoder(IJEPA, p)(image)[0])(params)
+    assert not np.any(grad["positions"])
+    assert np.any(grad["patch"]["kernel"])
 
 
 def test_factor_in_float64_is_the_jacobian_to_rounding(x64: None) -> None:
     params = jax.tree.map(lambda a: a.astype(jnp.float64), spread(TINY, jax.random.key(2)))
     image = jax.random.normal(jax.random.key(1), TINY.shape, jnp.float64)
     encoder = vit_encoder(TINY, params)
-    live = TINY.width - 2
-    exact = spectrum(jax.jit(partial(jacobian, mode="forward"))(encoder, image))[:live]
-    np.testing.assert_allclose(spectrum(FACTOR(TINY, params, image, None))[:live], exact, rtol=1e-9)
+    exact = spectrum(jax.jit(partial(jacobian, mode="forward"))(encoder, image))[: live(TINY)]
+    np.testing.assert_allclose(spectrum(FACTOR(TINY, params, image, None))[: live(TINY)], exact, rtol=1e-9)
 
 
 @pytest.mark.parametrize("queries", [1, 4])
@@ -95,17 +148,33 @@ def test_sharded_parameters_change_nothing(model: int, key: jax.Array) -> None:
     np.testing.assert_allclose(scores, score_samples(encoder, images), atol=2e-3)
 
 
+def test_the_program_is_as_long_at_any_depth() -> None:
+    """So compiling takes as long."""
+
+    def lines(jaxpr: Any) -> int:
+        return sum(1 + sum(map(lines, inner_jaxprs(eqn.params))) for eqn in jaxpr.eqns)
+
+    def length(depth: int) -> int:
+        config = replace(TINY, depth=depth)
+        shapes = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+        image = jnp.ones(config.shape)
+        return sum(lines(jax.make_jaxpr(partial(f, config))(shapes, image).jaxpr) for f in (apply, factor))
+
+    assert length(2) == length(12)
+
+
 def test_other_weights_need_no_compilation(key: jax.Array) -> None:
     one, two = (vit_encoder(TINY, init(TINY, k)) for k in jax.random.split(key))
     assert jax.tree.structure(one) == jax.tree.structure(two)
 
 
-def test_flops_are_those_of_the_listing(key: jax.Array) -> None:
+@pytest.mark.parametrize("config", [TINY, GIANT])
+def test_flops_are_those_of_the_listing(config: ViT, key: jax.Array) -> None:
     """Counted in the traced backward pass of a block: every product of matrices there is."""
     from flax import nnx
 
-    block = Block(TINY, rngs=nnx.Rngs(key))
-    x = jnp.ones((TINY.tokens, TINY.width))
+    block = Block(config, rngs=nnx.Rngs(key))
+    x = jnp.ones((config.tokens, config.width))
     jaxpr = jax.make_jaxpr(jax.vjp(block, x)[1])(x)
     count = 0
     for eqn in jaxpr.eqns:
@@ -113,11 +182,11 @@ def test_flops_are_those_of_the_listing(key: jax.Array) -> None:
             (contracted, _), _ = eqn.params["dimension_numbers"]
             depth = np.prod([eqn.invars[0].aval.shape[i] for i in contracted])
             count += 2 * int(np.prod(eqn.outvars[0].aval.shape) * depth)
-    patches = 2 * (TINY.tokens - 1) * TINY.width * TINY.channels * TINY.patch_size**2
-    assert TINY.depth * count + patches == TINY.flops
+    patches = 2 * (config.tokens - 1) * config.width * config.channels * config.patch_size**2
+    assert config.depth * count + patches == config.flops
 
 
-@pytest.mark.parametrize("sizes", [{"image_size": 13}, {"heads": 5}])
+@pytest.mark.parametrize("sizes", [{"image_size": 13}, {"heads": 5}, {"class_token": False}, {"image_size": 2}])
 def test_sizes_that_do_not_fit(sizes: dict) -> None:
-    with pytest.raises(ValueError, match=r"not a multiple|do not divide"):
+    with pytest.raises(ValueError, match=r"not a multiple|do not divide|class token"):
         ViT(**{"image_size": 12, "patch_size": 4, "width": 24, "depth": 3, "heads": 3, **sizes})

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from jepa_jax.config import ConfigError
+from jepa_jax.data.folder import Images
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples in memory, float32.
+    """Samples, float32.
 
     Attributes:
-      x: [N, ...].
+      x: [N, ...], in memory, or the images of a folder, read when they are asked for.
       log_density: [N] exact log-density, or None.
       label: [N], or None.
       pair: [N, ...] the positive partner of each row, or None.
@@ -25,7 +26,7 @@ class Samples:
       tangent: [N, D, d], orthonormal bases of the manifold's tangent spaces where a world knows them, or None.
     """
 
-    x: np.ndarray
+    x: np.ndarray | Images
     log_density: np.ndarray | None = None
     label: np.ndarray | None = None
     pair: np.ndarray | None = None

@@ -1,5 +1,6 @@
 """One grammar for data: a name or a path to something that makes pairs of views, probes and samples."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from jax import Array
 from jepa_jax import config as cfg
 from jepa_jax.config import ConfigError, nearest
 from jepa_jax.data.arrays import Samples, is_held_out, read_arrays, read_digits
+from jepa_jax.data.folder import Images
+from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.views import jittered
 from jepa_jax.worlds import WORLDS, World
 
@@ -85,21 +88,37 @@ def make_world(data: cfg.Data) -> World:
         raise ConfigError(f"--data.rho is for worlds with Gaussian latents; {data.source} pairs by noise") from None
 
 
-def read_samples(spec: str, limit: int | None, world_count: int = 10_000) -> Samples:
+def read_samples(
+    spec: str, limit: int | None, world_count: int = 10_000, *, preprocessing: Preprocessing | None = None
+) -> Samples:
     """Samples to score, by the data grammar; of a world, `limit` (or `world_count`) fresh ones.
 
+    Args:
+      preprocessing: what the images of a folder go through; None for an encoder that takes no images. Arrays are taken
+        as they are.
+
     Raises:
-      ConfigError: as `open_source`.
+      ConfigError: as `open_source`, or a folder without images, or without a recipe for them.
     """
     if spec in WORLDS:
         probe, states = _world_probe(WORLDS[spec](), limit or world_count, SCORE_SEED)
         tangent = None if probe.tangent is None else np.asarray(probe.tangent)
         return Samples(np.asarray(probe.x), np.asarray(probe.log_density), states=np.asarray(states), tangent=tangent)
+    if spec != "digits" and Path(spec).is_dir():
+        if preprocessing is None:
+            raise ConfigError(f"{spec} is a folder of images, and this encoder takes no images")
+        images = Images(Path(spec), preprocessing, limit)
+        return Samples(images, ids=np.array([_printable(name) for name in images.names]))
     samples = _read(spec)
     if limit is None:
         return samples
     cut = {k: v[:limit] for k, v in vars(samples).items() if v is not None}
     return Samples(**cut)
+
+
+def _printable(name: str) -> str:
+    """A file's name as text that any file can hold, also where its bytes are no UTF-8."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _read(spec: str) -> Samples:
@@ -110,9 +129,11 @@ def _read(spec: str) -> Samples:
     path = Path(spec)
     if path.suffix in (".npy", ".npz"):
         return read_arrays(path)
-    if path.is_dir() or spec.startswith("tfds:"):
-        raise ConfigError(f"{spec}: image folders and tfds: sources are not supported yet; save the samples as .npz")
-    raise ConfigError(f"unknown data {spec!r}: not a world, not digits, not a .npy or .npz{nearest(spec, WORLDS)}")
+    if path.is_dir():
+        raise ConfigError(f"{spec}: training on image folders is not supported yet; save the images as .npz")
+    if spec.startswith("tfds:"):
+        raise ConfigError(f"{spec}: tfds: sources are not supported yet; save the samples as .npz")
+    raise ConfigError(f"unknown data {spec!r}: not a world, digits, a .npy, a .npz or a folder{nearest(spec, WORLDS)}")
 
 
 def _from_world(world: World, data: cfg.Data) -> Source:

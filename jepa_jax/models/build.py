@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,8 @@ from flax import nnx
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.models.networks import MLP, ConvNet, Encoder
+from jepa_jax.models import vit
+from jepa_jax.models.networks import MLP, ConvNet, Encoder, on_sphere
 
 Params = dict[str, Any]
 
@@ -42,15 +44,15 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
       output: `free` or `sphere`.
 
     Raises:
-      cfg.ConfigError: a convolution over samples that are not images.
+      cfg.ConfigError: a network for images over samples that are none, or sizes that do not fit.
     """
     size = math.prod(shape)
     dim = encoder.dim
     if dim is None:
         raise ValueError("encoder.dim is open; resolve the config first")
-    if encoder.kind == "conv" and len(shape) != 3:
+    if encoder.kind != "mlp" and len(shape) != 3:
         raise cfg.ConfigError(
-            f"--encoder.kind conv needs images [H, W, C], and a sample here has shape {list(shape)}; use mlp"
+            f"--encoder.kind {encoder.kind} needs images [H, W, C], and a sample here has shape {list(shape)}; use mlp"
         )
 
     def make(key: Array) -> Encoder:
@@ -68,7 +70,7 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
             skip = nnx.Linear(size, dim, use_bias=False, kernel_init=orthogonal, rngs=rngs)
         return Encoder(network, skip, output == "sphere")
 
-    network_init, network_apply = _pure(make)
+    network_init, network_apply = _vit(encoder, shape, dim, output) if encoder.kind == "vit" else _pure(make)
 
     def init(key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0) -> Params:
         ones = jnp.ones(shape, jnp.float32)
@@ -79,7 +81,42 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
         x = (x - fixed["mean"]) / fixed["scale"]
         return network_apply(params["network"], x.reshape(-1) if encoder.kind == "mlp" else x)
 
-    return Model(init, apply, dim, 1 if output == "sphere" else 0)
+    nulls = 1 if output == "sphere" else 0
+    if encoder.kind == "vit":  # the mean of the tokens is null before the projection
+        nulls += max(0, dim - (encoder.width - 1))
+    return Model(init, apply, dim, nulls)
+
+
+def _vit(
+    encoder: cfg.Encoder, shape: tuple[int, ...], dim: int, output: str
+) -> tuple[Callable[[Array], Params], Callable[[Params, Array], Array]]:
+    """A vision transformer whose embedding is a linear map of the mean patch."""
+    if encoder.skip:
+        raise cfg.ConfigError("--encoder.skip is for mlp and conv; leave it out")
+    if shape[0] != shape[1]:
+        raise cfg.ConfigError(f"--encoder.kind vit needs square images, not {shape[0]} x {shape[1]}; use conv")
+    try:
+        config = vit.ViT(
+            image_size=shape[0],
+            patch_size=encoder.patch_size,
+            width=encoder.width,
+            depth=encoder.depth,
+            heads=encoder.heads,
+            channels=shape[2],
+            class_token=False,
+            positions="sincos",
+            pooling="mean",
+            projection=dim,
+        )
+        jax.eval_shape(partial(vit.init, config), jax.random.key(0))
+    except ValueError as error:
+        raise cfg.ConfigError(f"--encoder.kind vit: {error}") from None
+
+    def apply(params: Params, x: Array) -> Array:
+        z = vit.apply(config, params, x)
+        return on_sphere(z) if output == "sphere" else z
+
+    return partial(vit.init, config), apply
 
 
 def build_predictor(widths: tuple[int, ...], dim: int) -> Model:

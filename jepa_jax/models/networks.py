@@ -85,7 +85,9 @@ class Encoder(nnx.Module):
         z = self.network(x)
         if self.skip is not None:
             z = z + self.skip(x.reshape(-1))
-        if self.sphere:
-            # Not linalg.norm: its derivative at zero is not a number.
-            z = z * jax.lax.rsqrt(jnp.sum(z**2) + 1e-12)
-        return z
+        return on_sphere(z) if self.sphere else z
+
+
+def on_sphere(z: Array) -> Array:
+    """z / |z|. Not by linalg.norm: its derivative at zero is not a number."""
+    return z * jax.lax.rsqrt(jnp.sum(z**2) + 1e-12)

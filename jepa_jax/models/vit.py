@@ -1,31 +1,47 @@
-"""Vision transformer of one image, and its Jacobian layer by layer."""
+"""Vision transformer of one image, for training and for every family of foreign weights."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
-from jepa_jax.density.jacobian import even
-from jepa_jax.density.memory import CHUNK_BYTES, budget, live_bytes
 from jepa_jax.encoder import Encoder
+from jepa_jax.models.vit_jacobian import jacobian_factor
+from jepa_jax.preprocessing import Preprocessing
 
 Params = dict[str, Any]
+MLP = Literal["gelu", "quick_gelu", "swiglu"]
+Pooling = Literal["class", "mean"]
+Positions = Literal["learned", "sincos"]
+LAYER_SCALE = 1e-5  # of a new network
 
 
 @dataclass(frozen=True)
 class ViT:
-    """Sizes. The embedding is the class token after the last layer norm, K = width.
+    """Sizes and variants. The defaults are the common ones.
 
     Attributes:
       image_size: height and width of an image, a multiple of `patch_size`.
       width: D of a token.
       depth: blocks.
       heads: of the attention; they divide the width.
+      hidden: width inside an MLP; None is four times the width.
+      norm_eps: epsilon of the layer norms.
+      class_token: whether one stands before the patches.
+      registers: further tokens between the class token and the patches, without positions.
+      positions: `learned`, or `sincos`, which training leaves alone.
+      patch_bias, qkv_bias: whether these maps have one.
+      pre_norm: a layer norm between the positions and the first block (CLIP).
+      layer_scale: gains on what attention and MLP add.
+      mlp: `gelu` is the exact one; `quick_gelu` x sigmoid(1.702 x); `swiglu` silu(first half) * second half.
+      pooling: the embedding is the class token after the last norm, or the mean of the patches after it.
+      projection: K, of a linear map of that to the embedding; None for none, and K = width.
     """
 
     image_size: int
@@ -33,15 +49,28 @@ class ViT:
     width: int
     depth: int
     heads: int
+    hidden: int | None = None
     channels: int = 3
     norm_eps: float = 1e-6
+    class_token: bool = True
+    registers: int = 0
+    positions: Positions = "learned"
+    patch_bias: bool = True
+    qkv_bias: bool = True
+    pre_norm: bool = False
+    layer_scale: bool = False
+    mlp: MLP = "gelu"
+    pooling: Pooling = "class"
+    projection: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit."""
-        if self.image_size % self.patch_size:
+        if self.image_size < self.patch_size or self.image_size % self.patch_size:
             raise ValueError(f"image size {self.image_size} is not a multiple of patch size {self.patch_size}")
-        if self.width % self.heads:
+        if self.heads < 1 or self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide width {self.width}")
+        if self.pooling == "class" and not self.class_token:
+            raise ValueError("pooling class needs a class token")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -49,9 +78,39 @@ class ViT:
         return (self.image_size, self.image_size, self.channels)
 
     @property
+    def side(self) -> int:
+        """Patches along a side."""
+        return self.image_size // self.patch_size
+
+    @property
+    def prefix(self) -> int:
+        """Tokens before the patches."""
+        return self.class_token + self.registers
+
+    @property
     def tokens(self) -> int:
-        """N, the class token included."""
-        return (self.image_size // self.patch_size) ** 2 + 1
+        """N, all tokens."""
+        return self.prefix + self.side**2
+
+    @property
+    def inside(self) -> int:
+        """Width inside an MLP."""
+        return self.hidden or 4 * self.width
+
+    @property
+    def dim(self) -> int:
+        """K."""
+        return self.projection or self.width
+
+    @property
+    def null_directions(self) -> int:
+        """Output directions that are constant by construction.
+
+        One layer norm fixes the mean of a token and, up to its epsilon, its scale; the mean of several normed tokens
+        keeps the first only. A projection to fewer numbers than are left loses none.
+        """
+        fixed = 2 if self.pooling == "class" or self.side == 1 else 1
+        return max(0, self.dim - (self.width - fixed))
 
     @property
     def flops(self) -> int:
@@ -59,9 +118,10 @@ class ViT:
 
         As many as in the forward pass, but for the attention, whose two products have two gradients each.
         """
-        dense = 2 * self.tokens * 12 * self.width**2
+        first = self.inside * (2 if self.mlp == "swiglu" else 1)
+        dense = 2 * self.tokens * self.width * (4 * self.width + first + self.inside)
         attention = 2 * 4 * self.tokens**2 * self.width
-        patches = 2 * (self.tokens - 1) * self.width * self.channels * self.patch_size**2
+        patches = 2 * self.side**2 * self.width * self.channels * self.patch_size**2
         return self.depth * (dense + attention) + patches
 
 
@@ -69,178 +129,195 @@ class Block(nnx.Module):
     """Attention and MLP, each after a layer norm and beside the identity: [N, D] -> [N, D]."""
 
     def __init__(self, config: ViT, *, rngs: nnx.Rngs) -> None:
-        width = config.width
+        width, inside = config.width, config.inside
         # The fast variance subtracts two large numbers.
         norm = partial(nnx.LayerNorm, width, epsilon=config.norm_eps, use_fast_variance=False, rngs=rngs)
-        self.heads = config.heads
+        self.heads, self.mlp = config.heads, config.mlp
         self.norm1, self.norm2 = norm(), norm()
-        self.qkv = nnx.Linear(width, 3 * width, rngs=rngs)
+        self.qkv = nnx.Linear(width, 3 * width, use_bias=config.qkv_bias, rngs=rngs)
         self.proj = nnx.Linear(width, width, rngs=rngs)
-        self.fc1 = nnx.Linear(width, 4 * width, rngs=rngs)
-        self.fc2 = nnx.Linear(4 * width, width, rngs=rngs)
+        self.fc1 = nnx.Linear(width, 2 * inside if config.mlp == "swiglu" else inside, rngs=rngs)
+        self.fc2 = nnx.Linear(inside, width, rngs=rngs)
+        self.scale1 = nnx.Param(jnp.full(width, LAYER_SCALE)) if config.layer_scale else None
+        self.scale2 = nnx.Param(jnp.full(width, LAYER_SCALE)) if config.layer_scale else None
 
     def attention(self, x: Array, queries: int | None = None) -> Array:
         """What attention adds to the first `queries` tokens, or to all: [queries, D]."""
         width = x.shape[1]
-        assert self.qkv.bias is not None
-        kernel, bias = self.qkv.kernel[...], self.qkv.bias[...]
+        kernel = self.qkv.kernel[...]
+        bias = jnp.zeros(3 * width, kernel.dtype) if self.qkv.bias is None else self.qkv.bias[...]
         h = self.norm1(x)
-        asked = h if queries is None else h[:queries]
         if queries is None:
             q, k, v = jnp.split(h @ kernel + bias[None], 3, axis=1)
         else:
-            q = asked @ kernel[:, :width] + bias[None, :width]
+            q = h[:queries] @ kernel[:, :width] + bias[None, :width]
             k, v = jnp.split(h @ kernel[:, width:] + bias[None, width:], 2, axis=1)
         q, k, v = (t.reshape(len(t), self.heads, -1) for t in (q, k, v))
         weights = jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5, axis=-1)
-        return self.proj(jnp.einsum("hqk,khd->qhd", weights, v).reshape(len(q), width))
+        added = self.proj(jnp.einsum("hqk,khd->qhd", weights, v).reshape(len(q), width))
+        return added if self.scale1 is None else added * self.scale1[...][None]
 
     def hidden(self, x: Array) -> Array:
-        """The MLP up to its last layer: [..., D] -> [..., 4 D]."""
-        return jax.nn.gelu(self.fc1(self.norm2(x)), approximate=False)
+        """The MLP up to its last layer: [..., D] -> [..., hidden]."""
+        h = self.fc1(self.norm2(x))
+        if self.mlp == "swiglu":
+            gate, value = jnp.split(h, 2, axis=-1)
+            return jax.nn.silu(gate) * value
+        return h * jax.nn.sigmoid(1.702 * h) if self.mlp == "quick_gelu" else jax.nn.gelu(h, approximate=False)
+
+    def output(self) -> tuple[Array, Array]:
+        """The MLP's last layer, its gain included: kernel [hidden, D], bias [D]."""
+        assert self.fc2.bias is not None
+        kernel, bias = self.fc2.kernel[...], self.fc2.bias[...]
+        if self.scale2 is None:
+            return kernel, bias
+        gain = self.scale2[...]
+        return kernel * gain[None], bias * gain
+
+    def added(self, x: Array) -> Array:
+        """What the MLP adds: [N, D] -> [N, D]."""
+        kernel, bias = self.output()
+        return self.hidden(x) @ kernel + bias[None]
 
     def __call__(self, x: Array, queries: int | None = None) -> Array:
         """The first `queries` tokens after this block, or all."""
         x = (x if queries is None else x[:queries]) + self.attention(x, queries)
-        return x + self.fc2(self.hidden(x))
+        return x + self.added(x)
 
 
 def init(config: ViT, key: Array) -> Params:
     """Random weights as a nested dict of arrays; those of the blocks are stacked, [depth, ...]."""
-    first, second, third, fourth = jax.random.split(key, 4)
+    keys = jax.random.split(key, 6)
     width, patch = config.width, config.channels * config.patch_size**2
+    norm = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
+    kernel = nnx.initializers.lecun_normal()
     blocks = jax.vmap(lambda k: nnx.to_pure_dict(nnx.state(Block(config, rngs=nnx.Rngs(k)), nnx.Param)))
-    return {
-        "patch": {
-            "kernel": nnx.initializers.lecun_normal()(first, (patch, width)),
-            "bias": jnp.zeros(width),
-        },
-        "class_token": 0.02 * jax.random.normal(second, (1, width)),
-        "positions": 0.02 * jax.random.normal(third, (config.tokens, width)),
-        "blocks": blocks(jax.random.split(fourth, config.depth)),
-        "norm": {"scale": jnp.ones(width), "bias": jnp.zeros(width)},
+    placed = config.side**2 + config.class_token
+    params: Params = {
+        "patch": {"kernel": kernel(keys[0], (patch, width))},
+        "positions": 0.02 * jax.random.normal(keys[2], (placed, width)),
+        "blocks": blocks(jax.random.split(keys[3], config.depth)),
+        "norm": norm,
     }
+    if config.positions == "sincos":
+        params["positions"] = jnp.asarray(sincos_positions(config))
+    if config.patch_bias:
+        params["patch"]["bias"] = jnp.zeros(width)
+    if config.class_token:
+        params["class_token"] = 0.02 * jax.random.normal(keys[1], (1, width))
+    if config.registers:
+        params["registers"] = 0.02 * jax.random.normal(keys[4], (config.registers, width))
+    if config.pre_norm:
+        params["pre_norm"] = norm
+    if config.projection:
+        params["projection"] = {"kernel": kernel(keys[5], (width, config.projection))}
+    return params
 
 
-def vit_encoder(config: ViT, params: Params) -> Encoder:
-    """The encoder of these weights: [H, W, C] -> [K]. A layer norm at the end leaves two directions null."""
+def sincos_positions(config: ViT) -> np.ndarray:
+    """Fixed positions [N, D]: half of the numbers for the column of a patch, half for its row; zeros for a class token.
+
+    He et al., "Masked autoencoders are scalable vision learners", arXiv 2111.06377, after Vaswani et al.
+
+    Raises:
+      ValueError: the width is not a multiple of four.
+    """
+    if config.width % 4:
+        raise ValueError(f"sincos positions need a width that is a multiple of four, not {config.width}")
+    quarter = config.width // 4
+    rate = 10000.0 ** -(np.arange(quarter) / quarter)
+    row, column = np.divmod(np.arange(config.side**2), config.side)
+    angles = [np.outer(place, rate) for place in (column, row)]
+    patches = np.concatenate([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=1)
+    return np.concatenate([np.zeros((int(config.class_token), config.width)), patches]).astype(np.float32)
+
+
+def vit_encoder(config: ViT, params: Params, preprocessing: Preprocessing | None = None) -> Encoder:
+    """The encoder of these weights: [H, W, C] -> [K]."""
     of_image, factor = _functions(config)
-    return Encoder(params, of_image, config.shape, config.width, null_directions=2, factor=factor)
+    return Encoder(
+        params,
+        of_image,
+        config.shape,
+        config.dim,
+        null_directions=config.null_directions,
+        factor=factor,
+        preprocessing=preprocessing,
+    )
 
 
 @lru_cache(maxsize=16)
 def _functions(config: ViT) -> tuple[Callable[..., Array], Callable[..., Array]]:
     """The same two functions for the same sizes, so that other weights need no other compilation."""
-    return partial(apply, config), partial(jacobian_factor, config)
+    return partial(apply, config), partial(factor, config)
 
 
 def apply(config: ViT, params: Params, image: Array) -> Array:
     """The embedding [K] of one image [H, W, C]."""
-    x = embed(config, params, image)
-    block = _block(config)
-    x, _ = jax.lax.scan(lambda x, p: (block(p)(x), None), x, _first(params))
-    return _head(config, params, x)
-
-
-def jacobian_factor(config: ViT, params: Params, image: Array, chunk: int | None = None) -> Array:
-    """A matrix with the singular values of the Jacobian of `apply` at one image, in about two thirds of its arithmetic.
-
-    Reverse mode, but a block at a time with all K gradients, [N, K, D], and not a gradient at a time with all blocks:
-
-    - Between two attentions every token is by itself. Its map y + W2 g(W1 norm(y)) has a D x D Jacobian M, which costs
-      8 D^3 to form and 2 K D^2 to apply to K gradients, where taking them through W2 and W1 costs 16 K D^2.
-    - One token is read, so the last block has one query and one row in its MLP.
-    - The image enters by one linear map for all patches, E = Q R with Q orthonormal: J = J' R' Q' has the singular
-      values of J' R', which has min(D, patch) columns a patch, and Q need not be applied.
-
-    Args:
-      image: [H, W, C].
-      chunk: gradients at once in an attention; None takes what fits.
-
-    Returns:
-      [K, (N - 1) min(D, C P^2)].
-    """
-    width, block = config.width, _block(config)
-    first = _first(params)
-
-    def forward(x: Array, p: Params) -> tuple[Array, tuple[Array, Array]]:
-        b = block(p)
-        y = x + b.attention(x)
-        return y + b.fc2(b.hidden(y)), (x, y)
-
-    x, (xs, ys) = jax.lax.scan(forward, embed(config, params, image), first)
-    pull = jax.vjp(partial(_head, config, params), x)[1]
-    grads = _by_chunks(pull, jnp.eye(width, dtype=x.dtype)[None], chunk)
-
-    def backward(grads: Array, inputs: tuple[Params, Array, Array]) -> tuple[Array, None]:
-        p, x, y = inputs
-        b = block(p)
-        through = b.fc2.kernel[...].T
-
-        def token(y: Array) -> Array:
-            pull = jax.vjp(b.hidden, y)[1]
-            return jnp.eye(width, dtype=y.dtype) + jax.vmap(lambda row: pull(row)[0])(through)
-
-        tokens = max(1, budget(CHUNK_BYTES) // (3 * through.nbytes))
-        maps = jax.lax.map(token, y, batch_size=even(len(y), tokens))
-        grads = jnp.einsum("nkd,nde->nke", grads, maps)
-        pull = jax.vjp(b.attention, x)[1]
-        return _by_chunks(lambda g: (g + pull(g)[0],), grads, chunk), None
-
-    grads, _ = jax.lax.scan(backward, grads, (first, xs, ys), reverse=True)
-    with jax.enable_x64(True):  # or the triangle's rounding would come on top of the products'
-        triangle = jnp.linalg.qr(params["patch"]["kernel"].astype(jnp.float64), mode="r").astype(x.dtype)
-    factor = jnp.einsum("nkd,rd->knr", grads[1:], triangle)
-    return factor.reshape(width, -1)
+    scanned, head = stages(config, params)
+    block = block_of(config)
+    x, _ = jax.lax.scan(lambda x, p: (block(p)(x), None), embed(config, params, image), scanned)
+    return head(x)
 
 
 def embed(config: ViT, params: Params, image: Array) -> Array:
-    """Class token and patches with their positions, [N, D]."""
-    side, patch = config.image_size // config.patch_size, config.patch_size
+    """The tokens before the first block: class token, registers and patches, [N, D]."""
+    x = place(config, params, image)
+    return layer_norm(params["pre_norm"], x, config.norm_eps) if config.pre_norm else x
+
+
+def place(config: ViT, params: Params, image: Array) -> Array:
+    """The tokens with their positions, [N, D]."""
+    side, patch = config.side, config.patch_size
     patches = image.reshape(side, patch, side, patch, -1).swapaxes(1, 2).reshape(side * side, -1)
-    tokens = patches @ params["patch"]["kernel"] + params["patch"]["bias"][None]
-    return jnp.concatenate([params["class_token"], tokens]) + params["positions"]
+    x = patches @ params["patch"]["kernel"]
+    if config.patch_bias:
+        x = x + params["patch"]["bias"][None]
+    if config.class_token:
+        x = jnp.concatenate([params["class_token"], x])
+    positions = params["positions"]
+    x = x + (jax.lax.stop_gradient(positions) if config.positions == "sincos" else positions)
+    if config.registers:
+        x = jnp.concatenate([x[: int(config.class_token)], params["registers"], x[int(config.class_token) :]])
+    return x
 
 
-def _block(config: ViT) -> Callable[[Params], Any]:
+def stages(config: ViT, params: Params) -> tuple[Params, Callable[[Array], Array]]:
+    """The blocks to go through with all tokens, and what comes after them: [N, D] -> [K].
+
+    Where only the class token is read, the last block belongs to the second part: it has one query.
+    """
+    if config.pooling == "mean":
+        return params["blocks"], lambda x: _read(config, params, x[config.prefix :])
+    first, last = (jax.tree.map(lambda a, s=s: a[s], params["blocks"]) for s in (np.s_[:-1], np.s_[-1]))
+    return first, lambda x: _read(config, params, block_of(config)(last)(x, queries=1))
+
+
+def _read(config: ViT, params: Params, x: Array) -> Array:
+    """The embedding [K] from the tokens that are read."""
+    z = jnp.mean(layer_norm(params["norm"], x, config.norm_eps), axis=0)
+    return z @ params["projection"]["kernel"] if config.projection else z
+
+
+def layer_norm(params: Params, x: Array, eps: float) -> Array:
+    """Of each token of x [N, D]."""
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + eps)
+    return centred * scale * params["scale"][None] + params["bias"][None]
+
+
+@lru_cache(maxsize=16)
+def block_of(config: ViT) -> Callable[[Params], Any]:
     """From a block's weights to the block."""
     graph = nnx.graphdef(nnx.eval_shape(lambda: Block(config, rngs=nnx.Rngs(0))))
     return lambda params: nnx.merge(graph, params)
 
 
-def _first(params: Params) -> Params:
-    """The weights of all blocks but the last."""
-    return jax.tree.map(lambda a: a[:-1], params["blocks"])
-
-
-def _head(config: ViT, params: Params, x: Array) -> Array:
-    """From the tokens before the last block, [N, D], to the embedding."""
-    last = _block(config)(jax.tree.map(lambda a: a[-1], params["blocks"]))
-    z = last(x, queries=1)[0]
-    centred = z - jnp.mean(z)
-    scale = jax.lax.rsqrt(jnp.mean(centred**2) + config.norm_eps)
-    return centred * scale * params["norm"]["scale"] + params["norm"]["bias"]
-
-
-def _by_chunks(pull: Callable[[Array], tuple[Array]], rows: Array, chunk: int | None) -> Array:
-    """A linear map of one gradient applied to many, some at a time: [A, K, D] -> [N, K, D], one [A, D] -> [N, D].
-
-    A leading axis A of 1 in `rows` is dropped for the map.
-    """
-    first = rows[0, 0] if rows.shape[0] == 1 else rows[:, 0]
-    count = rows.shape[1]
-    if chunk is None:
-        chunk = max(1, budget(CHUNK_BYTES) // live_bytes(pull, first))
-    chunk = even(count, chunk)
-    out = jax.eval_shape(pull, first)[0]
-
-    def body(i: Array, done: Array) -> Array:
-        # The last chunk overlaps the one before it where the number does not divide.
-        start = jnp.minimum(i * chunk, count - chunk)
-        part = jax.lax.dynamic_slice_in_dim(rows, start, chunk, axis=1)
-        part = part[0] if rows.shape[0] == 1 else part
-        result = jax.vmap(lambda g: pull(g)[0], in_axes=0 if part.ndim == 2 else 1, out_axes=1)(part)
-        return jax.lax.dynamic_update_slice_in_dim(done, result, start, axis=1)
-
-    done = jnp.zeros((out.shape[0], count, *out.shape[1:]), out.dtype)
-    return jax.lax.fori_loop(0, -(-count // chunk), body, done)
+def factor(config: ViT, params: Params, image: Array, chunk: int | None = None) -> Array:
+    """`jacobian_factor` of this network at one image."""
+    scanned, head = stages(config, params)
+    norm = partial(layer_norm, params["pre_norm"], eps=config.norm_eps) if config.pre_norm else None
+    tokens = place(config, params, image)
+    return jacobian_factor(
+        block_of(config), scanned, head, norm, tokens, params["patch"]["kernel"], config.prefix, config.dim, chunk
+    )

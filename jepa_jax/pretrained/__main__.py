@@ -1,0 +1,119 @@
+"""`python -m jepa_jax.pretrained WEIGHTS --out DIR [options]`"""
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+from rich.console import Console
+
+from jepa_jax.command import parse
+from jepa_jax.config import ConfigError
+from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert
+from jepa_jax.pretrained.directory import check_free, write
+from jepa_jax.pretrained.family import Options
+from jepa_jax.pretrained.positions import Resize
+from jepa_jax.pretrained.reading import open_weights, sha256
+
+DESCRIPTION = f"""Convert foreign weights to a model directory that python -m score reads.
+
+WEIGHTS is a Hugging Face directory (config.json and model.safetensors, in one file or shards), a .safetensors file, or
+an original .pth, .pth.tar or .pt. Nothing in it is run. Families: {", ".join(f.name for f in FAMILIES)}. Family and
+size are found in the file; the options say what is not in it."""
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line."""
+
+    weights: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")]
+    """A directory or a file."""
+    out: str
+    """DIR, the model directory to write."""
+    family: str | None = None
+    """ijepa, dinov2 or metaclip (clip): take the weights as this family's, or refuse them."""
+    arch: str | None = None
+    """A published size, such as vitb14, vit_huge, b16 or h14_v1.2_altogether. For CLIP it also tells the activation."""
+    heads: int | None = None
+    """Attention heads, where the file does not say them and its size is none that was published."""
+    image_size: int | None = None
+    """Side of the images to be scored, a multiple of the patch. None: what the preprocessing makes."""
+    branch: Literal["target", "context"] | None = None
+    """Of an original I-JEPA checkpoint, which holds two encoders. None: target, which the paper evaluates."""
+    positions: Resize | None = None
+    """How position embeddings are brought to another resolution. None: as where the file is from."""
+
+
+def main(args: list[str]) -> int:
+    """Run the program; the exit status is 0, 1 or 2 as the README says."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    try:
+        a = parse(Arguments, args, prog="python -m jepa_jax.pretrained", description=DESCRIPTION)
+        show(run(a, console), a)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(a: Arguments, console: Console) -> Converted:
+    """Convert and write.
+
+    Raises:
+      ConfigError: the arguments or the weights are wrong.
+    """
+    for name in ("heads", "image_size"):
+        value = getattr(a, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be positive")
+    out = Path(a.out)
+    check_free(out)
+    options = Options(a.family, a.arch, a.heads, a.image_size, a.branch, a.positions)
+    with console.status(f"reading {a.weights}") as status:
+        converted = convert(a.weights, options)
+        status.update("taking the files' hashes")
+        files = [
+            {"name": f.name, "bytes": f.stat().st_size, "sha256": sha256(f)} for f in open_weights(a.weights).files
+        ]
+        converted = replace(converted, origin={"files": files, **converted.origin})
+        status.update(f"writing {out}")
+        write(converted, out)
+    return converted
+
+
+def show(converted: Converted, a: Arguments) -> None:
+    """What was found and assumed, and what to do next."""
+    vit, origin = converted.config, converted.origin
+    size = f"width {vit.width}, depth {vit.depth}, {vit.heads} heads, patches of {vit.patch_size}"
+    branch = f", {BRANCHES[origin['branch']]}" if origin["branch"] else ""
+    print(f"{origin['family']} {origin['arch'] or 'of no published size'} ({origin['layout']}{branch}): {size}")
+    resized = "" if origin["positions"] == "as they are" else f", positions from {origin['native_image_size']} px"
+    print(f"embedding: {vit.dim} numbers of an image of {vit.image_size} px{resized}")
+    print(f"preprocessing: {describe(converted.preprocessing)}")
+    for note in origin["notes"]:
+        print(f"note: {note}")
+    print(f"licence: {origin['licence']}")
+    print(f"model: {a.out}; score a folder of images with: python -m score {a.out} --data FOLDER")
+
+
+def describe(recipe: Preprocessing) -> str:
+    """A recipe in words."""
+    height, width = recipe.size
+    if isinstance(recipe.resize, tuple) and recipe.resize == recipe.size:
+        sizes = f"squashed to {height} x {width}"
+    else:
+        side = f"{recipe.resize[0]} x {recipe.resize[1]}" if isinstance(recipe.resize, tuple) else f"{recipe.resize}"
+        sizes = (
+            f"resized to {side}{'' if isinstance(recipe.resize, tuple) else ' (shortest side)'}, cropped to {height}"
+        )
+    mean, std = (" ".join(f"{v:.3f}" for v in values) for values in (recipe.mean, recipe.std))
+    return f"{sizes}, {recipe.resample}; mean {mean}, deviation {std} ({recipe.source})"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,195 @@
+"""The image tower of MetaCLIP, and of CLIP in general: Radford et al., arXiv 2103.00020; Xu et al., "Demystifying CLIP
+data", arXiv 2309.16671. The embedding is the projected class token, not normalised."""
+
+from typing import Any
+
+from jepa_jax.config import ConfigError
+from jepa_jax.models.vit import ViT
+from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.pretrained.family import (
+    BY_CONFIG,
+    Arch,
+    Family,
+    Layout,
+    Options,
+    Source,
+    activation,
+    configured,
+    named_arch,
+    native_size,
+    positive,
+    resolve_heads,
+    sizes,
+)
+from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows, transposed
+
+STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
+TEXT = "the text tower"
+
+ORIGINAL = Layout(
+    name="open_clip",
+    mark=("visual.class_embedding", "visual.conv1.weight", "visual.transformer.resblocks.0.attn.in_proj_weight"),
+    prefixes=("module.",),
+    positions="bicubic-antialias",
+    rules=(
+        Rule("visual.conv1.weight", "patch/kernel", patches),
+        Rule("visual.class_embedding", "class_token", rows),
+        Rule("visual.positional_embedding", "positions"),
+        *norm("visual.ln_pre", "pre_norm"),
+        *norm("visual.transformer.resblocks.{i}.ln_1", "blocks/norm1"),
+        Rule("visual.transformer.resblocks.{i}.attn.in_proj_weight", "blocks/qkv/kernel", transposed),
+        Rule("visual.transformer.resblocks.{i}.attn.in_proj_bias", "blocks/qkv/bias"),
+        *linear("visual.transformer.resblocks.{i}.attn.out_proj", "blocks/proj"),
+        *norm("visual.transformer.resblocks.{i}.ln_2", "blocks/norm2"),
+        *linear("visual.transformer.resblocks.{i}.mlp.c_fc", "blocks/fc1"),
+        *linear("visual.transformer.resblocks.{i}.mlp.c_proj", "blocks/fc2"),
+        *norm("visual.ln_post", "norm"),
+        Rule("visual.proj", "projection/kernel"),
+    ),
+    ignored=(
+        (r"(transformer|token_embedding|ln_final)\..*|positional_embedding|text_projection|attn_mask", TEXT),
+        (r"text\..*", TEXT),
+        (r"logit_scale|logit_bias", "of the contrastive loss"),
+        (r"input_resolution|context_length|vocab_size", "sizes, which the shapes say"),
+    ),
+)
+
+HUGGING_FACE = Layout(
+    name="Hugging Face",
+    mark=("embeddings.class_embedding", "embeddings.patch_embedding.weight", "pre_layrnorm.weight"),
+    prefixes=("vision_model.",),
+    positions="bicubic",
+    rules=(
+        Rule("embeddings.patch_embedding.weight", "patch/kernel", patches),
+        Rule("embeddings.class_embedding", "class_token", rows),
+        Rule("embeddings.position_embedding.weight", "positions"),
+        *norm("pre_layrnorm", "pre_norm"),
+        *norm("encoder.layers.{i}.layer_norm1", "blocks/norm1"),
+        *linear("encoder.layers.{i}.self_attn.q_proj", "blocks/qkv", (0, 3)),
+        *linear("encoder.layers.{i}.self_attn.k_proj", "blocks/qkv", (1, 3)),
+        *linear("encoder.layers.{i}.self_attn.v_proj", "blocks/qkv", (2, 3)),
+        *linear("encoder.layers.{i}.self_attn.out_proj", "blocks/proj"),
+        *norm("encoder.layers.{i}.layer_norm2", "blocks/norm2"),
+        *linear("encoder.layers.{i}.mlp.fc1", "blocks/fc1"),
+        *linear("encoder.layers.{i}.mlp.fc2", "blocks/fc2"),
+        *norm("post_layernorm", "norm"),
+        Rule("visual_projection.weight", "projection/kernel", transposed),
+    ),
+    ignored=(
+        (r"text_model\..*|text_projection\.weight", TEXT),
+        (r"logit_scale|logit_bias", "of the contrastive loss"),
+        (r"embeddings\.position_ids", "0, 1, 2, ..."),
+        (r"classifier\.(weight|bias)", "a classifier on top"),
+    ),
+)
+
+B, L, H, G = (768, 12, 12), (1024, 24, 16), (1280, 32, 16), (1664, 48, 16)
+ARCHS = {
+    "b32": Arch(*B, 32, quick=True),
+    "b16": Arch(*B, 16, quick=True),
+    "l14": Arch(*L, 14, quick=True),
+    "h14": Arch(*H, 14, quick=True),
+    "G14": Arch(*G, 14, quick=True),
+    "h14_v1.2_altogether": Arch(*H, 14, quick=False),
+    # open_clip's names, of which only some have the quick one.
+    "ViT-B-32-quickgelu": Arch(*B, 32, quick=True),
+    "ViT-B-16-quickgelu": Arch(*B, 16, quick=True),
+    "ViT-L-14-quickgelu": Arch(*L, 14, quick=True),
+    "ViT-H-14-quickgelu": Arch(*H, 14, quick=True),
+    "ViT-B-32": Arch(*B, 32, quick=False),
+    "ViT-B-16": Arch(*B, 16, quick=False),
+    "ViT-L-14": Arch(*L, 14, quick=False),
+    "ViT-H-14": Arch(*H, 14, quick=False),
+    "ViT-bigG-14-quickgelu": Arch(*G, 14, quick=True),
+    "ViT-bigG-14": Arch(*G, 14, quick=False),
+}
+GELU_FILES = ("altogether",)  # in the name of an original file whose network has the exact GELU
+
+
+def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
+    """The network at its native resolution."""
+    found = sizes(source)
+    arch = named_arch(options, ARCHS, found, source.name)
+    config = tower_config(source.config)
+    heads = positive(config, "num_attention_heads")
+    act, notes = mlp(source, config, options, arch)
+    projection = None
+    if source.has("projection/kernel"):
+        # open_clip applies x @ proj, [D, E]; Hugging Face has a linear map, [E, D].
+        projection = source.shape("projection/kernel")[1 if source.layout is ORIGINAL else 0]
+    else:
+        notes = (*notes, "there is no projection: the embedding is the class token after the last norm")
+    return ViT(
+        image_size=native_size(source, found["patch_size"], 1),
+        heads=resolve_heads(options, arch, heads, found["width"], source.name),
+        norm_eps=configured(config, "layer_norm_eps", 1e-5, float),
+        mlp=act,  # type: ignore[arg-type]
+        patch_bias=False,
+        pre_norm=True,
+        projection=projection,
+        **found,
+    ), notes
+
+
+def tower_config(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The image tower's part of a config file, in Hugging Face's words; what a nested one leaves out is of a B/32.
+
+    Raises:
+      ConfigError: the part is no object.
+    """
+    if config is None:
+        return None
+    if "model_cfg" in config:
+        return _of_open_clip(config["model_cfg"])
+    if config.get("model_type") in ("clip", "metaclip_2") or "vision_config" in config:
+        tower = configured(config, "vision_config", {}, dict)
+        return {"num_attention_heads": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, **tower}
+    return config
+
+
+def _of_open_clip(model: Any) -> dict[str, Any]:
+    tower = model.get("vision_cfg") if isinstance(model, dict) else None
+    if not isinstance(tower, dict):
+        raise ConfigError(f"{BY_CONFIG} has no model_cfg.vision_cfg")
+    said: dict[str, Any] = {"hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu"}
+    width = positive(tower, "width")
+    if width:
+        said["num_attention_heads"] = max(1, width // (positive(tower, "head_width") or 64))
+    return said
+
+
+def mlp(
+    source: Source, config: dict[str, Any] | None, options: Options, arch: Arch | None
+) -> tuple[str, tuple[str, ...]]:
+    """The activation, and a note where it had to be assumed: a file of weights does not say it."""
+    names = {"quick_gelu": "quick_gelu", "gelu": "gelu"}
+    if config is not None:
+        return activation(config, "quick_gelu", names), ()
+    if options.arch and arch and arch.quick is not None:
+        return ("quick_gelu" if arch.quick else "gelu"), ()
+    if any(part in source.name.lower() for part in GELU_FILES):
+        return "gelu", ()
+    return "quick_gelu", ("the file does not say its activation: quick_gelu, as in MetaCLIP (--arch names another)",)
+
+
+def preprocessing(source: Source, native: int) -> Preprocessing:
+    """Shortest side and centre crop at the native size, with what open_clip's config says of it."""
+    said = configured(source.config, "preprocess_cfg", {}, dict)
+    mean, std = (tuple(said.get(name) or given) for name, given in zip(("mean", "std"), STATISTICS, strict=True))
+    mode = said.get("resize_mode") or "shortest"
+    if mode not in ("shortest", "squash"):
+        raise ConfigError(f"{BY_CONFIG} has resize_mode = {mode!r}; known: shortest, squash")
+    resize = native if mode == "shortest" else (native, native)
+    origin = "open_clip_config.json" if said else "CLIP's evaluation"
+    return Preprocessing((native, native), resize, said.get("interpolation") or "bicubic", mean, std, source=origin)
+
+
+METACLIP = Family(
+    name="metaclip",
+    aliases=("clip", "open_clip", "metaclip2"),
+    archs=ARCHS,
+    layouts=(ORIGINAL, HUGGING_FACE),
+    configure=configure,
+    preprocessing=preprocessing,
+    licence="The weights of MetaCLIP were released under CC BY-NC 4.0: no commercial use. Those of other CLIPs differ.",
+)

@@ -1,0 +1,182 @@
+"""From a file of foreign weights to a network, its parameters and its recipe."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jepa_jax.config import ConfigError, nearest
+from jepa_jax.encoder import Encoder
+from jepa_jax.models.vit import ViT, init, vit_encoder
+from jepa_jax.preprocessing import Preprocessing, from_huggingface
+from jepa_jax.pretrained.clip import METACLIP
+from jepa_jax.pretrained.dinov2 import DINOV2
+from jepa_jax.pretrained.family import Family, Layout, Options, Source
+from jepa_jax.pretrained.ijepa import IJEPA
+from jepa_jax.pretrained.positions import Resize, resize_positions
+from jepa_jax.pretrained.reading import Tensor, Weights, open_weights
+from jepa_jax.pretrained.table import check, fill, match
+
+FAMILIES = (IJEPA, DINOV2, METACLIP)
+BRANCHES = {"target": "target_encoder", "context": "encoder"}  # of an original I-JEPA checkpoint
+TEXT_MARKS = ("text_model.embeddings.token_embedding.weight", "token_embedding.weight", "text.token_embedding.weight")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """An encoder that was made elsewhere.
+
+    Attributes:
+      config: of the network, at the resolution that is scored.
+      params: its parameters, float32 NumPy arrays, read-only.
+      preprocessing: the recipe for images.
+      origin: where it is from, as JSON.
+    """
+
+    config: ViT
+    params: Any
+    preprocessing: Preprocessing
+    origin: dict[str, Any]
+
+    @property
+    def encoder(self) -> Encoder:
+        """As a function of one image. On CPU it shares the memory of `params`."""
+        params = jax.tree.map(lambda a: jax.device_put(a, may_alias=True), self.params)
+        return vit_encoder(self.config, params, self.preprocessing)
+
+
+def convert(path: str | Path, options: Options | None = None) -> Converted:
+    """Read foreign weights.
+
+    Args:
+      path: a Hugging Face directory, or a file: `.safetensors`, `.pth`, `.pth.tar`, `.pt`, `.bin`.
+      options: what the file cannot say.
+
+    Raises:
+      ConfigError: the file cannot be read, is of no known family, does not fit its table, or the options do not fit it.
+    """
+    options = options or Options()
+    weights = open_weights(path)
+    tensors, branch = _branch(weights, options)
+    family, layout, tensors = _recognise(weights, tensors, options)
+    source = Source(layout, tensors, weights.config, weights.preprocessor, weights.path.name)
+    try:
+        native, notes = family.configure(source, options)
+        recipe = _recipe(family, source, native.image_size, options.image_size)
+        config = replace(native, image_size=recipe.size[0])
+    except ValueError as error:  # of ViT, whose message fits one line
+        raise error if isinstance(error, ConfigError) else ConfigError(f"{source.name}: {error}") from None
+    kind = options.positions or layout.positions
+    params, left_out = _params(source, native, config, kind)
+    origin = {
+        "family": family.name,
+        "layout": layout.name,
+        "arch": _arch_name(family, native, options),
+        "branch": branch,
+        "native_image_size": native.image_size,
+        "positions": kind if config.side != native.side else "as they are",
+        "notes": list(notes),
+        "left_out": left_out,
+        "licence": family.licence,
+    }
+    return Converted(config, params, recipe, origin)
+
+
+def _branch(weights: Weights, options: Options) -> tuple[dict[str, Tensor], str | None]:
+    """The state dict that is meant, and which of an I-JEPA checkpoint's two encoders it is."""
+    groups, name = weights.groups, weights.path.name
+    if options.branch is not None and options.branch not in BRANCHES:
+        raise ConfigError(f"--branch is {options.branch}{nearest(options.branch, BRANCHES)}")
+    if any(group in groups for group in BRANCHES.values()):
+        branch = options.branch or "target"
+        if BRANCHES[branch] not in groups:
+            other = next(b for b, group in BRANCHES.items() if group in groups)
+            raise ConfigError(f"{name} has no {BRANCHES[branch]}; take the other encoder with --branch {other}")
+        return groups[BRANCHES[branch]], branch
+    if options.branch is not None:
+        raise ConfigError(f"--branch is for original I-JEPA checkpoints, with two encoders; {name} has one")
+    for group in ("state_dict", "model", ""):
+        if group in groups:
+            return groups[group], None
+    if len(groups) == 1:
+        return next(iter(groups.values())), None
+    raise ConfigError(f"{name} has no state_dict, but {', '.join(sorted(groups)) or 'nothing'}; save one state dict")
+
+
+def _recognise(
+    weights: Weights, tensors: dict[str, Tensor], options: Options
+) -> tuple[Family, Layout, dict[str, Tensor]]:
+    """The family and layout whose marks are there, and the tensors without the layout's prefixes."""
+    families = [_family(options.family)] if options.family else FAMILIES
+    for family in families:
+        for layout in family.layouts:
+            stripped = _strip(tensors, layout.prefixes)
+            if all(key in stripped for key in layout.mark) and not any(key in stripped for key in layout.without):
+                return family, layout, stripped
+    name = weights.path.name
+    some = ", ".join(list(tensors)[:3])
+    plain = _strip(tensors, ("module.",))
+    if any(mark in plain for mark in TEXT_MARKS):
+        raise ConfigError(f"{name} holds a text encoder and no image encoder")
+    if options.family:
+        raise ConfigError(f"{name} holds no {families[0].name} image encoder; its keys are {some}, ...")
+    known = ", ".join(family.name for family in FAMILIES)
+    raise ConfigError(f"{name} is of no known family ({known}); its keys are {some}, ...")
+
+
+def _family(name: str) -> Family:
+    names = {n: family for family in FAMILIES for n in (family.name, *family.aliases)}
+    if name.lower() not in names:
+        raise ConfigError(f"--family is {name}{nearest(name, [family.name for family in FAMILIES])}")
+    return names[name.lower()]
+
+
+def _strip(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
+    """Keys without those prefixes, one after the other."""
+
+    def bare(key: str) -> str:
+        for prefix in ("module.", *prefixes):
+            key = key.removeprefix(prefix)
+        return key
+
+    return {bare(key): tensor for key, tensor in tensors.items()}
+
+
+def _recipe(family: Family, source: Source, native: int, image_size: int | None) -> Preprocessing:
+    """The recipe beside the file, or the family's, at the size that was asked for."""
+    if source.preprocessor is None:
+        recipe = family.preprocessing(source, native)
+    else:
+        recipe = from_huggingface(source.preprocessor)
+    if image_size is not None:
+        recipe = recipe.at_size(image_size)
+    if recipe.size[0] != recipe.size[1]:
+        height, width = recipe.size
+        raise ConfigError(f"{source.name}: its preprocessing makes images of {height} x {width}; they must be square")
+    return recipe
+
+
+def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any, dict[str, str]]:
+    """The parameters at the resolution of `config`, and the keys that were left out with their reasons."""
+    abstract = jax.eval_shape(lambda: init(native, jax.random.key(0)))
+    pieces, unknown, left_out = match(source.tensors, source.layout.rules, source.layout.ignored)
+    try:
+        check(pieces, unknown, abstract)
+    except ConfigError as error:
+        raise ConfigError(f"{source.name} is no {source.layout.name} layout of its family: {error}") from None
+    params = fill(pieces, abstract)
+    params["positions"] = resize_positions(params["positions"], int(config.class_token), config.side, kind)
+    for leaf in jax.tree.leaves(params):
+        leaf.flags.writeable = False
+    return params, left_out
+
+
+def _arch_name(family: Family, config: ViT, options: Options) -> str | None:
+    """The published name of this size, or None."""
+    if options.arch:
+        return options.arch
+    sizes = {
+        name: (a.width, a.depth, a.heads) for name, a in family.archs.items() if a.patch in (None, config.patch_size)
+    }
+    return next((n for n, size in sizes.items() if size == (config.width, config.depth, config.heads)), None)

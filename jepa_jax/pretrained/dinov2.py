@@ -1,0 +1,132 @@
+"""DINOv2: Oquab et al., arXiv 2304.07193, and Darcet et al., "Vision transformers need registers", arXiv 2309.16588.
+The embedding is the class token after the last layer norm."""
+
+from dataclasses import replace
+
+from jepa_jax.config import ConfigError
+from jepa_jax.models.vit import ViT
+from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.pretrained.family import (
+    CLASSIFIER,
+    IMAGENET,
+    MASK_TOKEN,
+    META,
+    Arch,
+    Family,
+    Layout,
+    Options,
+    Source,
+    activation,
+    configured,
+    named_arch,
+    native_size,
+    positive,
+    resolve_heads,
+    sizes,
+)
+from jepa_jax.pretrained.family import HUGGING_FACE as HF
+from jepa_jax.pretrained.table import Rule, linear, norm, rows
+
+ORIGINAL = Layout(
+    name="Meta, no registers",
+    mark=("cls_token", "pos_embed", "blocks.0.attn.qkv.weight", "blocks.0.ls1.gamma"),
+    without=("register_tokens",),
+    prefixes=("module.", "backbone."),
+    positions="bicubic-offset",
+    rules=(
+        *META,
+        Rule("cls_token", "class_token", rows),
+        Rule("register_tokens", "registers", rows),
+        *linear("blocks.{i}.mlp.w12", "blocks/fc1"),
+        *linear("blocks.{i}.mlp.w3", "blocks/fc2"),
+        Rule("blocks.{i}.ls1.gamma", "blocks/scale1"),
+        Rule("blocks.{i}.ls2.gamma", "blocks/scale2"),
+    ),
+    ignored=(MASK_TOKEN,),
+)
+ORIGINAL_REGISTERS = replace(
+    ORIGINAL,
+    name="Meta, registers",
+    mark=(*ORIGINAL.mark, "register_tokens"),
+    without=(),
+    positions="bicubic-antialias",
+)
+
+HUGGING_FACE = Layout(
+    name="Hugging Face, no registers",
+    mark=("embeddings.cls_token", "embeddings.position_embeddings", "encoder.layer.0.layer_scale1.lambda1"),
+    without=("embeddings.register_tokens",),
+    prefixes=("dinov2.", "dinov2_with_registers."),
+    positions="bicubic",
+    rules=(
+        *HF,
+        Rule("embeddings.cls_token", "class_token", rows),
+        Rule("embeddings.register_tokens", "registers", rows),
+        *norm("encoder.layer.{i}.norm1", "blocks/norm1"),
+        *norm("encoder.layer.{i}.norm2", "blocks/norm2"),
+        *linear("encoder.layer.{i}.mlp.fc1", "blocks/fc1"),
+        *linear("encoder.layer.{i}.mlp.fc2", "blocks/fc2"),
+        *linear("encoder.layer.{i}.mlp.weights_in", "blocks/fc1"),
+        *linear("encoder.layer.{i}.mlp.weights_out", "blocks/fc2"),
+        Rule("encoder.layer.{i}.layer_scale1.lambda1", "blocks/scale1"),
+        Rule("encoder.layer.{i}.layer_scale2.lambda1", "blocks/scale2"),
+    ),
+    ignored=(MASK_TOKEN, CLASSIFIER),
+)
+HUGGING_FACE_REGISTERS = replace(
+    HUGGING_FACE,
+    name="Hugging Face, registers",
+    mark=(*HUGGING_FACE.mark, "embeddings.register_tokens"),
+    without=(),
+    positions="bicubic-antialias",
+)
+
+ARCHS = {
+    "vits14": Arch(384, 12, 6),
+    "vitb14": Arch(768, 12, 12),
+    "vitl14": Arch(1024, 24, 16),
+    "vitg14": Arch(1536, 40, 24),
+}
+
+
+RELEASED = 518  # pixels that the positions of every released model are for
+
+
+def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
+    """The network at its native resolution."""
+    found = sizes(source)
+    arch = named_arch(options, ARCHS, found, source.name)
+    heads = positive(source.config, "num_attention_heads")
+    act = activation(source.config, "gelu", {"gelu": "gelu"})
+    if found["hidden"] and source.shape("blocks/fc1/kernel")[0] == 2 * found["hidden"]:
+        act = "swiglu"
+    if configured(source.config, "apply_layernorm", True, bool) is False:
+        raise ConfigError(f"{source.name} has apply_layernorm = false; only class tokens after the norm are supported")
+    return ViT(
+        image_size=native_size(source, found["patch_size"], 1),
+        heads=resolve_heads(options, arch, heads, found["width"], source.name),
+        norm_eps=configured(source.config, "layer_norm_eps", 1e-6, float),
+        registers=source.shape("registers")[-2] if source.has("registers") else 0,
+        layer_scale=True,
+        mlp=act,  # type: ignore[arg-type]
+        qkv_bias=source.has("blocks/qkv/bias"),
+        **found,
+    ), ()
+
+
+def preprocessing(source: Source, native: int) -> Preprocessing:
+    """Shortest side 256, centre crop 224: the released models have positions for 518 and are evaluated at 224."""
+    mean, std = IMAGENET
+    recipe = Preprocessing((224, 224), 256, "bicubic", mean, std, source="DINOv2's evaluation")
+    return recipe if native == RELEASED else recipe.at_size(native)
+
+
+DINOV2 = Family(
+    name="dinov2",
+    aliases=("dino", "dinov2_with_registers"),
+    archs=ARCHS,
+    layouts=(ORIGINAL, ORIGINAL_REGISTERS, HUGGING_FACE, HUGGING_FACE_REGISTERS),
+    configure=configure,
+    preprocessing=preprocessing,
+    licence="The weights of DINOv2 were released under Apache-2.0.",
+)

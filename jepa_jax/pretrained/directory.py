@@ -1,0 +1,91 @@
+"""A converted model on disk: a directory with Orbax parameters and config.json, which is all that scoring needs."""
+
+import json
+import os
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jepa_jax.checkpoint import CONFIG_FILE, restore_params, save_params
+from jepa_jax.config import ConfigError
+from jepa_jax.encoder import Encoder
+from jepa_jax.files import make_directory
+from jepa_jax.models.vit import ViT, init, vit_encoder
+from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.pretrained.convert import Converted
+
+FIELDS = {"vit", "preprocessing", "origin", "sample_shape"}
+
+
+def write(converted: Converted, out: Path) -> None:
+    """Write a model directory; it appears whole or not at all.
+
+    Raises:
+      ConfigError: something else is there, or it cannot be written.
+    """
+    check_free(out)
+    make_directory(out.parent)
+    temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
+    try:
+        temporary.mkdir()
+        save_params(temporary, converted.params)
+        tree = {
+            "vit": asdict(converted.config),
+            "sample_shape": list(converted.config.shape),
+            "preprocessing": converted.preprocessing.to_dict(),
+            "origin": converted.origin,
+        }
+        (temporary / CONFIG_FILE).write_text(json.dumps(tree, indent=2) + "\n")
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(temporary, out)
+    except OSError as error:
+        raise ConfigError(f"cannot write {out}: {error.strerror or error}; name another folder with --out") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(out: Path) -> None:
+    """Make sure that a model directory can be written there: nothing, an empty folder, or one written before.
+
+    Raises:
+      ConfigError: something else is there.
+    """
+    if out.is_dir() and (not any(out.iterdir()) or is_converted(_tree(out))):
+        return
+    if out.exists() or out.is_symlink():
+        raise ConfigError(f"{out} exists and is no converted model; name another folder with --out")
+
+
+def is_converted(tree: dict[str, Any] | None) -> bool:
+    """Whether a config.json is that of a model directory."""
+    return tree is not None and tree.keys() >= FIELDS
+
+
+def load_directory(folder: Path) -> Encoder:
+    """The encoder of a model directory.
+
+    Raises:
+      ConfigError: it is damaged.
+    """
+    tree = _tree(folder)
+    try:
+        if tree is None:
+            raise ValueError("it is no JSON object")
+        config = ViT(**tree["vit"])
+        recipe = Preprocessing.from_dict(tree["preprocessing"])
+        abstract = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(f"{folder / CONFIG_FILE} is damaged ({error}); convert the weights again") from None
+    return vit_encoder(config, restore_params(folder, abstract), recipe)
+
+
+def _tree(folder: Path) -> dict[str, Any] | None:
+    try:
+        tree = json.loads((folder / CONFIG_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return tree if isinstance(tree, dict) else None

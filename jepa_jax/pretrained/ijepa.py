@@ -1,0 +1,110 @@
+"""I-JEPA: Assran et al., "Self-supervised learning from images with a joint-embedding predictive architecture",
+arXiv 2301.08243. The embedding is the mean over the patches after the last layer norm."""
+
+from jepa_jax.models.vit import ViT
+from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.pretrained.family import (
+    CLASSIFIER,
+    IMAGENET,
+    MASK_TOKEN,
+    META,
+    Arch,
+    Family,
+    Layout,
+    Options,
+    Source,
+    activation,
+    configured,
+    named_arch,
+    native_size,
+    positive,
+    resolve_heads,
+    sizes,
+)
+from jepa_jax.pretrained.family import HUGGING_FACE as HF
+from jepa_jax.pretrained.table import linear, norm
+
+ORIGINAL = Layout(
+    name="Meta",
+    mark=("pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
+    without=("cls_token",),
+    prefixes=("module.",),
+    # Its own code fails at another resolution: it expects a class token.
+    positions="bicubic",
+    rules=META,
+)
+
+HUGGING_FACE = Layout(
+    name="Hugging Face",
+    mark=("embeddings.position_embeddings", "encoder.layer.0.layernorm_before.weight"),
+    without=("embeddings.cls_token",),
+    prefixes=("ijepa.",),
+    positions="bicubic",
+    rules=(
+        *HF,
+        *norm("encoder.layer.{i}.layernorm_before", "blocks/norm1"),
+        *norm("encoder.layer.{i}.layernorm_after", "blocks/norm2"),
+        *linear("encoder.layer.{i}.intermediate.dense", "blocks/fc1"),
+        *linear("encoder.layer.{i}.output.dense", "blocks/fc2"),
+    ),
+    ignored=(
+        MASK_TOKEN,
+        (r"pooler\.dense\.(weight|bias)", "a head that I-JEPA does not train"),
+        CLASSIFIER,
+    ),
+)
+
+ARCHS = {
+    "vit_tiny": Arch(192, 12, 3),
+    "vit_small": Arch(384, 12, 6),
+    "vit_base": Arch(768, 12, 12),
+    "vit_large": Arch(1024, 24, 16),
+    "vit_huge": Arch(1280, 32, 16),
+    "vit_giant": Arch(1408, 40, 16),
+}
+
+
+def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
+    """The network at its native resolution."""
+    found = sizes(source)
+    arch = named_arch(options, ARCHS, found, source.name)
+    heads = positive(source.config, "num_attention_heads")
+    notes = ()
+    if source.config is None and source.layout is HUGGING_FACE:
+        notes = ("there is no config.json: layer_norm_eps is taken as 1e-6, as the released models have it",)
+    return ViT(
+        image_size=native_size(source, found["patch_size"], 0),
+        heads=resolve_heads(options, arch, heads, found["width"], source.name),
+        # A config.json that leaves it out means the default of its class.
+        norm_eps=configured(source.config, "layer_norm_eps", 1e-6 if source.config is None else 1e-12, float),
+        mlp=activation(source.config, "gelu", {"gelu": "gelu", "quick_gelu": "quick_gelu"}),  # type: ignore[arg-type]
+        qkv_bias=source.has("blocks/qkv/bias"),
+        class_token=False,
+        positions="sincos",
+        pooling="mean",
+        **found,
+    ), notes
+
+
+def preprocessing(source: Source, native: int) -> Preprocessing:
+    """Hugging Face squashes to the size with mean and deviation 1/2; Meta trains on crops with those of ImageNet."""
+    if source.layout is HUGGING_FACE:
+        half = (0.5,) * 3
+        return Preprocessing(
+            (native, native), (native, native), "bilinear", half, half, source="Hugging Face's default for I-JEPA"
+        )
+    mean, std = IMAGENET
+    return Preprocessing(
+        (native, native), round(native * 256 / 224), "bilinear", mean, std, source="Meta's statistics for I-JEPA"
+    )
+
+
+IJEPA = Family(
+    name="ijepa",
+    aliases=("i-jepa",),
+    archs=ARCHS,
+    layouts=(ORIGINAL, HUGGING_FACE),
+    configure=configure,
+    preprocessing=preprocessing,
+    licence="The weights of I-JEPA were released under CC BY-NC 4.0: no commercial use.",
+)

@@ -1,0 +1,64 @@
+"""Position embeddings at another resolution, as each origin computes them with torch's bicubic interpolation.
+
+Three kinds, named by what they do; written as one matrix per axis, since the interpolation is separable.
+"""
+
+from typing import Literal
+
+import numpy as np
+
+Resize = Literal["bicubic", "bicubic-offset", "bicubic-antialias"]
+OFFSET = 0.1  # patches by which Meta's DINOv2 without registers enlarges the grid before it takes the ratio
+
+
+def resize_positions(positions: np.ndarray, prefix: int, side: int, kind: Resize) -> np.ndarray:
+    """Positions for another grid.
+
+    Args:
+      positions: [prefix + S^2, D], those of other tokens first.
+      prefix: how many those are; they stay as they are.
+      side: patches along a side of the new grid.
+      kind: `bicubic` (a = -3/4, not antialiased); `bicubic-offset`, the same at the ratio (side + 0.1) / S;
+        `bicubic-antialias` (a = -1/2, averaging when the grid shrinks).
+
+    Returns:
+      [prefix + side^2, D], float32; the very same array where the grid stays.
+
+    Raises:
+      ValueError: the patches do not form a square.
+    """
+    native = round((len(positions) - prefix) ** 0.5)
+    if native**2 != len(positions) - prefix or native < 1:
+        raise ValueError(f"{len(positions)} positions are not {prefix} and a square")
+    if side == native:
+        return positions
+    matrix = weights(native, side, kind)
+    grid = positions[prefix:].reshape(native, native, -1).astype(np.float64)
+    resized = np.einsum("ai,bj,ijd->abd", matrix, matrix, grid, optimize=True)
+    return np.concatenate([positions[:prefix], resized.reshape(side**2, -1).astype(np.float32)])
+
+
+def weights(native: int, side: int, kind: Resize) -> np.ndarray:
+    """The interpolation along one axis: [side, native], rows that sum to one."""
+    if kind == "bicubic-antialias":
+        scale = max(native / side, 1.0)  # of the filter: as wide as the new cells
+        centre = (np.arange(side) + 0.5) * native / side
+        distance = (np.arange(native)[None] + 0.5 - centre[:, None]) / scale
+        matrix = cubic(distance, -0.5)  # torch cuts the filter off at the border and divides by its sum
+    else:
+        ratio = (side + OFFSET) / native if kind == "bicubic-offset" else side / native
+        centre = (np.arange(side) + 0.5) / ratio - 0.5
+        first = np.floor(centre).astype(int)
+        matrix = np.zeros((side, native))
+        for step in range(-1, 3):  # beyond the border the outermost patch is repeated
+            at = np.clip(first + step, 0, native - 1)
+            np.add.at(matrix, (np.arange(side), at), cubic(centre - (first + step), -0.75))
+    return matrix / matrix.sum(axis=1, keepdims=True)
+
+
+def cubic(t: np.ndarray, a: float) -> np.ndarray:
+    """Keys' kernel, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981), eq. 15."""
+    t = np.abs(t)
+    near = (a + 2) * t**3 - (a + 3) * t**2 + 1
+    far = a * (t**3 - 5 * t**2 + 8 * t - 4)
+    return np.where(t <= 1, near, np.where(t < 2, far, 0.0))

@@ -1,0 +1,43 @@
+"""The table's rows, as the JSON that the page's script reads."""
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from score.page.content import Page
+
+
+def columns(page: Page) -> list[dict[str, Any]]:
+    """The table's columns; those that would be empty are left out."""
+    rows = page.rows
+    found = [words("id", (page.ids[row] for row in rows))]
+    if page.classes is not None:
+        found.append(words("class", page.classes[rows]))
+    found.append(numbers("score", page.score[rows], page.digits))
+    found.append(numbers("percentile", page.percentile[rows], 1))
+    if np.isfinite(page.log_density).any():
+        found.append(numbers("log_density", page.log_density[rows], page.digits))
+    found.append(numbers("clipped", page.clipped[rows], 0))
+    if any(page.reasons):
+        found.append(words("reason", (page.reasons[row] for row in rows)))
+    return found
+
+
+def words(name: str, values: Iterable[Any]) -> dict[str, Any]:
+    """A column of strings, null where empty, or of row numbers."""
+    held = [(value or None) if isinstance(value, str) else int(value) for value in values]
+    return {"name": name, "digits": None, "values": held}
+
+
+def numbers(name: str, values: np.ndarray, digits: int) -> dict[str, Any]:
+    """A column of numbers, null where not finite; rounded as they are shown, so that filters agree with the eye."""
+    held = [round(float(value), digits) if np.isfinite(value) else None for value in values]
+    return {"name": name, "digits": digits, "values": held}
+
+
+def as_json(value: Any) -> str:
+    """JSON that can stand in a script element, whatever names are in it."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII: U+2028 and U+2029 are escaped too
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

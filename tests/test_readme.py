@@ -2,10 +2,13 @@
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+import jepa_jax.pretrained.__main__ as converter
 import score.__main__ as score_program
 import train.__main__ as train_program
 
@@ -22,7 +25,15 @@ def folder(tmp_path_factory):
     import numpy as np
 
     path = tmp_path_factory.mktemp("readme")
-    np.savez(path / "mine.npz", x=np.random.default_rng(0).standard_normal((64, 3)).astype(np.float32))
+    draw = np.random.default_rng(0)
+    np.savez(path / "mine.npz", x=draw.standard_normal((64, 3)).astype(np.float32))
+    (path / "photos").mkdir()
+    for i in range(3):
+        Image.fromarray(draw.integers(0, 256, (20, 30, 3), np.uint8)).save(path / "photos" / f"{i}.png")
+    golden = ROOT / "tests" / "golden"  # tiny networks under the names of large ones
+    shutil.copytree(golden / "dinov2_hf", path / "dinov2-small")
+    shutil.copy(golden / "ijepa_meta" / "vit-ep300.pth.tar", path / "IN1K-vit.h.14-300e.pth.tar")
+    assert converter.main([str(path / "dinov2-small"), "--out", str(path / "models" / "dinov2s")]) == 0
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
         assert train_program.main(["mixture_2d", *QUICK]) == 0
@@ -49,6 +60,9 @@ def test_commands(command, folder, monkeypatch):
         if not (folder / args[0]).exists():
             args[0] = str(folder / "runs" / f"quick_{name}")
         assert score_program.main([*args, "--limit", "40"]) == 0
+    elif module == "jepa_jax.pretrained":
+        tiny = [] if Path(args[0]).is_dir() else ["--heads", "2"]  # of no published size
+        assert converter.main([*args, *tiny]) == 0
     else:
         assert (ROOT / (module.replace(".", "/") + ".py")).exists()
 

@@ -43,3 +43,13 @@ def no_orphans() -> Iterator[None]:
     """
     yield
     gc.collect()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_programs() -> Iterator[None]:
+    """Forget the compiled programs of a module after it.
+
+    Each keeps a few memory mappings, of which Linux gives a process 65,530; without one the compiler crashes.
+    """
+    yield
+    jax.clear_caches()

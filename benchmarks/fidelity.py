@@ -215,7 +215,9 @@ def trained(config: Config, source: Source) -> Scored:
         state, rows = trainer.run(state, source.arrays, start, min(steps, start + DISPATCH))
         jax.block_until_ready(rows)
     model = trainer.encoder
-    return Scored(encoder_params(state), model.apply, source.shape, model.dim, law(config), model.null_directions)
+    return Scored(
+        encoder_params(state, config), model.apply, source.shape, model.dim, law(config), model.null_directions
+    )
 
 
 def write(out: Path, name: str, about: dict[str, Any], cells: dict[str, dict[str, Any]], plan: Plan) -> None:

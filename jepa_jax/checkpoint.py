@@ -11,8 +11,8 @@ import orbax.checkpoint as ocp
 from jepa_jax.config import Config, ConfigError, from_json, to_json
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import write_atomically
-from jepa_jax.models import build, build_predictor
-from jepa_jax.resolve import law
+from jepa_jax.models import build_parts, followed, init_parts
+from jepa_jax.resolve import law, weights_path
 
 CONFIG_FILE = "config.json"
 FOLDER = "checkpoints"
@@ -107,27 +107,26 @@ def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
     return from_json(json.dumps(tree)), shape
 
 
-def load_run(run: Path) -> Encoder:
+def load_run(run: Path, weights: str | None = None) -> Encoder:
     """The trained encoder of a run directory, from its newest checkpoint.
 
     Args:
       run: a directory made by `python -m train`.
+      weights: `raw`, `ema`, or None for what the run's recipe takes as its result.
 
     Raises:
-      ConfigError: not a run directory, no checkpoint yet, or a damaged one.
+      ConfigError: not a run directory, no checkpoint yet, a damaged one, or no moving average where it is asked for.
     """
     config, shape = read_config(run)
     steps = saved_steps(run)
     if not steps:
         raise ConfigError(f"{run} has no checkpoint yet; train it first")
-    model = build(config.encoder, shape, config.encoder.output)
-    weights = jax.eval_shape(model.init, jax.random.key(0))
-    if config.optim.average:
-        params = restore(run, steps[-1], {"average": weights})["average"]
-    else:
-        abstract = {"encoder": weights}
-        if config.objective.predictor:
-            predictor = build_predictor(config.objective.predictor, model.dim)
-            abstract["predictor"] = jax.eval_shape(predictor.init, jax.random.key(0))
-        params = restore(run, steps[-1], {"params": abstract})["params"]["encoder"]
-    return Encoder(params, model.apply, shape, model.dim, law(config), model.null_directions)
+    parts = build_parts(config, shape)
+    model = parts["encoder"]
+    params = jax.eval_shape(lambda: init_parts(parts, jax.random.key(0)))
+    item, *_ = path = weights_path(config, weights)
+    abstract = {"params": params, "target": followed(params), "average": params["encoder"]}[item]
+    found = restore(run, steps[-1], {item: abstract})
+    for name in path:
+        found = found[name]
+    return Encoder(found, model.apply, shape, model.dim, law(config), model.null_directions)

@@ -38,6 +38,33 @@ class Data:
 
 
 @dataclass(frozen=True)
+class Views:
+    """How an image becomes the views that are compared."""
+
+    kind: Literal["noise", "crops"] = "noise"
+    """`noise`: two views, as the data's own options say (noise, shift, a world's pairs); `crops`: random resized crops
+    with flips, colours and noise, which the rest of these options are for."""
+    global_views: int = 2
+    """Large crops of an image."""
+    local_views: int = 0
+    """Small crops of an image, which predict the large ones."""
+    global_scale: tuple[float, float] = (0.3, 1.0)
+    """Area of a large crop over the image's, from and to."""
+    local_scale: tuple[float, float] = (0.05, 0.3)
+    """Area of a small crop over the image's, from and to."""
+    flip: float = 0.5
+    """Probability that a view is mirrored left and right."""
+    jitter: float = 0.8
+    """Probability that its brightness, contrast, saturation and hue change."""
+    grey: float = 0.2
+    """Probability that it loses its colours."""
+    blur: float = 0.0
+    """Probability that it is blurred."""
+    noise: float = 0.0
+    """Standard deviation of Gaussian noise on its pixels."""
+
+
+@dataclass(frozen=True)
 class Encoder:
     kind: Literal["mlp", "conv", "vit"] = "mlp"
     """`mlp` on the flattened sample; `conv` or `vit`, a vision transformer, on images [H, W, C]."""
@@ -78,6 +105,27 @@ class Objective:
     """Hidden widths of a predictor MLP from the first view's embedding to the second's; () predicts by identity."""
     ema: float = 0.0
     """Decay of a moving-average copy of the encoder that makes the targets; 0 shares the encoder."""
+    recipe: Literal["pair", "multiview", "masked", "distill"] = "pair"
+    """What is predicted. `pair`: one view's embedding from the other's. `multiview`: the mean of the large crops from
+    every view (LeJEPA). `masked`: the tokens of hidden patches from those of visible ones (I-JEPA; a `vit`). `distill`:
+    the teacher's distribution over prototypes from the student's, of another view (DINO)."""
+    ema_end: float | None = None
+    """The decay at the last step, reached linearly. None: the same all along."""
+    projector: tuple[int, ...] = ()
+    """Widths of an MLP between the embedding and the loss; (), the loss works on the embedding itself, whose law is
+    then known."""
+    prototypes: int = 256
+    """Of `distill`: how many there are."""
+    teacher_temperature: float = 0.05
+    """Of `distill`: of the teacher's distribution; `temperature` is the student's there, 0.1 by default."""
+    targets: Literal["sinkhorn", "centring"] = "sinkhorn"
+    """Of `distill`: what keeps the teacher from using one prototype for all."""
+    predictor_width: int = 48
+    """Of `masked`: width of the predictor's tokens."""
+    predictor_depth: int = 2
+    """Of `masked`: blocks of the predictor."""
+    mask_blocks: int = 4
+    """Of `masked`: blocks of patches that are hidden."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +154,12 @@ class Monitor:
     """Steps between lines in metrics.jsonl."""
     figures: bool = True
     """Draw pictures at monitor steps and at the end."""
+    against: tuple[Literal["inverted", "rotated", "noise"], ...] = ()
+    """Also follow how well the score tells the probe set from these corruptions of it, as AUROC."""
+    labels: bool = True
+    """Where the data have labels, follow what k-NN and a linear probe make of the embedding."""
+    writers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    """Where metrics go beside metrics.jsonl."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +177,7 @@ class Config:
     seed: int = 0
     """Seeds the weights, the data and the views; the probe set does not depend on it."""
     data: Data = field(default_factory=Data)
+    views: Views = field(default_factory=Views)
     encoder: Encoder = field(default_factory=Encoder)
     objective: Objective = field(default_factory=Objective)
     optim: Optim = field(default_factory=Optim)

@@ -25,8 +25,17 @@ def resolve(config: Config, source: Source) -> Config:
     built = build_criterion(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
     )
+    if options.projector:
+        output = "free"  # what has to lie on the sphere then is the projection
     size = math.prod(source.shape)
     dim = config.encoder.dim or max(16, min(128, 4 * size))
+    if options.recipe == "masked":
+        dim = config.encoder.width  # the mean of the tokens that are predicted
+        _refuse_for_masked(config)
+    if options.recipe in ("multiview", "distill") and config.views.kind == "noise" and config.views.local_views:
+        raise ConfigError("--views.local-views needs --views.kind crops")
+    if config.views.kind == "crops":
+        _refuse_for_crops(config, source)
     return replace(
         config,
         data=replace(config.data, batch_size=source.batch_size),
@@ -35,10 +44,52 @@ def resolve(config: Config, source: Source) -> Config:
     )
 
 
+def _refuse_for_masked(config: Config) -> None:
+    for name, wrong in (
+        ("projector", bool(config.objective.projector)),
+        ("predictor", bool(config.objective.predictor)),
+    ):
+        if wrong:
+            raise ConfigError(f"--objective.{name} is for other recipes; masked has a predictor of its own")
+    if config.views.kind == "crops" and config.views.global_views + config.views.local_views != 1:
+        raise ConfigError("--objective.recipe masked takes one view: --views.global-views 1 --views.local-views 0")
+
+
+def _refuse_for_crops(config: Config, source: Source) -> None:
+    shape, views = source.shape, config.views
+    if len(shape) != 3 or shape[2] not in (1, 3) or shape[0] != shape[1]:
+        raise ConfigError(f"--views.kind crops needs square images, and samples here have shape {list(shape)}")
+    total = views.global_views + views.local_views
+    if config.objective.recipe == "pair" and total != 2:
+        raise ConfigError(f"--objective.recipe pair compares two views, not {total}; take multiview")
+
+
+def weights_path(config: Config, which: str | None = None) -> tuple[str, ...]:
+    """Where the encoder's weights are in a run's state.
+
+    Args:
+      which: `raw`; `ema`, a moving average; None, what the recipe takes as its result: the average of `optim.average`
+        where there is one, else the teacher of a recipe whose targets are its result, else the raw ones.
+
+    Raises:
+      ConfigError: the run has no moving average.
+    """
+    average, teacher = bool(config.optim.average), bool(config.objective.ema)
+    if which == "ema" and not (average or teacher):
+        raise ConfigError("this run kept no moving average; take --weights raw")
+    if which != "raw" and average:
+        return ("average",)
+    if which != "raw" and teacher and (which == "ema" or config.objective.recipe in ("masked", "distill")):
+        return ("target", "encoder")
+    return ("params", "encoder")
+
+
 def law(config: Config) -> str | None:
     """The law that a resolved config's objective drives its embedding to, or None.
 
     A free-output term's law does not survive being forced onto the sphere, nor does any with another's output.
     """
+    if config.objective.projector or config.objective.recipe == "masked":
+        return None  # of the projection, or of the visible patches' mean, not of the embedding
     criterion = CRITERIA[config.objective.anti_collapse]
     return criterion.law if criterion.output == config.encoder.output else None

@@ -15,14 +15,11 @@ from jepa_jax.opening import training_config
 from jepa_jax.preprocessing import Preprocessing
 from score.options import HOW, Arguments
 
-CORRUPTIONS = ("inverted", "rotated", "noise")
-
 
 def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
     """Samples to set against xs [N, ...]: a corruption of xs itself, or other data by the data grammar.
 
-    `inverted` swaps light and dark, `rotated` turns images by a quarter, `noise` draws every number anew from all
-    the numbers in xs. An image that cannot be read is NaN in xs, and here.
+    An image that cannot be read is NaN in xs, and here.
 
     Args:
       preprocessing: what the images of a folder go through.
@@ -32,15 +29,11 @@ def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> 
     """
     if not np.isfinite(xs).any():
         raise ConfigError("--against: none of the images can be read")
-    if name == "inverted":  # each channel of an image in its own range, which need not be that of the others
-        axis = (0, 1, 2) if xs.ndim == 4 else None
-        return np.fmin.reduce(xs, axis) + np.fmax.reduce(xs, axis) - xs
-    if name == "rotated":
-        if xs.ndim != 4 or xs.shape[1] != xs.shape[2]:
-            raise ConfigError(f"--against rotated needs square images, and these samples have shape {xs.shape[1:]}")
-        return np.ascontiguousarray(np.rot90(xs, axes=(1, 2)))
-    if name == "noise":
-        return np.random.default_rng(0).choice(xs[np.isfinite(xs)], xs.shape)
+    if name in evaluate.CORRUPTIONS:
+        try:
+            return evaluate.corrupt(name, xs)
+        except ValueError as error:
+            raise ConfigError(f"--against {error}") from None
     other = read_samples(name, None, preprocessing=preprocessing).x
     if other.shape[1:] != xs.shape[1:]:
         raise ConfigError(f"--against {name} has samples of shape {other.shape[1:]}, not {xs.shape[1:]}")
@@ -63,7 +56,7 @@ def compare(a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np
     held, fitted = held & fine, ~held & fine
     if not fitted.any() or not held.any():
         raise ConfigError(f"--against needs more samples than {fine.sum()}: some to fit the other detectors on")
-    others = {name: other[held] if name in CORRUPTIONS else other for name, other in others.items()}
+    others = {name: other[held] if name in evaluate.CORRUPTIONS else other for name, other in others.items()}
     return {
         "against": separation(a, encoder, xs[held], xs[fitted], others),
         "against_count": int(held.sum()),

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -20,6 +20,9 @@ class Arguments:
     directory, or an original file of I-JEPA, DINOv2 or MetaCLIP."""
     data: str
     """What to score: a world's name, FILE.npy, FILE.npz, `digits`, or a folder of images, searched recursively."""
+    weights: Literal["raw", "ema"] | None = None
+    """Of a training run, which weights: the raw ones or their moving average. None: what its recipe has as its
+    result."""
     out: str | None = None
     """FILE.csv, the table. None: in the model's folder scores/, by the data's name; of foreign weights, in scores/
     here."""

@@ -203,7 +203,7 @@ def test_help_is_printed_and_ends_well(capsys: pytest.CaptureFixture[str]) -> No
 def source(*shape: int) -> Any:
     """What resolve reads of a source."""
     nothing: Any = None
-    return Source(shape, 0.1, 4, nothing, nothing, nothing, nothing, nothing)
+    return Source(shape, 0.1, 4, nothing, nothing, nothing, nothing, nothing, nothing)
 
 
 @pytest.mark.parametrize("name", CRITERIA)

@@ -87,7 +87,17 @@ def print_summary(summary: dict[str, Any], out: Path, source: str) -> None:
         # On a sphere the correction is a constant: the same number twice would say nothing.
         if summary.get(name) is not None and not ("log_density" in name and summary["law"] == "sphere"):
             print(f"{label}: {summary[name]:.4f}")
+    if summary.get("probe/linear") is not None:
+        print(
+            f"Linear probe on held-out samples: {summary['probe/linear']:.3f} "
+            f"(untrained {summary['probe/linear_untrained']:.3f}, "
+            f"principal components {summary['probe/linear_pca']:.3f}); k-NN {summary['probe/knn']:.3f}"
+        )
+    for name in sorted(k for k in summary if k.startswith("auroc/")):
+        print(f"AUROC of the score against {name.removeprefix('auroc/')} samples: {summary[name]:.3f}")
     print(summary["health_sentence"])
+    if summary.get("monitor/time_share") is not None:
+        print(f"monitors took {100 * summary['monitor/time_share']:.0f} % of the time")
     if "figure" in summary:
         print(f"picture: {summary['figure']}")
     print(f"next: python -m score {out} --data {source}")

@@ -17,7 +17,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.files import make_directory, write_atomically
 from jepa_jax.resolve import law, resolve
 from train import figures
-from train.log import MetricsLog, clean
+from train.log import MetricsLog, clean, open_log
 from train.monitor import Look, Monitor
 from train.step import METRICS, STEPS_PER_DISPATCH, State, Trainer, encoder_params, make_trainer
 
@@ -46,14 +46,15 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     monitor = Monitor(config, source)
 
     def encoder_of(state: State) -> Encoder:
-        params = encoder_params(state)
+        params = encoder_params(state, config)
         model = trainer.encoder
         return Encoder(params, model.apply, source.shape, model.dim, law(config), model.null_directions)
 
     # Compile before the clock starts; zero steps change nothing.
     state, _ = trainer.run(state, source.arrays, step, step)
     checkpoints = Checkpoints(out, config.checkpoint.keep)
-    log = MetricsLog(out / "metrics.jsonl", step)
+    log = open_log(out, step, ("jsonl", *config.monitor.writers))
+    watching = total = 0.0  # seconds
     dispatch, saved, look = 4, step, None
     window: list[np.ndarray] = []  # metrics of the steps since the last line or checkpoint, and their time
     seconds = 0.0
@@ -67,7 +68,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
                 window.append(np.asarray(rows)[: stop - step])  # waits for the device
                 took = time.perf_counter() - started
                 refuse_non_finite(window[-1], step, saved, out)
-                dispatch, seconds = next_dispatch(stop - step, took), seconds + took
+                dispatch, seconds, total = next_dispatch(stop - step, took), seconds + took, total + took
                 step = stop
                 looking = is_due(step, config.monitor.every) or step == config.steps
                 saving = is_due(step, config.checkpoint.every) or step == config.steps
@@ -75,6 +76,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
                     encoder, past = encoder_of(state), np.concatenate(window)
                     row: dict[str, Any] = {"step": step, **dict(zip(METRICS, past.mean(axis=0), strict=True))}
                     row["samples_per_second"] = len(past) * source.batch_size / seconds
+                    began = time.perf_counter()
                     look = monitor.look(encoder) if looking else None
                     if look is not None:
                         row |= look.metrics
@@ -84,6 +86,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
                     log.write(row)
                     if look is not None and config.monitor.figures:
                         figures.draw(out / "figures" / f"density_{step:07d}.png", look, encoder, source, step, log.rows)
+                    watching += time.perf_counter() - began
                     bar.update(task, rate=f"{len(past) / seconds:.0f} steps/s")
                     window, seconds = [], 0.0
                 if saving:  # after the line is written, so that a resume finds every line up to its step
@@ -93,7 +96,12 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     finally:
         log.close()
         checkpoints.close()
-    return finish(out, config, source, log, look or monitor.look(encoder_of(state)), encoder_of(state))
+    summary = finish(out, config, source, log, look or monitor.look(encoder_of(state)), encoder_of(state))
+    summary |= monitor.baselines(encoder_of(jax.jit(trainer.init)()))
+    if total:
+        summary["monitor/time_share"] = watching / (watching + total)
+    write_summary(out, summary)
+    return summary
 
 
 def claim(out: Path, config: Config, source: Source) -> None:
@@ -160,6 +168,7 @@ def report(step: int, row: dict[str, Any], look: Look) -> str:
             ("spearman", "density/spearman"),
             *([("corrected", "density/log_density_spearman")] if corrected else []),
             ("on the tangent", "density/tangent_log_density_spearman"),
+            ("linear probe", "probe/linear"),
         )
         if name in row
     ]
@@ -168,7 +177,7 @@ def report(step: int, row: dict[str, Any], look: Look) -> str:
 
 
 def finish(out: Path, config: Config, source: Source, log: MetricsLog, look: Look, encoder: Encoder) -> dict[str, Any]:
-    """Write the last pictures and summary.json."""
+    """Draw the last pictures and gather the summary."""
     summary = log.latest()
     if config.monitor.figures:
         figure = out / "figures" / "density.png"
@@ -180,9 +189,13 @@ def finish(out: Path, config: Config, source: Source, log: MetricsLog, look: Loo
             figures.animate(out / "figures" / "density.gif", frames)
         summary["figure"] = str(figure)
     summary |= {"law": encoder.law, "health_sentence": look.health.sentence, "device": jax.devices()[0].device_kind}
+    return summary
+
+
+def write_summary(out: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json."""
     text = json.dumps({k: clean(v) for k, v in summary.items()}, indent=2) + "\n"
     write_atomically(out / "summary.json", lambda path: path.write_text(text))
-    return summary
 
 
 def progress(console: Console) -> Progress:

@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import evaluate
-from jepa_jax.config import Config
+from jepa_jax.config import Config, ConfigError
 from jepa_jax.data import Probe, Source
 from jepa_jax.density import log_law, score_batches, score_samples
 from jepa_jax.encoder import Encoder
@@ -50,6 +50,8 @@ class Monitor:
         self.source = source
         self.probe = source.probe(config.monitor.probes)
         self._moments = jax.jit(evaluate.moments, static_argnums=1)
+        self._slices = jax.jit(slices, static_argnums=1)
+        self.others = {name: corrupted(name, self.probe.x) for name in config.monitor.against}
         self._embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(xs))
 
     def effective_rank(self, encoder: Encoder) -> float:
@@ -77,14 +79,44 @@ class Monitor:
             "density/score_mean": float(score.mean()),
             "density/clipped": float(clipped.mean()),
             **self._against_truth(encoder, score, log_density, law, sigma),
+            **self._against_others(encoder, score),
+            **self._labels(encoder, z),
             "embedding/effective_rank": float(moments.effective_rank),
             "embedding/spread": float(moments.spread),
             "embedding/mean_error": float(moments.mean_error),
             "embedding/covariance_error": float(moments.covariance_error),
+            "embedding/slices": float(self._slices(z, encoder.law)),
             "embedding/folded": folded,
             "health": health.verdict,
         }
         return Look(metrics, health, self.probe, score, log_density, sigma)
+
+    def _against_others(self, encoder: Encoder, score: np.ndarray) -> dict[str, float]:
+        """AUROC of the probe set's scores over those of its corruptions."""
+        eps = self.config.monitor.eps
+        return {
+            f"auroc/{name}": evaluate.auroc(score, np.asarray(score_samples(encoder, other, eps)))
+            for name, other in self.others.items()
+        }
+
+    def _labels(self, encoder: Encoder, z: Array) -> dict[str, float]:
+        """Accuracy of k-NN and a linear probe, fitted on training samples, on the probe set's embeddings z."""
+        if self.source.labelled is None or self.probe.label is None or not self.config.monitor.labels:
+            return {}
+        x, y = self.source.labelled
+        arrays = (np.asarray(self._embed(encoder, x)), np.asarray(y), np.asarray(z), np.asarray(self.probe.label))
+        return {"probe/knn": evaluate.knn_accuracy(*arrays), "probe/linear": evaluate.linear_probe(*arrays)}
+
+    def baselines(self, untrained: Encoder) -> dict[str, float]:
+        """The linear probe on what learning has to beat: an untrained encoder, and as many principal components."""
+        if self.source.labelled is None or self.probe.label is None or not self.config.monitor.labels:
+            return {}
+        x, y = self.source.labelled
+        components = evaluate.pca(x, untrained.dim)
+        return {
+            "probe/linear_untrained": self._labels(untrained, self._embed(untrained, self.probe.x))["probe/linear"],
+            "probe/linear_pca": evaluate.linear_probe(components(x), y, components(self.probe.x), self.probe.label),
+        }
 
     def _against_truth(
         self, encoder: Encoder, score: np.ndarray, log_density: np.ndarray | None, law: Array | None, sigma: np.ndarray
@@ -113,6 +145,24 @@ class Monitor:
                     corrected = evaluate.agreement(part + np.asarray(law), probe.log_density)
                     found[f"density/{name}_log_density_spearman"] = corrected.spearman
         return found
+
+
+def slices(z: Array, law: str | None) -> Array:
+    """How far the embedding's slices are from those of its law (N(0, I) where it is not known); about 1 under it."""
+    statistic = evaluate.sphere_slice_statistic if law == "sphere" else evaluate.slice_statistic
+    return statistic(z, jax.random.key(0))
+
+
+def corrupted(name: str, xs: Array) -> Array:
+    """A corruption of samples.
+
+    Raises:
+      ConfigError: they cannot be corrupted so.
+    """
+    try:
+        return jnp.asarray(evaluate.corrupt(name, np.asarray(xs)))
+    except ValueError as error:
+        raise ConfigError(f"--monitor.against {error}") from None
 
 
 def score_all(encoder: Any, xs: Array, eps: float) -> tuple[np.ndarray, Array, np.ndarray, np.ndarray]:

@@ -11,8 +11,11 @@ from jax import Array
 from jepa_jax import config as cfg
 from jepa_jax import objectives
 from jepa_jax.data import Source
-from jepa_jax.models import Model, build, build_predictor
+from jepa_jax.models import Model, build_parts, followed, init_parts
+from jepa_jax.resolve import weights_path
+from jepa_jax.views import Augmentation, multi_crop
 from train import optim
+from train.tasks import build_task
 
 State = dict[str, Any]
 METRICS = ("loss", "prediction", "anti_collapse", "grad_norm")
@@ -22,7 +25,7 @@ class Trainer(NamedTuple):
     """A run's pure functions.
 
     Attributes:
-      init: () -> state, a dict of `params`, `optimizer`, and `target` and `average` where the config asks for them.
+      init: () -> state, a dict of `params`, `optimizer`, and `target`, `average`, `extra` where the config has them.
       run: (state, arrays, start, stop) -> (state, metrics [STEPS_PER_DISPATCH, 4]) takes steps start + 1 .. stop;
         row i of the metrics belongs to step start + 1 + i. The state is donated.
       encoder: the model.
@@ -36,70 +39,57 @@ class Trainer(NamedTuple):
 STEPS_PER_DISPATCH = 1000  # at most; the loop asks for fewer
 
 
-def encoder_params(state: State) -> Any:
-    """The weights that are scored: the moving average where there is one."""
-    return state["average"] if "average" in state else state["params"]["encoder"]
+def encoder_params(state: State, config: cfg.Config) -> Any:
+    """The weights that are scored: the moving average where there is one, and the teacher where it is the result."""
+    tree = state
+    for part in weights_path(config):
+        tree = tree[part]
+    return tree
 
 
 def make_trainer(config: cfg.Config, source: Source) -> Trainer:
-    """Build the encoder, the objective and the optimiser of a resolved config into pure functions."""
+    """Build the networks, the objective and the optimiser of a resolved config into pure functions."""
     options = config.objective
     criterion = objectives.build(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
     )
-    encoder = build(config.encoder, source.shape, config.encoder.output)
-    predictor = build_predictor(options.predictor, encoder.dim) if options.predictor else None
+    parts = build_parts(config, source.shape)
+    task = build_task(config, parts, source.shape)
+    make_views = views_of(config, source)
     optimizer = optim.build(config.optim, config.steps)
     root = jax.random.key(config.seed)
 
     def init() -> State:
-        encoder_key, predictor_key = jax.random.split(jax.random.fold_in(root, 0))
-        params = {"encoder": encoder.init(encoder_key, source.mean, source.scale)}
-        if predictor is not None:
-            params["predictor"] = predictor.init(predictor_key)
+        params = init_parts(parts, jax.random.fold_in(root, 0), source.mean, source.scale)
         state: State = {"params": params, "optimizer": optimizer.init(params)}
         # Copies: the state is donated, and a buffer cannot be given away twice.
         if options.ema:
-            state["target"] = jax.tree.map(jnp.copy, params["encoder"])
+            state["target"] = jax.tree.map(jnp.copy, followed(params))
         if config.optim.average:
             state["average"] = jax.tree.map(jnp.copy, params["encoder"])
-        return state
+        return state | ({"extra": task.extra} if task.extra else {})
 
-    def embed(params: Any, views: Array) -> Array:  # [V, B, ...] -> [V, B, K]
-        # One flat batch: a second vmap would make the matrix products batched ones, which are slower.
-        z = jax.vmap(encoder.apply, (None, 0))(params, views.reshape(-1, *source.shape))
-        return z.reshape(*views.shape[:2], -1)
-
-    def predict(params: Any, z: Array) -> Array:
-        if predictor is None:
-            return z
-        p = jax.vmap(jax.vmap(predictor.apply, (None, 0)), (None, 0))(params["predictor"], z)
-        if config.encoder.output == "sphere":
-            p = p * jax.lax.rsqrt(jnp.sum(p**2, axis=-1, keepdims=True) + 1e-12)
-        return p
-
-    def loss(params: State, target: Any, views: Array, key: Array) -> tuple[Array, tuple[Array, Array]]:
-        z = embed(params["encoder"], views)
-        targets = z if target is None else embed(target, views)
-        # Each view predicts the other; for a shared encoder without predictor the two halves are equal.
-        prediction = jnp.mean(objectives.prediction(predict(params, z), targets[::-1]))
-        anti_collapse = criterion.term(z, key)
-        return prediction + criterion.weight * anti_collapse, (prediction, anti_collapse)
+    def loss(params: State, target: Any, extra: Any, views: Array, key: Array) -> tuple[Array, tuple[Any, ...]]:
+        outcome = task.predict(params, params if target is None else target, extra, views, key)
+        prediction = jnp.mean(outcome.prediction)
+        anti_collapse = criterion.term(outcome.embedding, key)
+        return prediction + criterion.weight * anti_collapse, (prediction, anti_collapse, outcome.extra)
 
     def step(state: State, arrays: Any, number: Array) -> tuple[State, Array]:
         data_key, loss_key = jax.random.split(jax.random.fold_in(root, number))
-        views = source.views(arrays, data_key)
+        views = make_views(arrays, data_key)
         params: Any = state["params"]
-        (total, (prediction, anti_collapse)), grads = jax.value_and_grad(loss, has_aux=True)(
-            params, state.get("target"), views, loss_key
+        (total, (prediction, anti_collapse, extra)), grads = jax.value_and_grad(loss, has_aux=True)(
+            params, state.get("target"), state.get("extra", {}), views, loss_key
         )
         # optax mixes dtypes, which strict promotion refuses.
         with jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(grads, state["optimizer"], params)
             params = optax.apply_updates(params, updates)
-        after = {"params": params, "optimizer": opt_state}
+        after = {"params": params, "optimizer": opt_state} | ({"extra": extra} if extra else {})
         if "target" in state:
-            after["target"] = optax.incremental_update(params["encoder"], state["target"], 1 - options.ema)
+            decay = ema_decay(config, number)
+            after["target"] = optax.incremental_update(followed(params), state["target"], 1 - decay)
         if "average" in state:
             # Young averages forget faster, so that the initial weights leave no trace.
             decay = jnp.minimum(config.optim.average, number / (number + 10.0))
@@ -116,4 +106,37 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
 
         return jax.lax.fori_loop(0, stop - start, body, (state, jnp.zeros((STEPS_PER_DISPATCH, len(METRICS)))))
 
-    return Trainer(init, jax.jit(run, donate_argnums=0), encoder)
+    return Trainer(init, jax.jit(run, donate_argnums=0), parts["encoder"])
+
+
+def ema_decay(config: cfg.Config, number: Array) -> Array | float:
+    """Of the targets' moving average at this step."""
+    options = config.objective
+    if options.ema_end is None:
+        return options.ema
+    return options.ema + (options.ema_end - options.ema) * number / config.steps
+
+
+def views_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], Array]:
+    """(arrays, key) -> views [V, B, *shape]: the source's own pair, or crops of its images."""
+    options = config.views
+    if options.kind == "noise":
+        return source.views
+    common: dict[str, Any] = {"flip": options.flip, "jitter": options.jitter, "grey": options.grey}
+    common |= {"blur": options.blur, "noise": options.noise}
+    try:
+        large = Augmentation(source.shape[0], options.global_scale, **common)
+        small = Augmentation(source.shape[0], options.local_scale, **common)
+    except ValueError as error:
+        raise cfg.ConfigError(f"--views: {error}") from None
+
+    def crops(arrays: Any, key: Array) -> Array:
+        pick, draw = jax.random.split(key)
+        images = source.rows(arrays, pick)
+
+        def one(key: Array, image: Array) -> Array:
+            return jnp.concatenate(multi_crop(key, image, large, options.global_views, small, options.local_views))
+
+        return jnp.swapaxes(jax.vmap(one)(jax.random.split(draw, len(images)), images), 0, 1)
+
+    return crops

@@ -21,6 +21,7 @@ from jepa_jax.worlds import WORLDS, World
 
 PROBE_SEED = 20251007  # of the probe set, the same for every run
 SCORE_SEED = 20251008  # of the samples of a world that score draws: none that a monitor has looked at
+LABELLED = 2000  # rows that probes are fitted on
 NOISE_FRACTION = 0.1  # of the data's standard deviation: the view noise of arrays
 
 
@@ -33,12 +34,14 @@ class Probe:
       log_density: [N], exact, or None.
       log_density_smoothed: [N], of the density convolved with the view noise, or None.
       tangent: [N, D, d], orthonormal bases of the manifold's tangent spaces, or None.
+      label: [N], or None.
     """
 
     x: Array
     log_density: Array | None = None
     log_density_smoothed: Array | None = None
     tangent: Array | None = None
+    label: Array | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,10 @@ class Source:
       mean, scale: what standardises the samples, broadcastable to `shape`.
       arrays: what `views` reads; an argument of the compiled step, so that data are not constants in it.
       views: (arrays, key) -> [2, B, *shape], made on the device.
+      rows: (arrays, key) -> [B, *shape], samples as they are.
       probe: n -> a Probe of at most n samples.
       world: the World, where the source is one.
+      labelled: samples [N, *shape] and labels [N] of those that are trained on, for probes to be fitted on; or None.
     """
 
     shape: tuple[int, ...]
@@ -63,8 +68,10 @@ class Source:
     scale: Array
     arrays: Any
     views: Callable[[Any, Array], Array]
+    rows: Callable[[Any, Array], Array]
     probe: Callable[[int], Probe]
     world: World | None = None
+    labelled: tuple[Array, Array] | None = None
 
 
 def open_source(data: cfg.Data) -> Source:
@@ -143,6 +150,10 @@ def _from_world(world: World, data: cfg.Data) -> Source:
         states = jax.vmap(world.draw)(jax.random.split(draw, data.batch_size))
         return jnp.stack(jax.vmap(world.views)(jax.random.split(view, data.batch_size), states))
 
+    def rows(arrays: Any, key: Array) -> Array:
+        del arrays
+        return world.sample(key, data.batch_size)[0]
+
     # Enough samples to standardise by; which ones does not matter to the density, only to the conditioning.
     x, _ = jax.jit(world.sample, static_argnums=1)(jax.random.key(PROBE_SEED + 1), 4096)
     mean, scale = _standardise(x)
@@ -150,7 +161,7 @@ def _from_world(world: World, data: cfg.Data) -> Source:
     def probe(n: int) -> Probe:
         return _world_probe(world, n)[0]
 
-    return Source(world.shape, world.noise, data.batch_size, mean, scale, (), views, probe, world)
+    return Source(world.shape, world.noise, data.batch_size, mean, scale, (), views, rows, probe, world)
 
 
 def _world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Array]:
@@ -191,6 +202,12 @@ def _from_samples(samples: Samples, data: cfg.Data) -> Source:
     else:
         noise = 0.0 if samples.pair is not None else NOISE_FRACTION * scale
 
+    # Any labels will do; here they are numbers from 0.
+    classes = None if samples.label is None else np.unique(samples.label, return_inverse=True)[1].astype(np.int32)
+
+    def rows(arrays: Any, key: Array) -> Array:
+        return arrays["x"][jax.random.choice(key, count, (batch_size,), replace=False)]
+
     def views(arrays: Any, key: Array) -> Array:
         pick, view = jax.random.split(key)
         rows = jax.random.choice(pick, count, (batch_size,), replace=False)
@@ -203,9 +220,14 @@ def _from_samples(samples: Samples, data: cfg.Data) -> Source:
         # Every run sees the same rows, whatever order the file has them in.
         rows = np.sort(np.random.default_rng(PROBE_SEED).permutation(rows)[:n])
         truth = None if samples.log_density is None else jnp.asarray(samples.log_density[rows])
-        return Probe(jnp.asarray(samples.x[rows]), truth)
+        label = None if classes is None else jnp.asarray(classes[rows])
+        return Probe(jnp.asarray(samples.x[rows]), truth, label=label)
 
-    return Source(shape, noise, batch_size, mean, scale, arrays, views, probe)
+    labelled = None
+    if classes is not None and held.any():  # else they would be judged on what they were fitted on
+        fit = np.sort(np.random.default_rng(PROBE_SEED).permutation(np.flatnonzero(~held))[:LABELLED])
+        labelled = jnp.asarray(samples.x[fit]), jnp.asarray(classes[fit])
+    return Source(shape, noise, batch_size, mean, scale, arrays, views, rows, probe, labelled=labelled)
 
 
 def _standardise(x: Array) -> tuple[Array, Array]:

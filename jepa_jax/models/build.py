@@ -25,12 +25,14 @@ class Model(NamedTuple):
       apply: (params, x) -> output [K] of one sample x.
       dim: K.
       null_directions: how many output directions are constant by construction (one on a sphere: the radius).
+      tokens: (params, x, at, valid) -> the tokens of some patches, as `vit.encode`; None where there are none.
     """
 
     init: Callable[..., Params]
     apply: Callable[[Params, Array], Array]
     dim: int
     null_directions: int = 0
+    tokens: Callable[..., Array] | None = None
 
 
 def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
@@ -70,27 +72,38 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
             skip = nnx.Linear(size, dim, use_bias=False, kernel_init=orthogonal, rngs=rngs)
         return Encoder(network, skip, output == "sphere")
 
-    network_init, network_apply = _vit(encoder, shape, dim, output) if encoder.kind == "vit" else _pure(make)
+    transformer = _vit(encoder, shape, dim) if encoder.kind == "vit" else None
+    if transformer is None:
+        network_init, network_apply = _pure(make)
+    else:
+        network_init, network_apply = partial(vit.init, transformer), partial(_vit_apply, transformer, output)
 
     def init(key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0) -> Params:
         ones = jnp.ones(shape, jnp.float32)
         return {"network": network_init(key), "input": {"mean": mean * ones, "scale": scale * ones}}
 
     def apply(params: Params, x: Array) -> Array:
-        fixed = jax.lax.stop_gradient(params["input"])
-        x = (x - fixed["mean"]) / fixed["scale"]
+        x = standardised(params, x)
         return network_apply(params["network"], x.reshape(-1) if encoder.kind == "mlp" else x)
 
     nulls = 1 if output == "sphere" else 0
-    if encoder.kind == "vit":  # the mean of the tokens is null before the projection
-        nulls += max(0, dim - (encoder.width - 1))
-    return Model(init, apply, dim, nulls)
+    if transformer is None:
+        return Model(init, apply, dim, nulls)
+
+    def tokens(params: Params, x: Array, at: Array | None = None, valid: Array | None = None) -> Array:
+        return vit.encode(transformer, params["network"], standardised(params, x), at, valid)
+
+    return Model(init, apply, dim, nulls + transformer.null_directions, tokens)
 
 
-def _vit(
-    encoder: cfg.Encoder, shape: tuple[int, ...], dim: int, output: str
-) -> tuple[Callable[[Array], Params], Callable[[Params, Array], Array]]:
-    """A vision transformer whose embedding is a linear map of the mean patch."""
+def standardised(params: Params, x: Array) -> Array:
+    """A sample as the network takes it, by the constants that travel with the weights."""
+    fixed = jax.lax.stop_gradient(params["input"])
+    return (x - fixed["mean"]) / fixed["scale"]
+
+
+def _vit(encoder: cfg.Encoder, shape: tuple[int, ...], dim: int) -> vit.ViT:
+    """A vision transformer whose embedding is the mean patch, or a linear map of it where K is not its width."""
     if encoder.skip:
         raise cfg.ConfigError("--encoder.skip is for mlp and conv; leave it out")
     if shape[0] != shape[1]:
@@ -106,22 +119,27 @@ def _vit(
             class_token=False,
             positions="sincos",
             pooling="mean",
-            projection=dim,
+            projection=None if dim == encoder.width else dim,
         )
         jax.eval_shape(partial(vit.init, config), jax.random.key(0))
     except ValueError as error:
         raise cfg.ConfigError(f"--encoder.kind vit: {error}") from None
+    return config
 
-    def apply(params: Params, x: Array) -> Array:
-        z = vit.apply(config, params, x)
-        return on_sphere(z) if output == "sphere" else z
 
-    return partial(vit.init, config), apply
+def _vit_apply(config: vit.ViT, output: str, params: Params, x: Array) -> Array:
+    z = vit.apply(config, params, x)
+    return on_sphere(z) if output == "sphere" else z
+
+
+def build_mlp(widths: tuple[int, ...]) -> Model:
+    """An MLP with these widths, the first of its input, the last of its output."""
+    return Model(*_pure(lambda key: MLP(widths, "gelu", rngs=nnx.Rngs(key))), widths[-1])
 
 
 def build_predictor(widths: tuple[int, ...], dim: int) -> Model:
     """An MLP [K] -> [K] with these hidden widths."""
-    return Model(*_pure(lambda key: MLP((dim, *widths, dim), "gelu", rngs=nnx.Rngs(key))), dim)
+    return build_mlp((dim, *widths, dim))
 
 
 def _pure(make: Callable[[Array], Any]) -> tuple[Callable[[Array], Params], Callable[[Params, Array], Array]]:

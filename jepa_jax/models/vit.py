@@ -141,8 +141,12 @@ class Block(nnx.Module):
         self.scale1 = nnx.Param(jnp.full(width, LAYER_SCALE)) if config.layer_scale else None
         self.scale2 = nnx.Param(jnp.full(width, LAYER_SCALE)) if config.layer_scale else None
 
-    def attention(self, x: Array, queries: int | None = None) -> Array:
-        """What attention adds to the first `queries` tokens, or to all: [queries, D]."""
+    def attention(self, x: Array, queries: int | None = None, valid: Array | None = None) -> Array:
+        """What attention adds to the first `queries` tokens, or to all: [queries, D].
+
+        Args:
+          valid: [N], tokens that may be attended to; None for all. At least one.
+        """
         width = x.shape[1]
         kernel = self.qkv.kernel[...]
         bias = jnp.zeros(3 * width, kernel.dtype) if self.qkv.bias is None else self.qkv.bias[...]
@@ -153,7 +157,10 @@ class Block(nnx.Module):
             q = h[:queries] @ kernel[:, :width] + bias[None, :width]
             k, v = jnp.split(h @ kernel[:, width:] + bias[None, width:], 2, axis=1)
         q, k, v = (t.reshape(len(t), self.heads, -1) for t in (q, k, v))
-        weights = jax.nn.softmax(jnp.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5, axis=-1)
+        logits = jnp.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
+        if valid is not None:
+            logits = jnp.where(valid[None, None], logits, -jnp.inf)
+        weights = jax.nn.softmax(logits, axis=-1)
         added = self.proj(jnp.einsum("hqk,khd->qhd", weights, v).reshape(len(q), width))
         return added if self.scale1 is None else added * self.scale1[...][None]
 
@@ -179,9 +186,9 @@ class Block(nnx.Module):
         kernel, bias = self.output()
         return self.hidden(x) @ kernel + bias[None]
 
-    def __call__(self, x: Array, queries: int | None = None) -> Array:
-        """The first `queries` tokens after this block, or all."""
-        x = (x if queries is None else x[:queries]) + self.attention(x, queries)
+    def __call__(self, x: Array, queries: int | None = None, valid: Array | None = None) -> Array:
+        """The first `queries` tokens after this block, or all. `valid` as in `attention`."""
+        x = (x if queries is None else x[:queries]) + self.attention(x, queries, valid)
         return x + self.added(x)
 
 
@@ -191,12 +198,11 @@ def init(config: ViT, key: Array) -> Params:
     width, patch = config.width, config.channels * config.patch_size**2
     norm = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
     kernel = nnx.initializers.lecun_normal()
-    blocks = jax.vmap(lambda k: nnx.to_pure_dict(nnx.state(Block(config, rngs=nnx.Rngs(k)), nnx.Param)))
     placed = config.side**2 + config.class_token
     params: Params = {
         "patch": {"kernel": kernel(keys[0], (patch, width))},
         "positions": 0.02 * jax.random.normal(keys[2], (placed, width)),
-        "blocks": blocks(jax.random.split(keys[3], config.depth)),
+        "blocks": init_blocks(config, keys[3]),
         "norm": norm,
     }
     if config.positions == "sincos":
@@ -212,6 +218,12 @@ def init(config: ViT, key: Array) -> Params:
     if config.projection:
         params["projection"] = {"kernel": kernel(keys[5], (width, config.projection))}
     return params
+
+
+def init_blocks(config: ViT, key: Array) -> Params:
+    """Random weights of the blocks alone."""
+    block = jax.vmap(lambda k: nnx.to_pure_dict(nnx.state(Block(config, rngs=nnx.Rngs(k)), nnx.Param)))
+    return block(jax.random.split(key, config.depth))
 
 
 def sincos_positions(config: ViT) -> np.ndarray:
@@ -258,6 +270,23 @@ def apply(config: ViT, params: Params, image: Array) -> Array:
     block = block_of(config)
     x, _ = jax.lax.scan(lambda x, p: (block(p)(x), None), embed(config, params, image), scanned)
     return head(x)
+
+
+def encode(config: ViT, params: Params, image: Array, at: Array | None = None, valid: Array | None = None) -> Array:
+    """All tokens after the last norm, [N, D], or those of some patches only, which then see no others.
+
+    Args:
+      at: [C], numbers of the patches; None for all.
+      valid: [C], false for padding in `at`, to which nothing attends.
+    """
+    x = embed(config, params, image)
+    if at is not None:
+        x = jnp.concatenate([x[: config.prefix], x[config.prefix :][at]])
+    if valid is not None:
+        valid = jnp.concatenate([jnp.ones(config.prefix, bool), valid])
+    block = block_of(config)
+    x, _ = jax.lax.scan(lambda x, p: (block(p)(x, valid=valid), None), x, params["blocks"])
+    return layer_norm(params["norm"], x, config.norm_eps)
 
 
 def embed(config: ViT, params: Params, image: Array) -> Array:

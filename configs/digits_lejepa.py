@@ -1,0 +1,31 @@
+"""LeJEPA on the digits: crops predict the mean of the large ones, SIGReg keeps the embedding Gaussian.
+
+python -m train digits_lejepa
+
+Two cores: about two minutes. A linear probe on the held-out half: 0.94, where it is 0.61 on the untrained encoder and
+0.90 on as many principal components.
+"""
+
+from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim, Views
+
+
+def get_config() -> Config:
+    """Eight numbers a digit, from a small convolutional encoder; SIGReg works on them, so their law is N(0, I)."""
+    return Config(
+        steps=800,
+        data=Data(source="digits", batch_size=256, holdout=0.5),
+        views=Views(
+            kind="crops",
+            local_views=2,
+            global_scale=(0.8, 1.0),
+            local_scale=(0.5, 0.8),
+            flip=0.0,
+            jitter=0.0,
+            grey=0.0,
+            noise=0.05,
+        ),
+        encoder=Encoder(kind="conv", widths=(32, 64), dim=8),
+        objective=Objective(recipe="multiview", anti_collapse="sigreg", weight=0.1),
+        optim=Optim(lr=2e-3, average=0.99),
+        monitor=Monitor(every=400, against=("inverted", "rotated", "noise")),
+    )

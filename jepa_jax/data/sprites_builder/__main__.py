@@ -1,0 +1,61 @@
+"""`python -m jepa_jax.data.sprites_builder --data-dir DIR [--config small]`"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tensorflow_datasets as tfds
+
+from jepa_jax.command import parse
+from jepa_jax.config import ConfigError, nearest
+from jepa_jax.data.sprites_builder import JepaSprites
+
+DESCRIPTION = "Prepare the sprites with their exact log-density, for --data tfds:jepa_sprites/CONFIG."
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The command line."""
+
+    data_dir: str
+    """DIR of TensorFlow Datasets, which TFDS_DATA_DIR names; data stand in DIR/jepa_sprites/CONFIG."""
+    config: str = "full"
+    """full, 50,000 and 10,000 samples; or small, for tests."""
+
+
+def main(args: list[str]) -> int:
+    """Run the program; the exit status is 0, 1 or 2 as the README says."""
+    try:
+        a = parse(Arguments, args, prog="python -m jepa_jax.data.sprites_builder", description=DESCRIPTION)
+        print(f"prepared: {prepare(a)}")
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing was written", file=sys.stderr)
+        return 1
+    return 0
+
+
+def prepare(a: Arguments) -> Path:
+    """Render the samples, unless they are there already.
+
+    Returns:
+      The folder of the data.
+
+    Raises:
+      ConfigError: there is no such configuration, or the folder cannot be written.
+    """
+    if a.config not in JepaSprites.builder_configs:
+        raise ConfigError(f"there is no --config {a.config}{nearest(a.config, JepaSprites.builder_configs)}")
+    tfds.disable_progress_bar()
+    builder = JepaSprites(config=a.config, data_dir=a.data_dir)
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except OSError as error:
+        raise ConfigError(f"cannot write in {a.data_dir}: {error.strerror}; name another --data-dir") from None
+    return Path(builder.data_dir)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,141 @@
+"""Data sets that TensorFlow Datasets has prepared, without TensorFlow."""
+
+import contextlib
+import difflib
+import importlib.util
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from jepa_jax.config import ConfigError, nearest
+from jepa_jax.decoding import Unreadable
+
+PREFIX = "tfds:"
+
+
+class TfdsRecords:
+    """A split of a prepared data set: its features `image`, `label` and `log_density`."""
+
+    def __init__(self, spec: str) -> None:
+        """A spec is `tfds:NAME[/CONFIG][:SPLIT]`; the split is `train` unless it says another.
+
+        Data lie in `~/tensorflow_datasets`, or where the environment variable TFDS_DATA_DIR says.
+
+        Raises:
+          ConfigError: there is no such data set, configuration or split, it is not prepared, or not of images.
+        """
+        import tensorflow_datasets as tfds  # here: it takes a second to import
+
+        self.name = spec
+        builder_name, _, split = spec.removeprefix(PREFIX).partition(":")
+        builder = _find(spec, builder_name)
+        features = dict(builder.info.features)
+        if "image" not in features:
+            raise ConfigError(f"{spec} has no images: no feature is named image among {', '.join(features)}")
+        label = features.get("label")
+        self.classes = label.num_classes if isinstance(label, tfds.features.ClassLabel) else None
+        self._wanted = ["image", *(["label"] if self.classes else []), *({"log_density"} & features.keys())]
+        self._source = _open(spec, builder, split or "train")
+        self.in_memory = isinstance(self._source, list)
+
+    def __len__(self) -> int:
+        """Samples of the split."""
+        return len(self._source)
+
+    def read(self, number: int) -> dict[str, Any]:
+        """A sample.
+
+        Raises:
+          Unreadable: its image is damaged.
+        """
+        try:
+            sample = self._source[number]
+        except Exception as error:  # of a damaged image decoders raise whatever they stumble over
+            raise Unreadable(f"sample {number}: {_first_line(error)}") from None
+        return {name: sample[name] for name in self._wanted}
+
+
+def _find(spec: str, name: str) -> Any:
+    """The builder of a data set.
+
+    Raises:
+      ConfigError: there is none of this name or configuration.
+    """
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import read_only_builder
+
+    import jepa_jax.data.sprites_builder  # noqa: F401 - so that TFDS knows our own
+
+    data_dir = os.environ.get("TFDS_DATA_DIR")
+    try:
+        with contextlib.suppress(tfds.core.DatasetNotFoundError):
+            # From what was prepared alone: the code may want TensorFlow, or a newer version of the data.
+            return read_only_builder.builder_from_files(name, data_dir=data_dir)
+        return tfds.builder(name, try_gcs=False, data_dir=data_dir)
+    except tfds.core.DatasetNotFoundError:
+        known = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(name.split("/")[0], known, n=3, cutoff=0)
+        raise ConfigError(f"{spec}: TFDS has no data set of this name; the nearest are {', '.join(close)}") from None
+    except Exception as error:  # the catalogue's own code, which may fail in any way
+        config, configs = name.partition("/")[2], _configs(name.split("/")[0])
+        if config and config not in configs:
+            hint = nearest(config, configs) if configs else "; it has none"
+            raise ConfigError(f"{spec}: the data set has no configuration {config!r}{hint}") from None
+        raise ConfigError(f"{spec} cannot be opened, as tfds:NAME[/CONFIG][:SPLIT]: {_first_line(error)}") from None
+
+
+def _configs(name: str) -> list[str]:
+    import tensorflow_datasets as tfds
+
+    try:
+        return list(tfds.builder_cls(name).builder_configs)
+    except ValueError:
+        return []
+
+
+def _open(spec: str, builder: Any, split: str) -> Sequence[Any]:
+    """The samples of a split.
+
+    Raises:
+      ConfigError: the split does not exist, or the data are not prepared for reading in any order.
+    """
+    import tensorflow_datasets as tfds
+
+    try:
+        return builder.as_data_source(split=split)
+    except (ValueError, NotImplementedError, RuntimeError) as error:
+        reason = error
+    if not (builder.data_path / "dataset_info.json").exists():
+        raise ConfigError(f"{spec} is not prepared in {builder.data_path}; {_how_to_prepare(builder)}")
+    if split.partition("[")[0] not in builder.info.splits and "+" not in split:
+        raise ConfigError(f"{spec}: there is no split {split!r}{nearest(split, builder.info.splits)}")
+    if isinstance(reason, NotImplementedError):  # tfrecord, which is read from the beginning to the end
+        if importlib.util.find_spec("tensorflow") is None:
+            raise ConfigError(
+                f"{spec} is prepared as {builder.info.file_format.value} in {builder.data_path}, which only TensorFlow "
+                f"reads; delete it, then {_how_to_prepare(builder)}"
+            )
+        return list(tfds.as_numpy(builder.as_dataset(split=split)))
+    if "0 length" in str(reason):  # array_record opens no files for an empty split
+        return []
+    raise ConfigError(f"{spec}: the split {split!r} cannot be read, {_first_line(reason)}")
+
+
+def _how_to_prepare(builder: Any) -> str:
+    from jepa_jax.data.sprites_builder import JepaSprites
+
+    # The data lie in root/name/config/version, or root/name/version.
+    config = builder.builder_config and builder.builder_config.name
+    name, root = f"{builder.name}/{config}" if config else builder.name, builder.data_path.parents[2 if config else 1]
+    if builder.name == JepaSprites.name:
+        return f"prepare it: python -m jepa_jax.data.sprites_builder --data-dir {root} --config {config}"
+    return (
+        "prepare it, or set TFDS_DATA_DIR to where it is: "
+        f'import tensorflow_datasets as tfds; tfds.builder("{name}", data_dir="{root}")'
+        '.download_and_prepare(file_format="array_record")'
+        " (most data sets need TensorFlow for this once, and not for reading)"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__

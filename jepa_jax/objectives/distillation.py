@@ -1,0 +1,52 @@
+"""Self-distillation: the student's distribution over prototypes should be the teacher's, of another view."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+
+def distillation(student: Array, teacher: Array, *, temperature: float = 0.1) -> Array:
+    """Cross-entropy of each student view with each teacher view of the same sample, but with itself.
+
+    Caron et al., "Emerging properties in self-supervised vision transformers", arXiv 2104.14294, eq. 1 to 3. The
+    teacher's views are the first ones of the student's.
+
+    Args:
+      student: logits [V, B, P] over P prototypes.
+      teacher: probabilities [G, B, P], G <= V.
+      temperature: of the student.
+
+    Returns:
+      [B], nats, the mean over pairs of different views.
+
+    Raises:
+      ValueError: there is no pair of different views.
+    """
+    views, globals_ = len(student), len(teacher)
+    pairs = views * globals_ - globals_
+    if not 0 < globals_ <= views or pairs == 0:
+        raise ValueError(f"{globals_} teacher views and {views} student views make no pair of different views")
+    log = jax.nn.log_softmax(student / temperature, axis=-1)
+    every = -jnp.einsum("vbp,gbp->vgb", log, teacher)
+    same = jnp.eye(views, globals_, dtype=bool)
+    return jnp.sum(jnp.where(same[:, :, None], 0.0, every), axis=(0, 1)) / pairs
+
+
+def centred(logits: Array, centre: Array, *, temperature: float) -> Array:
+    """Teacher probabilities [G, B, P] from logits, their running mean `centre` [P] taken away."""
+    return jax.nn.softmax((logits - centre[None, None]) / temperature, axis=-1)
+
+
+def sinkhorn(logits: Array, *, temperature: float, iterations: int = 3) -> Array:
+    """Teacher probabilities [G, B, P] that use every prototype equally over the batch of each view.
+
+    Rows and columns of exp(logits / temperature) are scaled in turn, in logarithms. Caron et al., "Unsupervised
+    learning of visual features by contrasting cluster assignments", arXiv 2006.09882, section 3.1; as in DINOv2.
+    """
+    log = logits / temperature
+
+    def turn(_: int, log: Array) -> Array:
+        log = log - jax.nn.logsumexp(log, axis=1, keepdims=True)  # prototypes: equal shares of the batch
+        return log - jax.nn.logsumexp(log, axis=2, keepdims=True)  # samples: each a distribution
+
+    return jnp.exp(jax.lax.fori_loop(0, iterations, turn, log))

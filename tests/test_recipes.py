@@ -1,0 +1,202 @@
+"""The recipes: what each predicts, that it learns, stops and goes on, and which weights are its result."""
+
+import dataclasses
+import io
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rich.console import Console
+
+import jepa_jax
+from jepa_jax import config as cfg
+from jepa_jax.config import Config, ConfigError
+from jepa_jax.data import open_source
+from jepa_jax.models import build_parts, init_parts
+from jepa_jax.resolve import resolve, weights_path
+from train.log import read_rows
+from train.loop import train
+from train.step import ema_decay, make_trainer
+from train.tasks import build_task
+
+QUIET = Console(file=io.StringIO())
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
+VIT = cfg.Encoder(kind="vit", patch_size=2, width=12, depth=1, heads=2, dim=6)
+MLP = cfg.Encoder(widths=(16,), dim=6)
+CROPS = cfg.Views(kind="crops", local_views=1)
+RECIPES = {
+    "multiview": (MLP, CROPS, cfg.Objective(recipe="multiview", anti_collapse="sigreg", weight=0.1, num_slices=8)),
+    "projected": (
+        MLP,
+        CROPS,
+        cfg.Objective(recipe="multiview", anti_collapse="vicreg", weight=0.1, projector=(16, 8)),
+    ),
+    "masked": (
+        VIT,
+        cfg.Views(),
+        cfg.Objective(recipe="masked", anti_collapse="none", ema=0.9, ema_end=1.0, mask_blocks=1, predictor_width=12),
+    ),
+    "distill": (
+        MLP,
+        CROPS,
+        cfg.Objective(recipe="distill", anti_collapse="koleo", weight=0.1, ema=0.9, prototypes=8),
+    ),
+    "centred": (
+        VIT,
+        CROPS,
+        cfg.Objective(recipe="distill", anti_collapse="none", ema=0.9, prototypes=8, targets="centring"),
+    ),
+    "vicreg": (MLP, cfg.Views(kind="crops"), cfg.Objective(anti_collapse="vicreg", projector=(8,), weight=0.1)),
+}
+
+
+def small(name: str, **changes) -> Config:
+    encoder, views, objective = RECIPES[name]
+    config = Config(
+        steps=20,
+        data=cfg.Data(source="digits", batch_size=24, holdout=0.9),
+        views=views,
+        encoder=encoder,
+        objective=objective,
+        optim=cfg.Optim(lr=3e-3, warmup_steps=2),
+        monitor=cfg.Monitor(every=0, probes=32, log_every=10, figures=False),
+        checkpoint=cfg.Checkpoints(every=10),
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def pieces(config: Config):
+    source = open_source(config.data)
+    config = resolve(config, source)
+    return config, source, make_trainer(config, source)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_it_learns_and_its_result_loads(name: str, tmp_path: Path) -> None:
+    train(small(name), tmp_path, QUIET)
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    # A centred teacher sharpens while it is followed, so there the bound is that of a student that knows nothing.
+    bound = np.log(8) if name == "centred" else rows[0]["prediction"]
+    assert rows[-1]["prediction"] < bound
+    assert rows[-1]["grad_norm"] > 0
+    assert 0 <= rows[-1]["probe/linear"] <= 1
+    encoder = jepa_jax.load(tmp_path)
+    x = jnp.asarray(open_source(cfg.Data(source="digits")).arrays["x"][0])
+    assert encoder(x).shape == (encoder.dim,)
+    assert np.isfinite(jepa_jax.jepa_score(encoder, x))
+    raw = jepa_jax.load(tmp_path, weights="raw")
+    averaged = bool(RECIPES[name][2].ema)
+    assert np.allclose(raw(x), encoder(x)) == (not averaged)
+    if not averaged:
+        with pytest.raises(ConfigError, match="no moving average"):
+            jepa_jax.load(tmp_path, weights="ema")
+
+
+@pytest.mark.parametrize("name", ["masked", "centred"])
+def test_a_run_cut_in_two_is_the_same_run(name: str) -> None:
+    _, source, trainer = pieces(small(name))
+    whole, _ = trainer.run(jax.jit(trainer.init)(), source.arrays, 0, 6)
+    half, _ = trainer.run(jax.jit(trainer.init)(), source.arrays, 0, 3)
+    half, _ = trainer.run(half, source.arrays, 3, 6)
+    jax.tree.map(np.testing.assert_array_equal, whole, half)
+
+
+def test_masked_prediction_does_not_see_what_it_predicts(key: jax.Array) -> None:
+    """Changing pixels of a hidden patch changes the target and nothing of the context's embedding."""
+    config, source, _ = pieces(small("masked"))
+    parts = build_parts(config, source.shape)
+    params = init_parts(parts, key)
+    assert parts["encoder"].tokens is not None
+    tokens = jax.jit(parts["encoder"].tokens)
+    x = jax.random.normal(key, source.shape)
+    changed = x.at[:2, :2].add(1.0)  # patch 0
+    at, valid = jnp.array([5, 6, 9, 0]), jnp.array([True, True, True, False])
+    seen, after = (tokens(params["encoder"], image, at, valid)[:3] for image in (x, changed))
+    np.testing.assert_allclose(seen, after, atol=1e-6)  # the padding points at patch 0 and must not be seen
+    whole, other = (tokens(params["encoder"], image) for image in (x, changed))
+    assert np.abs(whole - other).max() > 1e-2
+
+
+def test_tokens_of_all_patches_are_the_whole(key: jax.Array) -> None:
+    config, source, _ = pieces(small("masked"))
+    encoder = build_parts(config, source.shape)["encoder"]
+    params = encoder.init(key)
+    x = jax.random.normal(key, source.shape)
+    assert encoder.tokens is not None
+    tokens = jax.jit(encoder.tokens)
+    every = tokens(params, x, jnp.arange(16), jnp.ones(16, bool))
+    np.testing.assert_allclose(every, tokens(params, x), atol=1e-5)
+    np.testing.assert_allclose(jnp.mean(every, axis=0), encoder.apply(params, x), atol=1e-5)
+
+
+def test_multiview_prediction_is_the_distance_from_the_large_views_mean(key: jax.Array) -> None:
+    config, source, _ = pieces(small("multiview"))
+    parts = build_parts(config, source.shape)
+    params = init_parts(parts, key)
+    views = jax.random.normal(key, (3, 4, *source.shape))
+    predict = build_task(config, parts, source.shape).predict
+    outcome = jax.jit(lambda p: predict(p, p, {}, views, key))(params)
+    apply = jax.jit(jax.vmap(jax.vmap(parts["encoder"].apply, (None, 0)), (None, 0)))
+    z = np.asarray(apply(params["encoder"], views))
+    np.testing.assert_allclose(outcome.prediction, ((z - z[:2].mean(0)) ** 2).sum(-1), rtol=1e-4, atol=1e-5)
+
+
+def test_targets_get_no_gradient(key: jax.Array) -> None:
+    for name in ("masked", "distill"):
+        config, source, _ = pieces(small(name))
+        parts = build_parts(config, source.shape)
+        params, target = init_parts(parts, key), init_parts(parts, jax.random.key(1))
+        views = jax.random.uniform(key, (3, 4, *source.shape))
+        task = build_task(config, parts, source.shape)
+
+        def error(target, params=params, task=task, views=views):
+            return jnp.mean(task.predict(params, target, {}, views, key).prediction)
+
+        grad = jax.jit(jax.grad(error))(target)
+        assert all((g == 0).all() for g in jax.tree.leaves(grad))
+
+
+def test_the_decay_rises_linearly() -> None:
+    config = small("masked")
+    assert float(ema_decay(config, jnp.asarray(0.0))) == pytest.approx(0.9)
+    assert float(ema_decay(config, jnp.asarray(10.0))) == pytest.approx(0.95)
+    assert float(ema_decay(config, jnp.asarray(20.0))) == pytest.approx(1.0)
+
+
+def test_which_weights_are_the_result() -> None:
+    masked, multiview = small("masked"), small("multiview")
+    assert weights_path(masked) == ("target", "encoder")
+    assert weights_path(masked, "raw") == ("params", "encoder")
+    averaged = dataclasses.replace(multiview, optim=cfg.Optim(average=0.9))
+    assert weights_path(averaged) == ("average",)
+    assert weights_path(multiview) == ("params", "encoder")
+    shared = dataclasses.replace(multiview, objective=dataclasses.replace(multiview.objective, ema=0.9))
+    assert weights_path(shared) == ("params", "encoder")  # a target that only steadies training
+    assert weights_path(shared, "ema") == ("target", "encoder")
+
+
+def changed(name: str, room: str, **values) -> Config:
+    config = small(name)
+    return dataclasses.replace(config, **{room: dataclasses.replace(getattr(config, room), **values)})
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (changed("masked", "encoder", kind="mlp"), "needs --encoder.kind vit"),
+        (changed("masked", "objective", projector=(4,)), "masked has a predictor of its own"),
+        (changed("masked", "objective", predictor_width=10), "--objective.predictor-width 10"),
+        (changed("masked", "objective", mask_blocks=0), "recipe masked: a mask cannot have num_targets 0"),
+        (changed("masked", "encoder", patch_size=8), "recipe masked"),
+        (changed("masked", "views", kind="crops"), "masked takes one view"),
+        (changed("vicreg", "views", local_views=2), "pair compares two views, not 4"),
+        (changed("multiview", "views", kind="noise"), "needs --views.kind crops"),
+        (changed("multiview", "views", global_scale=(0.5, 0.2)), "a view cannot have scale"),
+        (changed("multiview", "data", source="mixture_2d", holdout=0.0), "crops needs square images"),
+    ],
+)
+def test_what_does_not_go_together(config: Config, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        pieces(config)

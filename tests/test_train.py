@@ -150,7 +150,7 @@ def test_the_target_and_the_average_trail_the_encoder():
     moved = lambda tree: np.asarray(tree["network"]["network"]["dense_0"]["kernel"])  # noqa: E731
     before, after = moved(start["params"]["encoder"]), moved(state["params"]["encoder"])
     assert np.abs(after - before).max() > 1e-5
-    np.testing.assert_allclose(moved(state["target"]), 0.9 * before + 0.1 * after, atol=1e-6)
+    np.testing.assert_allclose(moved(state["target"]["encoder"]), 0.9 * before + 0.1 * after, atol=1e-6)
     decay = 1 / 11  # a young average forgets: step / (step + 10)
     np.testing.assert_allclose(moved(state["average"]), decay * before + (1 - decay) * after, atol=1e-6)
     mean = state["params"]["encoder"]["input"]["mean"]

@@ -210,7 +210,7 @@ def trained(config: Config, source: Source) -> Scored:
     config = resolve(config, source)
     steps = config.steps
     trainer = make_trainer(dataclasses.replace(config, steps=max(1, steps)), source)
-    state = jax.jit(trainer.init)()
+    state = trainer.init()
     for start in range(0, steps, DISPATCH):
         state, rows = trainer.run(state, source.arrays, start, min(steps, start + DISPATCH))
         jax.block_until_ready(rows)

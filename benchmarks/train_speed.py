@@ -135,7 +135,7 @@ def spread(values: Any) -> dict[str, float]:
 def ours(config: Config, source: Source, steps: int) -> Callable[[], None]:
     """A function that takes the steps in one dispatch and waits for the device."""
     trainer = make_trainer(config, source)
-    carried = [jax.jit(trainer.init)()]
+    carried = [trainer.init()]
 
     def take_steps() -> None:
         carried[0], rows = trainer.run(carried[0], source.arrays, 0, steps)
@@ -158,7 +158,7 @@ def loss_differences(config: Config, source: Source) -> np.ndarray:
     fixed = dataclasses.replace(source, views=lambda arrays, key: arrays, arrays=views)
     trainer = make_trainer(config, fixed)
     peer = Peer(config, initial_params(config, fixed))
-    _, rows = trainer.run(jax.jit(trainer.init)(), jnp.asarray(views), 0, CHECKED_STEPS)
+    _, rows = trainer.run(trainer.init(), jnp.asarray(views), 0, CHECKED_STEPS)
     theirs = [peer.step(np.asarray(views)) for _ in range(CHECKED_STEPS)]
     return np.abs(np.asarray(rows)[:CHECKED_STEPS, 0] - np.array(theirs))
 

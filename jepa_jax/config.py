@@ -23,7 +23,7 @@ class ConfigError(ValueError):
 @dataclass(frozen=True)
 class Data:
     source: str = "mixture_2d"
-    """A world's name, FILE.npy, FILE.npz, or `digits` (see the README for the whole grammar)."""
+    """A world's name, FILE.npy, FILE.npz, a folder of images, `digits` or `tfds:NAME[/CONFIG][:SPLIT]`."""
     batch_size: int = 512
     """Samples per step, B; every loss is over the whole of it."""
     noise: float | None = None
@@ -34,7 +34,19 @@ class Data:
     shift: int = 0
     """Images: each view moves by up to this many pixels along each axis."""
     holdout: float = 0.0
-    """Arrays: the fraction of rows kept out of training; they become the probe set."""
+    """The fraction of samples kept out of training; they become the probe set. Not for worlds."""
+    probe_source: str = ""
+    """Streams: the data set that the probe set comes from, such as `tfds:cifar10:test`. Empty: what `holdout` keeps."""
+    stream: bool | None = None
+    """Read images as training goes, instead of holding all of them on the device. None: folders and `tfds:` always,
+    arrays above 1 GB."""
+    size: int | None = None
+    """Streams: side in pixels that every image is brought to, its shorter side resized and the middle square cut out.
+    None: they have one size already."""
+    channels: Literal[1, 3] = 3
+    """Streams: 3 for colours, 1 for grey."""
+    workers: int = 0
+    """Streams: processes that read and decode; 0 for threads of this one."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,8 @@ class Views:
     """Probability that it is blurred."""
     noise: float = 0.0
     """Standard deviation of Gaussian noise on its pixels."""
+    local_size: int | None = None
+    """Side of a small crop in pixels, for a `vit`. None: the image's own."""
 
 
 @dataclass(frozen=True)
@@ -140,6 +154,14 @@ class Optim:
     """Largest global norm of the gradient. None: no clipping."""
     average: float = 0.0
     """Decay of the moving average of the weights that is scored and saved as the encoder; 0 takes the raw weights."""
+    compute: Literal["float32", "bfloat16"] = "float32"
+    """Type the networks compute in while they train. Weights, statistics and losses are float32 either way, and so is
+    the score."""
+    accumulate: int = 1
+    """Parts in which a batch goes through the networks, one after the other, to save memory. The losses are still
+    over the whole batch and the gradient is the same; the forward pass runs twice."""
+    remat: bool = False
+    """Compute activations a second time in the backward pass (of a `vit`: each block's) instead of keeping them."""
 
 
 @dataclass(frozen=True)
@@ -156,8 +178,11 @@ class Monitor:
     """Draw pictures at monitor steps and at the end."""
     against: tuple[Literal["inverted", "rotated", "noise"], ...] = ()
     """Also follow how well the score tells the probe set from these corruptions of it, as AUROC."""
-    labels: bool = True
-    """Where the data have labels, follow what k-NN and a linear probe make of the embedding."""
+    labels: bool | None = None
+    """Follow what k-NN and a linear probe make of the embedding. None: where the data have labels and held-out
+    samples."""
+    labelled: int = 2000
+    """Samples that those two are fitted on at most, and as many that they are judged on."""
     writers: tuple[Literal["tensorboard", "wandb"], ...] = ()
     """Where metrics go beside metrics.jsonl."""
 
@@ -168,6 +193,20 @@ class Checkpoints:
     """Steps between checkpoints; one is always written at the end."""
     keep: int = 2
     """How many of the newest to keep."""
+    best: str | None = "auto"
+    """Also keep the checkpoint at which this metric, as metrics.jsonl names it, was largest. `auto`: the agreement with
+    the exact density, or else the linear probe, where there is one."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The devices of a run. Another mesh may continue it: these are not part of what it is."""
+
+    devices: int | None = None
+    """How many to use; they divide the batch. None: all of all processes, but of a lone CPU one, because several are
+    only there to try things out."""
+    shard_parameters: int = 1
+    """Devices that share one copy of the parameters, of the optimiser and of the moving averages (FSDP)."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +222,7 @@ class Config:
     optim: Optim = field(default_factory=Optim)
     monitor: Monitor = field(default_factory=Monitor)
     checkpoint: Checkpoints = field(default_factory=Checkpoints)
+    mesh: Mesh = field(default_factory=Mesh)
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -231,6 +271,12 @@ def check(config: Config) -> None:
         (c.optim.lr > 0, f"--optim.lr is {c.optim.lr}; it must be positive"),
         (c.optim.warmup_steps >= 0, f"--optim.warmup-steps is {c.optim.warmup_steps}; it must not be negative"),
         (c.optim.clip_norm is None or c.optim.clip_norm > 0, "--optim.clip-norm must be positive"),
+        (c.data.size is None or c.data.size >= 1, f"--data.size is {c.data.size}; it must be at least 1"),
+        (c.data.workers >= 0, f"--data.workers is {c.data.workers}; it must not be negative"),
+        (c.optim.accumulate >= 1, f"--optim.accumulate is {c.optim.accumulate}; it must be at least 1"),
+        (c.monitor.labelled >= 8, f"--monitor.labelled is {c.monitor.labelled}; it must be at least 8"),
+        (c.mesh.devices is None or c.mesh.devices >= 1, f"--mesh.devices is {c.mesh.devices}; it must be positive"),
+        (c.mesh.shard_parameters >= 1, f"--mesh.shard-parameters is {c.mesh.shard_parameters}; it must be positive"),
         (c.monitor.every >= 0, f"--monitor.every is {c.monitor.every}; it must not be negative"),
         (c.monitor.probes >= 8, f"--monitor.probes is {c.monitor.probes}; it must be at least 8"),
         (c.monitor.eps > 0, f"--monitor.eps is {c.monitor.eps}; it must be positive"),
@@ -242,10 +288,15 @@ def check(config: Config) -> None:
             raise ConfigError(message)
 
 
+# Fields that say where and by what a run is computed, not what it computes.
+ELSEWHERE = ("mesh.", "data.workers", "monitor.writers")
+
+
 def differences(before: Config, now: Config) -> list[str]:
-    """The fields in which two configs differ, as text."""
+    """The fields in which two configs differ, as text, but for those in which one run may be continued otherwise."""
     a, b = dict(_flat(dataclasses.asdict(before))), dict(_flat(dataclasses.asdict(now)))
-    return [f"{name} is {a[name]} there, {b[name]} here" for name in a if a[name] != b[name]]
+    changed = [name for name in a if a[name] != b[name] and not name.startswith(ELSEWHERE)]
+    return [f"{name} is {a[name]} there, {b[name]} here" for name in changed]
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

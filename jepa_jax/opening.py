@@ -11,13 +11,14 @@ from jepa_jax.encoder import Encoder
 Kind = Literal["run", "converted", "foreign"]
 
 
-def load(model: str | Path, *, weights: str | None = None, **options: Any) -> Encoder:
+def load(model: str | Path, *, weights: str | None = None, step: str | None = None, **options: Any) -> Encoder:
     """The encoder that a path leads to.
 
     Args:
       model: a directory made by `python -m train` or `python -m jepa_jax.pretrained`, or foreign weights: a Hugging
         Face directory, or an original file of I-JEPA, DINOv2 or MetaCLIP.
       weights: of a training run, `raw` or `ema`, the moving average; None takes what its recipe has as its result.
+      step: of a training run, the checkpoint: its step, `best`, or None for the newest.
       options: of foreign weights, what the file does not say: `family`, `arch`, `heads`, `image_size`, `branch`,
         `positions`, as in `jepa_jax.pretrained.Options`.
 
@@ -30,13 +31,13 @@ def load(model: str | Path, *, weights: str | None = None, **options: Any) -> En
     """
     path = Path(model)
     kind = kind_of(path)
-    if weights is not None and kind != "run":
-        raise ConfigError(f"{path} was trained elsewhere and has one set of weights; leave out --weights")
+    if kind != "run" and (weights is not None or step is not None):
+        raise ConfigError(f"{path} was trained elsewhere and has one set of weights; leave out --weights and --step")
     if kind != "foreign":
         if options:
             raise TypeError(f"{', '.join(options)}: only foreign weights take options, and {path} is no such file")
         if kind == "run":
-            return load_run(path, weights)
+            return load_run(path, weights, step)
         from jepa_jax.pretrained import load_directory  # here: a run needs none of the families
 
         return load_directory(path)

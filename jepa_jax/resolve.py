@@ -30,7 +30,7 @@ def resolve(config: Config, source: Source) -> Config:
     size = math.prod(source.shape)
     dim = config.encoder.dim or max(16, min(128, 4 * size))
     if options.recipe == "masked":
-        dim = config.encoder.width  # the mean of the tokens that are predicted
+        dim = config.encoder.dim or config.encoder.width  # the mean of the tokens that are predicted
         _refuse_for_masked(config)
     if options.recipe in ("multiview", "distill") and config.views.kind == "noise" and config.views.local_views:
         raise ConfigError("--views.local-views needs --views.kind crops")
@@ -59,6 +59,14 @@ def _refuse_for_crops(config: Config, source: Source) -> None:
     shape, views = source.shape, config.views
     if len(shape) != 3 or shape[2] not in (1, 3) or shape[0] != shape[1]:
         raise ConfigError(f"--views.kind crops needs square images, and samples here have shape {list(shape)}")
+    if views.global_views < 1 or views.local_views < 0:
+        raise ConfigError("--views.global-views must be at least 1 and --views.local-views not negative")
+    if views.local_size is not None and views.local_size != shape[0]:
+        patch = config.encoder.patch_size
+        if config.encoder.kind != "vit":
+            raise ConfigError("--views.local-size needs --encoder.kind vit, which takes images of any size")
+        if views.local_size < patch or views.local_size % patch:
+            raise ConfigError(f"--views.local-size is {views.local_size}; it must be a multiple of a patch, {patch}")
     total = views.global_views + views.local_views
     if config.objective.recipe == "pair" and total != 2:
         raise ConfigError(f"--objective.recipe pair compares two views, not {total}; take multiview")
@@ -89,7 +97,7 @@ def law(config: Config) -> str | None:
 
     A free-output term's law does not survive being forced onto the sphere, nor does any with another's output.
     """
-    if config.objective.projector or config.objective.recipe == "masked":
-        return None  # of the projection, or of the visible patches' mean, not of the embedding
+    if config.objective.projector:
+        return None  # it is the projection's, not the embedding's
     criterion = CRITERIA[config.objective.anti_collapse]
     return criterion.law if criterion.output == config.encoder.output else None

@@ -23,6 +23,8 @@ class Arguments:
     weights: Literal["raw", "ema"] | None = None
     """Of a training run, which weights: the raw ones or their moving average. None: what its recipe has as its
     result."""
+    step: str | None = None
+    """Of a training run, which checkpoint: a step, or `best`. None: the newest."""
     out: str | None = None
     """FILE.csv, the table. None: in the model's folder scores/, by the data's name; of foreign weights, in scores/
     here."""

@@ -58,7 +58,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     share = join(a)
     if a.compile_cache:
         compile_cache.enable()
-    encoder = load(a.model, weights=a.weights)
+    encoder = load(a.model, weights=a.weights, step=a.step)
     samples = read_samples(a.data, a.limit, preprocessing=encoder.recipe)
     if samples.x.shape[1:] != encoder.shape:
         raise ConfigError(
@@ -207,10 +207,10 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
     file: list[Any] = [data.stat().st_size, data.stat().st_mtime_ns] if data.is_file() else []
     if isinstance(samples.x, Images):
         file = [samples.x.fingerprint(), samples.x.preprocessing.to_dict()]
-    numbers = ("weights", "data", "limit", "views", "rank", "tangent", "eps", "batch_size", *HOW)
+    numbers = ("weights", "step", "data", "limit", "views", "rank", "tangent", "eps", "batch_size", *HOW)
     return {
         "model": str(model.resolve()),
-        "weights": fingerprint(model),
+        "fingerprint": fingerprint(model),
         "file": file,
         **{name: getattr(a, name) for name in numbers},
     }

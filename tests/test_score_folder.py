@@ -213,7 +213,7 @@ def test_wrong_input_gets_one_line(
 
 def with_recipe(runs: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> jepa_jax.Encoder:
     encoder = dataclasses.replace(jepa_jax.load(runs / "images"), preprocessing=RECIPE, **more)
-    monkeypatch.setattr(story, "load", lambda model, weights: encoder)
+    monkeypatch.setattr(story, "load", lambda model, weights, step: encoder)
     return encoder
 
 

@@ -208,11 +208,27 @@ def test_workers_say_what_is_wrong(folder: str) -> None:
 
 def test_read_some(folder: str, arrays: str) -> None:
     some = read_some(folder, 7, size=8)
-    assert some["index"].tolist() == [0, 1, 2, 3, 6, 7, 8]
-    assert some["image"][:, 0, 0, 0].tolist() == [0, 8, 16, 24, 48, 56, 64]
+    assert some["index"].tolist() == sorted({*some["index"].tolist()} - {4, 5, 29})
+    assert some["index"].tolist() != list(range(7))  # not the first ones, which are of one class
+    assert some["image"][:, 0, 0, 0].tolist() == [8 * n for n in some["index"]]
     assert (some["image"].dtype, some["label"].dtype) == (np.uint8, np.int32)
     assert len(read_some(folder, 99, size=8)["index"]) == COUNT - 3
-    np.testing.assert_array_equal(read_some(arrays, 4, size=None)["log_density"], np.arange(4, dtype=np.float32))
+    rows = read_some(arrays, 4, size=None)
+    np.testing.assert_array_equal(rows["log_density"], rows["index"].astype(np.float32))
+
+
+def test_holdout(folder: str) -> None:
+    """What is kept out of the stream is read by `held`, and nothing is in both."""
+    stream = open_stream(folder, options(5, size=8, holdout=0.4))
+    batches = stream.batches()
+    seen = {int(v) for _ in range(8) for v in next(batches)["image"][:, 0, 0, 0]}
+    held = set(read_some(folder, 99, size=8, holdout=0.4, held=True)["image"][:, 0, 0, 0].tolist())
+    rest = set(read_some(folder, 99, size=8, holdout=0.4)["image"][:, 0, 0, 0].tolist())
+    assert seen == rest
+    assert not seen & held
+    assert len(seen | held) == COUNT - 3
+    with pytest.raises(ConfigError, match="a holdout of 1e-09 of 30 images leaves none"):
+        read_some(folder, 9, size=8, holdout=1e-9, held=True)
 
 
 def test_digits() -> None:
@@ -317,7 +333,7 @@ def test_wrong_arrays(tmp_path: Path) -> None:
     refused(path, options(labels=True), "x.npz has no labels; .* an .npz as label")
     np.savez(path, x=x, label=np.array([5, -1, 7] * 3))
     assert open_stream(path, options()).classes == 2
-    assert read_some(path, 3, size=None)["label"].tolist() == [0, -1, 1]
+    assert read_some(path, 9, size=None)["label"].tolist() == [0, -1, 1] * 3
 
 
 def test_sprites(data_dir: Path) -> None:

@@ -207,7 +207,7 @@ def test_without_an_anti_collapse_term_the_verdict_is_collapse(tmp_path):
     assert summary["health"] in ("collapsed", "low-rank")
 
 
-@pytest.mark.parametrize("name", program.config_names())
+@pytest.mark.parametrize("name", [n for n in program.config_names() if not n.startswith(("cifar10_", "imagenet_"))])
 def test_every_config_builds_and_steps(name):
     config = program.find_config(name)[1]
     if not config.data.source:  # the configs for one's own data
@@ -216,7 +216,7 @@ def test_every_config_builds_and_steps(name):
     cfg.check(config)
     source = open_source(config.data)
     trainer = make_trainer(resolve(config, source), source)
-    _, rows = trainer.run(jax.jit(trainer.init)(), source.arrays, 0, 2)
+    _, rows = trainer.run(trainer.init(), source.arrays, 0, 2)
     assert np.isfinite(rows[:2]).all()
     assert program.importlib.import_module(f"configs.{name}").__doc__
 

@@ -21,6 +21,16 @@ class Arguments(Config):
     out: str | None = None
     """Folder for config.json, metrics.jsonl, checkpoints/, figures/ and summary.json. None: runs/ and the config's
     name. The same command again continues from its last checkpoint."""
+    dry_run: bool = False
+    """Print what a step needs (parameters, memory, arithmetic) and stop, without reading data or writing anything."""
+    distributed: bool = False
+    """On a TPU slice or a cluster: meet the processes on the other hosts, each started with this same command."""
+    coordinator: str | None = None
+    """Elsewhere: HOST:PORT of process 0, where all processes meet."""
+    processes: int | None = None
+    """How many there are."""
+    process: int | None = None
+    """Which of them this is, from 0."""
 
 
 def main(args: list[str]) -> int:
@@ -58,9 +68,17 @@ def run(args: list[str]) -> int:
     from rich.console import Console
 
     from jepa_jax import compile_cache
+    from train.devices import join
+
+    join(parsed.coordinator, parsed.processes, parsed.process, parsed.distributed)
+    compile_cache.enable()
+    if parsed.dry_run:
+        from train.dry_run import dry_run
+
+        dry_run(config, Console(highlight=False, soft_wrap=True))
+        return 0
     from train.loop import TrainingError, train
 
-    compile_cache.enable()
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     out = Path(parsed.out) if parsed.out else Path("runs") / name
     try:
@@ -71,7 +89,8 @@ def run(args: list[str]) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues {out} from its last checkpoint", file=sys.stderr)
         return 1
-    print_summary(summary, out, config.data.source)
+    if summary:  # the first process has it
+        print_summary(summary, out, config.data.source)
     return 0
 
 
@@ -86,7 +105,8 @@ def print_summary(summary: dict[str, Any], out: Path, source: str) -> None:
     for name, label in shown.items():
         # On a sphere the correction is a constant: the same number twice would say nothing.
         if summary.get(name) is not None and not ("log_density" in name and summary["law"] == "sphere"):
-            print(f"{label}: {summary[name]:.4f}")
+            before = summary.get(f"{name}_untrained")
+            print(f"{label}: {summary[name]:.4f}" + ("" if before is None else f" (untrained {before:.4f})"))
     if summary.get("probe/linear") is not None:
         print(
             f"Linear probe on held-out samples: {summary['probe/linear']:.3f} "
@@ -96,6 +116,10 @@ def print_summary(summary: dict[str, Any], out: Path, source: str) -> None:
     for name in sorted(k for k in summary if k.startswith("auroc/")):
         print(f"AUROC of the score against {name.removeprefix('auroc/')} samples: {summary[name]:.3f}")
     print(summary["health_sentence"])
+    if summary.get("best_step") not in (None, summary["step"]):
+        print(f"best at step {summary['best_step']}: score it with --step best")
+    if summary.get("data/idle_share") is not None:
+        print(f"the devices waited for data {100 * summary['data/idle_share']:.0f} % of the time, at most")
     if summary.get("monitor/time_share") is not None:
         print(f"monitors took {100 * summary['monitor/time_share']:.0f} % of the time")
     if "figure" in summary:

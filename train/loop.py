@@ -7,20 +7,35 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jepa_jax.checkpoint import CONFIG_FILE, Checkpoints, read_config, restore, saved_steps, write_config
+from jepa_jax.checkpoint import (
+    CONFIG_FILE,
+    SaveError,
+    first_line,
+    read_config,
+    read_progress,
+    restore,
+    saved_steps,
+    write_config,
+)
 from jepa_jax.config import Config, ConfigError, check, differences
 from jepa_jax.data import Source, open_source
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import make_directory, write_atomically
 from jepa_jax.resolve import law, resolve
 from train import figures
-from train.log import MetricsLog, clean, open_log
+from train.devices import agree, check_batch, open_mesh, own_copy
+from train.feed import Feed
+from train.interruption import Interruption
+from train.keeper import Keeper
+from train.log import Writer, clean, open_log
 from train.monitor import Look, Monitor
 from train.step import METRICS, STEPS_PER_DISPATCH, State, Trainer, encoder_params, make_trainer
 
+FIRST_DISPATCH = 4  # steps, before it is known how long they take
 SECONDS_PER_DISPATCH = 0.5  # so that progress moves and Ctrl-C is heard
 
 
@@ -31,81 +46,120 @@ class TrainingError(RuntimeError):
 def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     """Train a config into a folder, from its last checkpoint if it has one, and return the summary.
 
+    All processes of a run call this; the first one looks, writes and talks, and the others' summaries are empty.
+
     Raises:
       ConfigError: the config or the data are wrong, or the folder belongs to another run.
-      TrainingError: the loss or the gradient stopped being finite.
+      TrainingError: the loss or the gradient stopped being finite, the disk is full, or the run was told to stop.
     """
     check(config)
-    source = open_source(config.data)
+    first = jax.process_index() == 0
+    console = console if first else Console(quiet=True)
+    mesh = open_mesh(config.mesh)
+    source = open_source(config.data, config.seed, jax.process_index(), jax.process_count())
     config = resolve(config, source)
-    trainer = make_trainer(config, source)
-    claim(out, config, source)
-    state, step = newest(out, trainer)
+    check_batch(config.data.batch_size, config.optim.accumulate, mesh)
+    trainer = make_trainer(config, source, mesh)
+    claim(out, config, source, first)
+    monitor = Monitor(config, source) if first else None
+    feed, state, step, window = begin(out, trainer, source, mesh)
     if step:
         console.print(f"{out} is finished" if step == config.steps else f"continuing {out} from step {step}")
-    monitor = Monitor(config, source)
 
     def encoder_of(state: State) -> Encoder:
-        params = encoder_params(state, config)
+        params = own_copy(encoder_params(state, config), mesh)
         model = trainer.encoder
         return Encoder(params, model.apply, source.shape, model.dim, law(config), model.null_directions)
 
-    # Compile before the clock starts; zero steps change nothing.
-    state, _ = trainer.run(state, source.arrays, step, step)
-    checkpoints = Checkpoints(out, config.checkpoint.keep)
-    log = open_log(out, step, ("jsonl", *config.monitor.writers))
+    state = feed.compile(trainer, state, step)
+    keeper = Keeper(out, config)
+    log = open_log(out, step, ("jsonl", *config.monitor.writers)) if first else Writer()
     watching = total = 0.0  # seconds
-    dispatch, saved, look = 4, step, None
-    window: list[np.ndarray] = []  # metrics of the steps since the last line or checkpoint, and their time
-    seconds = 0.0
+    dispatch, look = FIRST_DISPATCH, None
+    counted, seconds = 0, 0.0  # steps since the last line, and their time; a resume knows no time before it
     try:
-        with progress(console) as bar:
+        with progress(console) as bar, Interruption() as told:
             task = bar.add_task("training", total=config.steps, completed=step, rate="")
             while step < config.steps:
-                stop = min(step + dispatch, next_event(step, config))
+                steps, stopping = agree(min(dispatch, next_event(step, config) - step), told.received)
+                if stopping:
+                    keeper.save(step, state, window, feed.position())
+                    raise TrainingError(
+                        f"told to stop at step {step}, which is saved; the same command continues {out}"
+                    )
                 started = time.perf_counter()
-                state, rows = trainer.run(state, source.arrays, step, stop)
-                window.append(np.asarray(rows)[: stop - step])  # waits for the device
+                state, rows = feed.advance(trainer, state, step, step + steps)
                 took = time.perf_counter() - started
-                refuse_non_finite(window[-1], step, saved, out)
-                dispatch, seconds, total = next_dispatch(stop - step, took), seconds + took, total + took
-                step = stop
+                refuse_non_finite(rows, step + steps, keeper.saved, out)
+                dispatch, step = next_dispatch(steps, took), step + steps
+                window = np.concatenate([window, rows])
+                counted, seconds, total = counted + steps, seconds + took, total + took
                 looking = is_due(step, config.monitor.every) or step == config.steps
-                saving = is_due(step, config.checkpoint.every) or step == config.steps
                 if looking or is_due(step, config.monitor.log_every):
-                    encoder, past = encoder_of(state), np.concatenate(window)
-                    row: dict[str, Any] = {"step": step, **dict(zip(METRICS, past.mean(axis=0), strict=True))}
-                    row["samples_per_second"] = len(past) * source.batch_size / seconds
                     began = time.perf_counter()
-                    look = monitor.look(encoder) if looking else None
-                    if look is not None:
-                        row |= look.metrics
-                        console.print(report(step, row, look))
-                    else:
-                        row["embedding/effective_rank"] = monitor.effective_rank(encoder)
+                    encoder = encoder_of(state)
+                    row: dict[str, Any] = {"step": step, **dict(zip(METRICS, window.mean(axis=0), strict=True))}
+                    row["samples_per_second"] = counted * source.batch_size / seconds
+                    if source.batches is not None:
+                        row["data/idle_share"] = feed.idle / seconds
+                    if monitor is not None:
+                        look = monitor.look(encoder) if looking else None
+                        row |= {"embedding/effective_rank": monitor.effective_rank(encoder)} if look is None else {}
+                        row |= {} if look is None else look.metrics
                     log.write(row)
-                    if look is not None and config.monitor.figures:
-                        figures.draw(out / "figures" / f"density_{step:07d}.png", look, encoder, source, step, log.rows)
+                    if look is not None:
+                        console.print(report(step, row, look))
+                        if config.monitor.figures:
+                            picture = out / "figures" / f"density_{step:07d}.png"
+                            figures.draw(picture, look, encoder, source, step, log.rows)
+                    keeper.judge(step, row if looking else {})
                     watching += time.perf_counter() - began
-                    bar.update(task, rate=f"{len(past) / seconds:.0f} steps/s")
-                    window, seconds = [], 0.0
-                if saving:  # after the line is written, so that a resume finds every line up to its step
-                    checkpoints.save(step, state)
-                    saved, window, seconds = step, [], 0.0
+                    bar.update(task, rate=f"{counted / seconds:.0f} steps/s")
+                    window, counted, seconds, feed.idle = window[:0], 0, 0.0, 0.0
+                # After the line is written, so that a resume finds every line up to its step.
+                if keeper.is_due(step):
+                    keeper.save(step, state, window, feed.position())
                 bar.update(task, completed=step)
+            keeper.close()
+    except (SaveError, OSError) as error:
+        raise TrainingError(
+            f"step {step}: {out} cannot be written ({first_line(error)}); {keeper.kept()}; "
+            "make room and give the same command again"
+        ) from None
     finally:
         log.close()
-        checkpoints.close()
-    summary = finish(out, config, source, log, look or monitor.look(encoder_of(state)), encoder_of(state))
-    summary |= monitor.baselines(encoder_of(jax.jit(trainer.init)()))
+        feed.close()
+        keeper.abandon()
+    if said := feed.unreadable():
+        console.print(f"warning: {said}", markup=False)
+    trained, untrained = encoder_of(state), encoder_of(trainer.init())
+    if monitor is None:
+        agree(0, False)  # the first process has more to do, and the others have to be there
+        return {}
+    summary = finish(out, config, source, log, look or monitor.look(trained), trained)
+    summary |= monitor.baselines(untrained)
+    summary["best_step"] = keeper.best_step()
     if total:
         summary["monitor/time_share"] = watching / (watching + total)
     write_summary(out, summary)
+    agree(0, False)
     return summary
 
 
-def claim(out: Path, config: Config, source: Source) -> None:
-    """Make the folder this run's own.
+def begin(out: Path, trainer: Trainer, source: Source, mesh: Mesh) -> tuple[Feed, State, int, np.ndarray]:
+    """What to go on with: the feed, the state, its step, and the metrics [n, ...] of the steps since the last line."""
+    steps = saved_steps(out)
+    none = np.zeros((0, len(METRICS)), np.float32)
+    if not steps:
+        return Feed(source, mesh, None), trainer.init(), 0, none
+    progress = read_progress(out, steps[-1])
+    state = restore(out, steps[-1], jax.eval_shape(trainer.init), trainer.shardings)
+    window = np.array(progress.get("window") or none, np.float32)
+    return Feed(source, mesh, progress.get("data")), state, steps[-1], window
+
+
+def claim(out: Path, config: Config, source: Source, first: bool) -> None:
+    """Make the folder this run's own; only the first process writes.
 
     Raises:
       ConfigError: it holds a run of another config, or cannot be written.
@@ -117,17 +171,9 @@ def claim(out: Path, config: Config, source: Source) -> None:
         if changed or shape != source.shape:
             what = "; ".join(changed) or f"samples of shape {list(shape)}, not {list(source.shape)}"
             raise ConfigError(f"{out} holds a run of another config ({what}); name another folder with --out")
-    else:
+    elif first:
         write_config(out, config, source.shape)
     (out / "figures").mkdir(exist_ok=True)
-
-
-def newest(out: Path, trainer: Trainer) -> tuple[State, int]:
-    """The newest checkpoint's state and step, or the initial state and 0."""
-    steps = saved_steps(out)
-    if not steps:
-        return jax.jit(trainer.init)(), 0
-    return restore(out, steps[-1], jax.eval_shape(trainer.init)), steps[-1]
 
 
 def is_due(step: int, every: int) -> bool:
@@ -176,7 +222,7 @@ def report(step: int, row: dict[str, Any], look: Look) -> str:
     return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {look.health.sentence}"
 
 
-def finish(out: Path, config: Config, source: Source, log: MetricsLog, look: Look, encoder: Encoder) -> dict[str, Any]:
+def finish(out: Path, config: Config, source: Source, log: Writer, look: Look, encoder: Encoder) -> dict[str, Any]:
     """Draw the last pictures and gather the summary."""
     summary = log.latest()
     if config.monitor.figures:

@@ -10,11 +10,13 @@ from jax import Array
 
 from jepa_jax import evaluate
 from jepa_jax.config import Config, ConfigError
-from jepa_jax.data import Probe, Source
+from jepa_jax.data import Probe, Source, pixels
 from jepa_jax.density import log_law, score_batches, score_samples
 from jepa_jax.encoder import Encoder
 
 FOLD_PROBES = 1024  # fold_fraction takes the square of this in memory
+EMBED_BYTES = 2**26  # of samples that are embedded at once; their activations take many times as much
+Labels = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -43,20 +45,32 @@ class Look:
 
 
 class Monitor:
-    """Scores a fixed probe set."""
+    """Scores a fixed probe set, and judges the embedding by labels where there are any."""
 
     def __init__(self, config: Config, source: Source) -> None:
+        """Raises ConfigError where labels are asked for that the data do not have, or a corruption they do not take."""
         self.config = config
         self.source = source
         self.probe = source.probe(config.monitor.probes)
+        self.others = {name: corrupted(name, self.probe.x) for name in config.monitor.against}
+        self.labels = open_labels(config, source)
         self._moments = jax.jit(evaluate.moments, static_argnums=1)
         self._slices = jax.jit(slices, static_argnums=1)
-        self.others = {name: corrupted(name, self.probe.x) for name in config.monitor.against}
-        self._embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(xs))
+        self._folded = jax.jit(evaluate.fold_fraction)
+        self._embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(pixels(xs)))
+
+    def embed(self, encoder: Encoder, xs: Any) -> Array:
+        """Embeddings [N, K] of samples [N, ...], a batch at a time."""
+        size = max(1, min(len(xs), EMBED_BYTES // (4 * int(np.prod(encoder.shape)))))
+        # The last batch overlaps the one before it: one compilation serves all.
+        starts = [min(start, len(xs) - size) for start in range(0, len(xs), size)]
+        z = [self._embed(encoder, xs[start : start + size]) for start in starts]
+        overlap = size * len(starts) - len(xs)
+        return jnp.concatenate([*z[:-1], z[-1][overlap:]])
 
     def effective_rank(self, encoder: Encoder) -> float:
         """RankMe of the probe set's embeddings."""
-        return float(self._moments(self._embed(encoder, self.probe.x), encoder.law).effective_rank)
+        return float(self._moments(self.embed(encoder, self.probe.x), encoder.law).effective_rank)
 
     def look(self, encoder: Encoder) -> Look:
         """Score the probe set and compare it with the truth, where there is one."""
@@ -65,7 +79,7 @@ class Monitor:
         law = log_law(z, encoder.law)
         log_density = None if law is None else score + np.asarray(law)
         moments = self._moments(z, encoder.law)
-        folded = float(evaluate.fold_fraction(self.probe.x[:FOLD_PROBES], z[:FOLD_PROBES]))
+        folded = float(self._folded(self.probe.x[:FOLD_PROBES], z[:FOLD_PROBES]))
         health = evaluate.diagnose(
             spread=float(moments.spread),
             effective_rank=float(moments.effective_rank),
@@ -80,7 +94,7 @@ class Monitor:
             "density/clipped": float(clipped.mean()),
             **self._against_truth(encoder, score, log_density, law, sigma),
             **self._against_others(encoder, score),
-            **self._labels(encoder, z),
+            **self._labels(encoder),
             "embedding/effective_rank": float(moments.effective_rank),
             "embedding/spread": float(moments.spread),
             "embedding/mean_error": float(moments.mean_error),
@@ -99,23 +113,29 @@ class Monitor:
             for name, other in self.others.items()
         }
 
-    def _labels(self, encoder: Encoder, z: Array) -> dict[str, float]:
-        """Accuracy of k-NN and a linear probe, fitted on training samples, on the probe set's embeddings z."""
-        if self.source.labelled is None or self.probe.label is None or not self.config.monitor.labels:
+    def _labels(self, encoder: Encoder) -> dict[str, float]:
+        """Accuracy of k-NN and a linear probe, fitted on embeddings of training samples, on those of held-out ones."""
+        if self.labels is None:
             return {}
-        x, y = self.source.labelled
-        arrays = (np.asarray(self._embed(encoder, x)), np.asarray(y), np.asarray(z), np.asarray(self.probe.label))
-        return {"probe/knn": evaluate.knn_accuracy(*arrays), "probe/linear": evaluate.linear_probe(*arrays)}
+        fit, judged = ((np.asarray(self.embed(encoder, x)), y) for x, y in self.labels)
+        return {"probe/knn": evaluate.knn_accuracy(*fit, *judged), "probe/linear": evaluate.linear_probe(*fit, *judged)}
 
     def baselines(self, untrained: Encoder) -> dict[str, float]:
-        """The linear probe on what learning has to beat: an untrained encoder, and as many principal components."""
-        if self.source.labelled is None or self.probe.label is None or not self.config.monitor.labels:
-            return {}
-        x, y = self.source.labelled
-        components = evaluate.pca(x, untrained.dim)
-        return {
-            "probe/linear_untrained": self._labels(untrained, self._embed(untrained, self.probe.x))["probe/linear"],
-            "probe/linear_pca": evaluate.linear_probe(components(x), y, components(self.probe.x), self.probe.label),
+        """What learning has to beat: the same encoder untrained, and as many principal components."""
+        found = {}
+        if self.probe.log_density is not None:
+            score, z, sigma, _ = score_all(untrained, self.probe.x, self.config.monitor.eps)
+            law = log_law(z, untrained.law)
+            log_density = None if law is None else score + np.asarray(law)
+            before = self._against_truth(untrained, score, log_density, law, sigma)
+            found = {f"{name}_untrained": value for name, value in before.items() if name.endswith("spearman")}
+        if self.labels is None:
+            return found
+        (x, y), (judged_x, judged_y) = self.labels
+        components = evaluate.pca(pixels(x), untrained.dim)
+        return found | {
+            "probe/linear_untrained": self._labels(untrained)["probe/linear"],
+            "probe/linear_pca": evaluate.linear_probe(components(pixels(x)), y, components(pixels(judged_x)), judged_y),
         }
 
     def _against_truth(
@@ -145,6 +165,30 @@ class Monitor:
                     corrected = evaluate.agreement(part + np.asarray(law), probe.log_density)
                     found[f"density/{name}_log_density_spearman"] = corrected.spearman
         return found
+
+
+def open_labels(config: Config, source: Source) -> Labels | None:
+    """Training samples and held-out ones, each with labels, or None.
+
+    Raises:
+      ConfigError: they are asked for, and there are none.
+    """
+    options = config.monitor
+    if options.labels is False:
+        return None
+    if source.labelled is None:
+        if options.labels:
+            raise ConfigError(
+                f"--monitor.labels needs labels and held-out samples, and {config.data.source} has not both: "
+                "--data.holdout keeps some out, --data.probe-source names others"
+            )
+        return None
+    judged = source.probe(options.labelled)
+    if judged.label is None:
+        if options.labels:
+            raise ConfigError(f"--monitor.labels: {config.data.probe_source} has samples without a label")
+        return None
+    return source.labelled(options.labelled), (np.asarray(judged.x), np.asarray(judged.label))
 
 
 def slices(z: Array, law: str | None) -> Array:

@@ -7,15 +7,17 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax import Array
+from jax.sharding import Mesh
 
 from jepa_jax import config as cfg
 from jepa_jax import objectives
 from jepa_jax.data import Source
 from jepa_jax.models import Model, build_parts, followed, init_parts
 from jepa_jax.resolve import weights_path
-from jepa_jax.views import Augmentation, multi_crop
+from jepa_jax.views import Augmentation, multi_crop, sample_keys
 from train import optim
-from train.tasks import build_task
+from train.devices import batch_sharding, everywhere, state_shardings
+from train.tasks import Views, build_task
 
 State = dict[str, Any]
 METRICS = ("loss", "prediction", "anti_collapse", "grad_norm")
@@ -29,13 +31,16 @@ class Trainer(NamedTuple):
       run: (state, arrays, start, stop) -> (state, metrics [STEPS_PER_DISPATCH, 4]) takes steps start + 1 .. stop;
         row i of the metrics belongs to step start + 1 + i. The state is donated.
       encoder: the model.
+      shardings: of the state, where there are several devices; or None.
     """
 
-    init: Callable[[], State]
-    run: Callable[[State, Any, int, int], tuple[State, Array]]
+    init: Callable[[], State]  # jitted
+    run: Any  # a jitted function, which can also be lowered
     encoder: Model
+    shardings: Any = None
 
 
+ONCE = {"xla_backend_optimization_level": 0}  # compiling what runs once takes far longer than running it
 STEPS_PER_DISPATCH = 1000  # at most; the loop asks for fewer
 
 
@@ -47,8 +52,14 @@ def encoder_params(state: State, config: cfg.Config) -> Any:
     return tree
 
 
-def make_trainer(config: cfg.Config, source: Source) -> Trainer:
-    """Build the networks, the objective and the optimiser of a resolved config into pure functions."""
+def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -> Trainer:
+    """Build the networks, the objective and the optimiser of a resolved config into pure functions.
+
+    Args:
+      mesh: of `open_mesh`; None for the default device.
+    """
+    if mesh is not None and mesh.size == 1:
+        mesh = None  # nothing to divide
     options = config.objective
     criterion = objectives.build(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
@@ -69,7 +80,7 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
             state["average"] = jax.tree.map(jnp.copy, params["encoder"])
         return state | ({"extra": task.extra} if task.extra else {})
 
-    def loss(params: State, target: Any, extra: Any, views: Array, key: Array) -> tuple[Array, tuple[Any, ...]]:
+    def loss(params: State, target: Any, extra: Any, views: Views, key: Array) -> tuple[Array, tuple[Any, ...]]:
         outcome = task.predict(params, params if target is None else target, extra, views, key)
         prediction = jnp.mean(outcome.prediction)
         anti_collapse = criterion.term(outcome.embedding, key)
@@ -78,6 +89,10 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
     def step(state: State, arrays: Any, number: Array) -> tuple[State, Array]:
         data_key, loss_key = jax.random.split(jax.random.fold_in(root, number))
         views = make_views(arrays, data_key)
+        if (
+            mesh is not None
+        ):  # the rest follows from this and from how the state is spread: sums over the batch are over all
+            views = jax.lax.with_sharding_constraint(views, batch_sharding(mesh, axis=1))
         params: Any = state["params"]
         (total, (prediction, anti_collapse, extra)), grads = jax.value_and_grad(loss, has_aux=True)(
             params, state.get("target"), state.get("extra", {}), views, loss_key
@@ -106,7 +121,12 @@ def make_trainer(config: cfg.Config, source: Source) -> Trainer:
 
         return jax.lax.fori_loop(0, stop - start, body, (state, jnp.zeros((STEPS_PER_DISPATCH, len(METRICS)))))
 
-    return Trainer(init, jax.jit(run, donate_argnums=0), parts["encoder"])
+    if mesh is None:
+        return Trainer(jax.jit(init, compiler_options=ONCE), jax.jit(run, donate_argnums=0), parts["encoder"])
+    shardings = state_shardings(jax.eval_shape(init), mesh)
+    compiled = jax.jit(run, donate_argnums=0, out_shardings=(shardings, everywhere(mesh)))
+    start = jax.jit(init, out_shardings=shardings, compiler_options=ONCE)
+    return Trainer(start, compiled, parts["encoder"], shardings)
 
 
 def ema_decay(config: cfg.Config, number: Array) -> Array | float:
@@ -117,26 +137,27 @@ def ema_decay(config: cfg.Config, number: Array) -> Array | float:
     return options.ema + (options.ema_end - options.ema) * number / config.steps
 
 
-def views_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], Array]:
-    """(arrays, key) -> views [V, B, *shape]: the source's own pair, or crops of its images."""
+def views_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], Views]:
+    """(arrays, key) -> views [V, B, ...] in groups: the source's own pair, or crops of its images."""
     options = config.views
     if options.kind == "noise":
-        return source.views
+        return lambda arrays, key: (source.views(arrays, key),)
     common: dict[str, Any] = {"flip": options.flip, "jitter": options.jitter, "grey": options.grey}
     common |= {"blur": options.blur, "noise": options.noise}
     try:
         large = Augmentation(source.shape[0], options.global_scale, **common)
-        small = Augmentation(source.shape[0], options.local_scale, **common)
+        small = Augmentation(options.local_size or source.shape[0], options.local_scale, **common)
     except ValueError as error:
         raise cfg.ConfigError(f"--views: {error}") from None
 
-    def crops(arrays: Any, key: Array) -> Array:
+    def crops(arrays: Any, key: Array) -> Views:
         pick, draw = jax.random.split(key)
-        images = source.rows(arrays, pick)
+        images, index = source.rows(arrays, pick)
 
-        def one(key: Array, image: Array) -> Array:
-            return jnp.concatenate(multi_crop(key, image, large, options.global_views, small, options.local_views))
+        def one(key: Array, image: Array) -> Views:
+            return multi_crop(key, image, large, options.global_views, small, options.local_views)
 
-        return jnp.swapaxes(jax.vmap(one)(jax.random.split(draw, len(images)), images), 0, 1)
+        groups = jax.vmap(one)(sample_keys(draw, index), images)
+        return tuple(jnp.swapaxes(group, 0, 1) for group in groups if group.shape[1])
 
     return crops

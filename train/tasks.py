@@ -1,4 +1,7 @@
-"""What each recipe predicts: (params, target, views, key) -> prediction, and the embeddings that must not collapse."""
+"""What each recipe predicts: (params, target, views, key) -> prediction, and the embeddings that must not collapse.
+
+Views come in groups of one size: the large ones [V, B, ...], and the small ones where there are any.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -14,6 +17,7 @@ from jepa_jax.models import Model
 from jepa_jax.models.networks import on_sphere
 
 Params = dict[str, Any]
+Views = tuple[Array, ...]
 CENTRE_DECAY = 0.9  # of the teacher's running mean, as in DINO
 
 
@@ -33,23 +37,25 @@ class Task(NamedTuple):
     """A recipe.
 
     Attributes:
-      predict: (params, target, extra, views [V, B, ...], key) -> Outcome. `target` has the parts that the moving
-        average follows, or is the parameters themselves where there is none.
+      predict: (params, target, extra, views, key) -> Outcome. `target` has the parts that the moving average follows,
+        or is the parameters themselves where there is none.
       extra: what is carried at the first step.
     """
 
-    predict: Callable[[Params, Params, Params, Array, Array], Outcome]
+    predict: Callable[[Params, Params, Params, Views, Array], Outcome]
     extra: Params
 
 
 def build_task(config: cfg.Config, parts: dict[str, Model], shape: tuple[int, ...]) -> Task:
     """The task of a resolved config."""
     options = config.objective
-    embed = Embed(parts, sphere=objectives.CRITERIA[options.anti_collapse].output == "sphere")
+    parts = {name: _computing_in(config.optim.compute, model) for name, model in parts.items()}
+    sphere = objectives.CRITERIA[options.anti_collapse].output == "sphere"
+    embed = Embed(parts, sphere, config.optim.accumulate)
     if options.recipe == "multiview":
-        return Task(_multiview(embed, config.views.global_views), {})
+        return Task(_multiview(embed), {})
     if options.recipe == "masked":
-        return Task(_masked(parts, config, shape), {})
+        return Task(_masked(embed, config, shape), {})
     if options.recipe == "distill":
         extra = {"centre": jnp.zeros(options.prototypes)} if options.targets == "centring" else {}
         return Task(_distill(embed, parts["head"], config), extra)
@@ -57,27 +63,74 @@ def build_task(config: cfg.Config, parts: dict[str, Model], shape: tuple[int, ..
     return Task(_pair(embed, parts.get("predictor"), sphere), {})
 
 
+def _computing_in(dtype: str, model: Model) -> Model:
+    """The same network, with its weights and inputs cast to a type, and its outputs back to float32."""
+    if dtype == "float32":
+        return model
+
+    def cast(tree: Any, to: Any) -> Any:
+        return jax.tree.map(lambda a: a.astype(to) if jnp.issubdtype(a.dtype, jnp.floating) else a, tree)
+
+    def lowered(f: Callable[..., Array]) -> Callable[..., Array]:
+        def g(*args: Any) -> Array:
+            with jax.numpy_dtype_promotion("standard"):  # flax's layer norm takes its statistics in float32
+                return cast(f(*cast(args, dtype)), jnp.float32)
+
+        return g
+
+    tokens = None if model.tokens is None else lowered(model.tokens)
+    return model._replace(apply=lowered(model.apply), tokens=tokens)
+
+
+def in_parts(f: Callable[[Params, Any], Any], parts: int) -> Callable[[Params, Any], Any]:
+    """(params, batch [B, ...]) -> [B, ...], a part of the batch at a time, with the activations of one part in memory.
+
+    This is gradient accumulation that leaves the losses their whole batch: the backward pass goes through the parts
+    again, one after the other, and computes each one's activations a second time.
+    """
+    if parts == 1:
+        return f
+
+    def whole(params: Params, batch: Any) -> Any:
+        # Every parts-th sample, so that each part is spread over the devices as the batch is.
+        split = jax.tree.map(lambda a: jnp.swapaxes(a.reshape(-1, parts, *a.shape[1:]), 0, 1), batch)
+        out = jax.lax.map(lambda part: jax.checkpoint(f)(params, part), split)
+        return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1).reshape(-1, *a.shape[2:]), out)
+
+    return whole
+
+
 class Embed:
-    """(params, views [V, B, ...]) -> [V, B, K]: encoder, and projector where there is one."""
+    """(params, views) -> [V, B, K]: encoder, and projector where there is one."""
 
-    def __init__(self, parts: dict[str, Model], sphere: bool) -> None:
-        self.parts, self.sphere = parts, sphere
+    def __init__(self, parts: dict[str, Model], sphere: bool, accumulate: int = 1) -> None:
+        self.parts, self.sphere, self.accumulate = parts, sphere, accumulate
 
-    def __call__(self, params: Params, views: Array) -> Array:
-        """What the losses compare."""
+    def __call__(self, params: Params, views: Views) -> Array:
+        """What the losses compare, of all views."""
+        # Samples first, as the devices divide them.
+        groups = [jnp.swapaxes(group, 0, 1) for group in views]
+        z = in_parts(self._of_samples, self.accumulate)(params, groups)
+        return jnp.swapaxes(z, 0, 1)
+
+    def _of_samples(self, params: Params, groups: list[Array]) -> Array:
+        """Views [B, V, ...] of each size -> [B, V, K], those of all sizes one after the other."""
+        return jnp.concatenate([self._of_group(params, group) for group in groups], axis=1)
+
+    def _of_group(self, params: Params, group: Array) -> Array:
         # One flat batch: a second vmap would make the matrix products batched ones, which are slower.
-        flat = views.reshape(-1, *views.shape[2:])
+        flat = group.reshape(-1, *group.shape[2:])
         z = jax.vmap(self.parts["encoder"].apply, (None, 0))(params["encoder"], flat)
         if "projector" in self.parts:
             z = jax.vmap(self.parts["projector"].apply, (None, 0))(params["projector"], z)
             z = jax.vmap(on_sphere)(z) if self.sphere else z
-        return z.reshape(*views.shape[:2], -1)
+        return z.reshape(*group.shape[:2], -1)
 
 
 def _pair(embed: Embed, predictor: Model | None, sphere: bool) -> Callable[..., Outcome]:
     """Each view predicts the other; for a shared encoder without predictor the two halves are equal."""
 
-    def predict(params: Params, target: Params, extra: Params, views: Array, key: Array) -> Outcome:
+    def predict(params: Params, target: Params, extra: Params, views: Views, key: Array) -> Outcome:
         del key
         z = embed(params, views)
         targets = z if target is params else embed(target, views)
@@ -91,29 +144,31 @@ def _pair(embed: Embed, predictor: Model | None, sphere: bool) -> Callable[..., 
     return predict
 
 
-def _multiview(embed: Embed, global_views: int) -> Callable[..., Outcome]:
+def _multiview(embed: Embed) -> Callable[..., Outcome]:
     """Every view predicts the mean of the large ones. Balestriero & LeCun, "LeJEPA", arXiv 2511.08544, section 5."""
 
-    def predict(params: Params, target: Params, extra: Params, views: Array, key: Array) -> Outcome:
+    def predict(params: Params, target: Params, extra: Params, views: Views, key: Array) -> Outcome:
         del key
-        z = embed(params, views)
-        targets = z if target is params else embed(target, views[:global_views])
-        centre = jnp.mean(targets[:global_views], axis=0, keepdims=True)
+        z, large = embed(params, views), len(views[0])
+        targets = z if target is params else embed(target, views[:1])
+        centre = jnp.mean(targets[:large], axis=0, keepdims=True)
         return Outcome(objectives.prediction(z, jnp.broadcast_to(centre, z.shape)), z, extra)
 
     return predict
 
 
-def _masked(parts: dict[str, Model], config: cfg.Config, shape: tuple[int, ...]) -> Callable[..., Outcome]:
+def _masked(embed: Embed, config: cfg.Config, shape: tuple[int, ...]) -> Callable[..., Outcome]:
     """The normed tokens of hidden blocks from those of the visible patches. Assran et al., arXiv 2301.08243."""
+    side = shape[0] // config.encoder.patch_size
     try:
-        masking = Masking(shape[0] // config.encoder.patch_size, config.objective.mask_blocks)
+        # A grid of two by two cannot leave four patches and hide one.
+        masking = Masking(side, config.objective.mask_blocks, min_context=max(1, min(4, side**2 // 4)))
     except ValueError as error:
         raise cfg.ConfigError(f"--objective.recipe masked: {error}") from None
-    tokens, predictor = parts["encoder"].tokens, parts["predictor"]
+    tokens, predictor = embed.parts["encoder"].tokens, embed.parts["predictor"]
     assert tokens is not None
 
-    def one(params: Params, target: Params, x: Array, key: Array) -> tuple[Array, Array]:
+    def one(params: Params, target: Params, x: Array, key: Array) -> Array:
         masks = multi_block(key, masking)
         whole = jax.lax.stop_gradient(tokens(target["encoder"], x))
         context = tokens(params["encoder"], x, masks.context, masks.context_valid)
@@ -126,14 +181,16 @@ def _masked(parts: dict[str, Model], config: cfg.Config, shape: tuple[int, ...])
             counted = valid.astype(error.dtype)
             return jnp.sum(error * counted) / jnp.sum(counted)
 
-        error = jnp.mean(jax.vmap(block)(masks.targets, masks.targets_valid))
-        seen = masks.context_valid.astype(context.dtype)
-        return error, seen @ context / jnp.sum(seen)
+        return jnp.mean(jax.vmap(block)(masks.targets, masks.targets_valid))
 
-    def predict(params: Params, target: Params, extra: Params, views: Array, key: Array) -> Outcome:
-        keys = jax.random.split(key, views.shape[1])
-        error, z = jax.vmap(one, (None, None, 0, 0))(params, target, views[0], keys)
-        return Outcome(error, z[None], extra)
+    def some(both: Params, batch: tuple[Array, Array]) -> Array:
+        return jax.vmap(one, (None, None, 0, 0))(both["params"], both["target"], *batch)
+
+    def predict(params: Params, target: Params, extra: Params, views: Views, key: Array) -> Outcome:
+        batch = views[0][0], jax.random.split(key, views[0].shape[1])
+        error = in_parts(some, config.optim.accumulate)({"params": params, "target": target}, batch)
+        # Of whole images: the visible patches' mean varies with the mask too, which alone would look spread out.
+        return Outcome(error, embed(params, (views[0][:1],)), extra)
 
     return predict
 
@@ -146,13 +203,13 @@ def _normed(x: Array) -> Array:
 
 def _distill(embed: Embed, head: Model, config: cfg.Config) -> Callable[..., Outcome]:
     """The teacher's distribution over prototypes from every other view. Caron et al., arXiv 2104.14294."""
-    options, large = config.objective, config.views.global_views
+    options = config.objective
     heads = jax.vmap(jax.vmap(head.apply, (None, 0)), (None, 0))
 
-    def predict(params: Params, target: Params, extra: Params, views: Array, key: Array) -> Outcome:
+    def predict(params: Params, target: Params, extra: Params, views: Views, key: Array) -> Outcome:
         del key
         z = embed(params, views)
-        logits = jax.lax.stop_gradient(heads(target["head"], embed(target, views[:large])))
+        logits = jax.lax.stop_gradient(heads(target["head"], embed(target, views[:1])))
         if options.targets == "sinkhorn":
             teacher = objectives.sinkhorn(logits, temperature=options.teacher_temperature)
             after = extra
@@ -162,6 +219,6 @@ def _distill(embed: Embed, head: Model, config: cfg.Config) -> Callable[..., Out
             after = {"centre": CENTRE_DECAY * extra["centre"] + (1 - CENTRE_DECAY) * mean}
         student = heads(params["head"], z)
         temperature = 0.1 if options.temperature is None else options.temperature
-        return Outcome(objectives.distillation(student, teacher, temperature=temperature), z[:large], after)
+        return Outcome(objectives.distillation(student, teacher, temperature=temperature), z[: len(views[0])], after)
 
     return predict

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import numpy as np
 
 from jepa_jax.config import ConfigError
@@ -26,6 +27,7 @@ class StreamOptions:
       process, processes: which of how many take their share of every batch.
       channels: 3 for colours, 1 for grey; or as many as the images have.
       labels: whether a data set without labels is an error.
+      holdout: the fraction of samples, a fixed random choice, that is kept out.
     """
 
     batch_size: int
@@ -36,6 +38,7 @@ class StreamOptions:
     processes: int = 1
     channels: int = 3
     labels: bool = False
+    holdout: float = 0.0
 
 
 class Batches:
@@ -51,6 +54,16 @@ class Batches:
         self._next = 0  # place in the sequence of all processes; what was only read ahead does not count
         self._iterator: Any = None
         self._unreadable: set[int] = set()
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Shapes and types of what a step reads of a batch of this process: `image` and `index`."""
+        size = self._options.batch_size // self._options.processes
+        dtype = self._samples.dtype
+        return {
+            "image": jax.ShapeDtypeStruct((size, *self._samples.shape), dtype),
+            "index": jax.ShapeDtypeStruct((size,), np.uint32),  # without float64, JAX has no 64 bits
+        }
 
     def __iter__(self) -> "Batches":
         """Itself."""

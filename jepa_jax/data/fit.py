@@ -30,7 +30,7 @@ class Fitted:
         self._side, self._channels = side, channels
         self.shape: tuple[int, ...] = ()
         first = self[0]["image"]
-        self.shape, self.nbytes = first.shape, first.nbytes
+        self.shape, self.dtype, self.nbytes = first.shape, first.dtype, first.nbytes
 
     def __len__(self) -> int:
         """How many there are."""

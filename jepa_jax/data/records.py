@@ -37,6 +37,27 @@ class Records(Protocol):
         ...
 
 
+class Selected:
+    """Some of the images of a data set."""
+
+    def __init__(self, records: Records, numbers: np.ndarray) -> None:
+        """`numbers` says which, and in which order."""
+        self.name, self.classes, self.in_memory = records.name, records.classes, records.in_memory
+        self._records, self._numbers = records, numbers
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._numbers)
+
+    def read(self, number: int) -> dict[str, Any]:
+        """As those of the whole.
+
+        Raises:
+          Unreadable: there is no image to be had from it.
+        """
+        return self._records.read(int(self._numbers[number]))
+
+
 class ArrayRecords:
     """Images in memory."""
 

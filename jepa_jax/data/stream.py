@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 
 from jepa_jax.config import ConfigError
-from jepa_jax.data.arrays import read_arrays, read_digits
+from jepa_jax.data.arrays import is_held_out, read_arrays, read_digits
 from jepa_jax.data.batches import Batches, StreamOptions
 from jepa_jax.data.fit import Fitted
-from jepa_jax.data.records import ArrayRecords, FolderRecords, Records
+from jepa_jax.data.records import ArrayRecords, FolderRecords, Records, Selected
 from jepa_jax.data.tfds import PREFIX, TfdsRecords
 from jepa_jax.decoding import Unreadable
+
+CHOICE_SEED = 20251009  # of the samples that `read_some` takes, the same for every run
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def open_stream(spec: str, options: StreamOptions) -> Stream:
     ):
         if not ok:
             raise ConfigError(message)
-    records = _open_records(spec, o.channels, o.labels)
+    records = _part(_open_records(spec, o.channels, o.labels), o.holdout, held=False)
     if len(records) < o.batch_size:
         raise ConfigError(
             f"{spec} has {len(records)} images, fewer than a batch of {o.batch_size}; take smaller batches"
@@ -76,21 +78,29 @@ def open_stream(spec: str, options: StreamOptions) -> Stream:
 
 
 def read_some(
-    spec: str, count: int, *, size: int | None, channels: int = 3, labels: bool = False
+    spec: str,
+    count: int,
+    *,
+    size: int | None,
+    channels: int = 3,
+    labels: bool = False,
+    holdout: float = 0.0,
+    held: bool = False,
 ) -> dict[str, np.ndarray]:
-    """The first `count` samples of a data set that can be read, or all that there are, for probes.
+    """A fixed random choice of `count` samples of a data set that can be read, or all that there are, for probes.
 
     Args:
       spec: as for `open_stream`.
-      size, channels, labels: as in StreamOptions.
+      size, channels, labels, holdout: as in StreamOptions.
+      held: take them from what `holdout` keeps out of the stream, instead of from the stream.
 
     Returns:
-      A batch, as a stream gives them.
+      A batch, as a stream gives them, in the order of the data set.
 
     Raises:
       ConfigError: as `open_stream`.
     """
-    samples = Fitted(_open_records(spec, channels, labels), size, channels)
+    samples = Fitted(_part(_open_records(spec, channels, labels), holdout, held), size, channels)
 
     def read(number: int) -> dict[str, Any] | None:
         try:
@@ -99,11 +109,23 @@ def read_some(
             return None
 
     found: list[dict[str, Any]] = []
-    numbers = iter(range(len(samples)))
+    numbers = iter(np.random.default_rng(CHOICE_SEED).permutation(len(samples)).tolist())
     with ThreadPoolExecutor() as pool:
         while missing := list(islice(numbers, count - len(found))):
             found += [sample for sample in pool.map(read, missing) if sample is not None]
+    found.sort(key=lambda sample: sample["index"])
     return {name: np.stack([sample[name] for sample in found]) for name in found[0]}
+
+
+def _part(records: Records, holdout: float, held: bool) -> Records:
+    """What is trained on, or what is kept out of it."""
+    if not holdout:
+        return records
+    kept_out = is_held_out(len(records), holdout)
+    numbers = np.flatnonzero(kept_out if held else ~kept_out)
+    if not len(numbers):
+        raise ConfigError(f"{records.name}: a holdout of {holdout} of {len(records)} images leaves none; change it")
+    return Selected(records, numbers)
 
 
 def _open_records(spec: str, channels: int, labels: bool) -> Records:

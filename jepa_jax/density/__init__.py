@@ -1,6 +1,13 @@
 """Reading the density off an encoder: Jacobian, singular values, score."""
 
-from jepa_jax.density.batches import data_mesh, default_batch_size, score_batches, score_samples, shard_parameters
+from jepa_jax.density.batches import (
+    data_mesh,
+    default_batch_size,
+    parameter_spec,
+    score_batches,
+    score_samples,
+    shard_parameters,
+)
 from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
 from jepa_jax.density.error import arithmetic_error
 from jepa_jax.density.jacobian import jacobian
@@ -24,6 +31,7 @@ __all__ = [
     "jepa_score",
     "log_frobenius",
     "log_law",
+    "parameter_spec",
     "random_directions",
     "score_batches",
     "score_samples",

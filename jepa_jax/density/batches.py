@@ -128,15 +128,16 @@ def shard_parameters(f: Any, mesh: Mesh, axis: str = "model") -> Any:
       mesh: has `axis`, and `data` for the samples.
     """
     parts = mesh.shape[axis]
+    return jax.tree.map(lambda a: jax.device_put(a, NamedSharding(mesh, parameter_spec(a.shape, parts, axis))), f)
 
-    def spec(a: Array) -> P:
-        sides = [i for i in range(a.ndim) if a.shape[i] % parts == 0]
-        if not sides:
-            return P()
-        longest = max(sides, key=lambda i: a.shape[i])
-        return P(*(axis if i == longest else None for i in range(a.ndim)))
 
-    return jax.tree.map(lambda a: jax.device_put(a, NamedSharding(mesh, spec(a))), f)
+def parameter_spec(shape: tuple[int, ...], parts: int, axis: str) -> P:
+    """How an array of this shape is spread over so many devices: along its longest side that they divide, or not."""
+    sides = [i for i, n in enumerate(shape) if n % parts == 0]
+    if parts == 1 or not sides:
+        return P()
+    longest = max(sides, key=lambda i: shape[i])
+    return P(*(axis if i == longest else None for i in range(len(shape))))
 
 
 def data_mesh(devices: Any = None, model: int = 1) -> Mesh:

@@ -35,7 +35,7 @@ class Model(NamedTuple):
     tokens: Callable[..., Array] | None = None
 
 
-def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
+def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str, remat: bool = False) -> Model:
     """The encoder of a config.
 
     `init` takes, beside the key, the `mean` and `scale` that standardise the input; they travel with the weights,
@@ -44,6 +44,7 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
     Args:
       shape: of one sample.
       output: `free` or `sphere`.
+      remat: keep few activations for a backward pass and compute them again.
 
     Raises:
       cfg.ConfigError: a network for images over samples that are none, or sizes that do not fit.
@@ -72,9 +73,10 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
             skip = nnx.Linear(size, dim, use_bias=False, kernel_init=orthogonal, rngs=rngs)
         return Encoder(network, skip, output == "sphere")
 
-    transformer = _vit(encoder, shape, dim) if encoder.kind == "vit" else None
+    transformer = _vit(encoder, shape, dim, remat) if encoder.kind == "vit" else None
     if transformer is None:
         network_init, network_apply = _pure(make)
+        network_apply = jax.checkpoint(network_apply) if remat else network_apply
     else:
         network_init, network_apply = partial(vit.init, transformer), partial(_vit_apply, transformer, output)
 
@@ -98,11 +100,13 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str) -> Model:
 
 def standardised(params: Params, x: Array) -> Array:
     """A sample as the network takes it, by the constants that travel with the weights."""
-    fixed = jax.lax.stop_gradient(params["input"])
-    return (x - fixed["mean"]) / fixed["scale"]
+    # A crop may be smaller than the image. All pixels have the same constants.
+    here = tuple(slice(n) for n in x.shape)
+    mean, scale = (jax.lax.stop_gradient(params["input"][name])[here] for name in ("mean", "scale"))
+    return (x - mean) / scale
 
 
-def _vit(encoder: cfg.Encoder, shape: tuple[int, ...], dim: int) -> vit.ViT:
+def _vit(encoder: cfg.Encoder, shape: tuple[int, ...], dim: int, remat: bool) -> vit.ViT:
     """A vision transformer whose embedding is the mean patch, or a linear map of it where K is not its width."""
     if encoder.skip:
         raise cfg.ConfigError("--encoder.skip is for mlp and conv; leave it out")
@@ -120,6 +124,7 @@ def _vit(encoder: cfg.Encoder, shape: tuple[int, ...], dim: int) -> vit.ViT:
             positions="sincos",
             pooling="mean",
             projection=None if dim == encoder.width else dim,
+            remat=remat,
         )
         jax.eval_shape(partial(vit.init, config), jax.random.key(0))
     except ValueError as error:

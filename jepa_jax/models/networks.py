@@ -89,5 +89,11 @@ class Encoder(nnx.Module):
 
 
 def on_sphere(z: Array) -> Array:
-    """z / |z|. Not by linalg.norm: its derivative at zero is not a number."""
+    """z / |z|, never in less than float32. Not by linalg.norm: its derivative at zero is not a number."""
+    z = at_least_float32(z)
     return z * jax.lax.rsqrt(jnp.sum(z**2) + 1e-12)
+
+
+def at_least_float32(x: Array) -> Array:
+    """Wider numbers for what bfloat16 cannot sum; float32 and float64 stay."""
+    return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x

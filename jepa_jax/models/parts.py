@@ -26,7 +26,7 @@ def build_parts(config: Config, shape: tuple[int, ...]) -> dict[str, Model]:
       ConfigError: the recipe and the encoder do not go together.
     """
     options = config.objective
-    parts = {"encoder": build(config.encoder, shape, config.encoder.output)}
+    parts = {"encoder": build(config.encoder, shape, config.encoder.output, config.optim.remat)}
     dim = parts["encoder"].dim
     if options.projector:
         parts["projector"] = build_mlp((dim, *options.projector))
@@ -62,10 +62,11 @@ def _token_predictor(config: Config, shape: tuple[int, ...]) -> Model:
     try:
         sizes = Predictor(
             shape[0] // encoder.patch_size,
-            encoder.width,
+            encoder.dim or encoder.width,
             options.predictor_width,
             options.predictor_depth,
             PREDICTOR_HEADS,
+            config.optim.remat,
         )
         jax.eval_shape(partial(init_predictor, sizes), jax.random.key(0))
     except ValueError as error:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax import Array
 
-from jepa_jax.models.vit import Params, ViT, block_of, init_blocks, layer_norm, sincos_positions
+from jepa_jax.models.vit import Params, ViT, init_blocks, layer_norm, sincos_positions, through
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Predictor:
     Attributes:
       side: of the grid of patches.
       outside: width of the encoder's tokens, D.
-      width, depth, heads: of the predictor's own blocks.
+      width, depth, heads, remat: of the predictor's own blocks.
     """
 
     side: int
@@ -25,11 +25,14 @@ class Predictor:
     width: int
     depth: int
     heads: int
+    remat: bool = False
 
     @property
     def blocks(self) -> ViT:
         """Its blocks are a vision transformer's."""
-        return ViT(self.side, 1, self.width, self.depth, self.heads, class_token=False, pooling="mean")
+        return ViT(
+            self.side, 1, self.width, self.depth, self.heads, class_token=False, pooling="mean", remat=self.remat
+        )
 
 
 def init_predictor(config: Predictor, key: Array) -> Params:
@@ -67,12 +70,10 @@ def predict_tokens(
     Returns:
       [T, D].
     """
-    places = jnp.asarray(sincos_positions(config.blocks))
+    places = jnp.asarray(sincos_positions(config.blocks), context.dtype)
     seen = context @ params["enter"]["kernel"] + params["enter"]["bias"][None] + places[context_at]
     hidden = params["mask_token"] + places[target_at]
     valid = jnp.concatenate([context_valid, target_valid])
-    block = block_of(config.blocks)
-    x = jnp.concatenate([seen, hidden])
-    x, _ = jax.lax.scan(lambda x, p: (block(p)(x, valid=valid), None), x, params["blocks"])
+    x = through(config.blocks, params["blocks"], jnp.concatenate([seen, hidden]), valid)
     x = layer_norm(params["norm"], x[len(context) :], config.blocks.norm_eps)
     return x @ params["leave"]["kernel"] + params["leave"]["bias"][None]

@@ -12,6 +12,7 @@ from flax import nnx
 from jax import Array
 
 from jepa_jax.encoder import Encoder
+from jepa_jax.models.networks import at_least_float32
 from jepa_jax.models.vit_jacobian import jacobian_factor
 from jepa_jax.preprocessing import Preprocessing
 
@@ -42,6 +43,7 @@ class ViT:
       mlp: `gelu` is the exact one; `quick_gelu` x sigmoid(1.702 x); `swiglu` silu(first half) * second half.
       pooling: the embedding is the class token after the last norm, or the mean of the patches after it.
       projection: K, of a linear map of that to the embedding; None for none, and K = width.
+      remat: compute each block's activations a second time in a backward pass, instead of keeping them.
     """
 
     image_size: int
@@ -62,6 +64,7 @@ class ViT:
     mlp: MLP = "gelu"
     pooling: Pooling = "class"
     projection: int | None = None
+    remat: bool = False
 
     def __post_init__(self) -> None:
         """Refuse sizes that do not fit."""
@@ -160,7 +163,7 @@ class Block(nnx.Module):
         logits = jnp.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
         if valid is not None:
             logits = jnp.where(valid[None, None], logits, -jnp.inf)
-        weights = jax.nn.softmax(logits, axis=-1)
+        weights = jax.nn.softmax(at_least_float32(logits), axis=-1).astype(v.dtype)
         added = self.proj(jnp.einsum("hqk,khd->qhd", weights, v).reshape(len(q), width))
         return added if self.scale1 is None else added * self.scale1[...][None]
 
@@ -267,13 +270,11 @@ def _functions(config: ViT) -> tuple[Callable[..., Array], Callable[..., Array]]
 def apply(config: ViT, params: Params, image: Array) -> Array:
     """The embedding [K] of one image [H, W, C]."""
     scanned, head = stages(config, params)
-    block = block_of(config)
-    x, _ = jax.lax.scan(lambda x, p: (block(p)(x), None), embed(config, params, image), scanned)
-    return head(x)
+    return head(through(config, scanned, embed(config, params, image)))
 
 
 def encode(config: ViT, params: Params, image: Array, at: Array | None = None, valid: Array | None = None) -> Array:
-    """All tokens after the last norm, [N, D], or those of some patches only, which then see no others.
+    """All tokens after the last norm and the projection, [N, K], or of some patches only, which then see no others.
 
     Args:
       at: [C], numbers of the patches; None for all.
@@ -284,9 +285,18 @@ def encode(config: ViT, params: Params, image: Array, at: Array | None = None, v
         x = jnp.concatenate([x[: config.prefix], x[config.prefix :][at]])
     if valid is not None:
         valid = jnp.concatenate([jnp.ones(config.prefix, bool), valid])
+    x = layer_norm(params["norm"], through(config, params["blocks"], x, valid), config.norm_eps)
+    return x @ params["projection"]["kernel"] if config.projection else x
+
+
+def through(config: ViT, blocks: Params, x: Array, valid: Array | None = None) -> Array:
+    """Tokens [N, D] after all blocks, whose weights are stacked. `valid` as in `Block.attention`."""
     block = block_of(config)
-    x, _ = jax.lax.scan(lambda x, p: (block(p)(x, valid=valid), None), x, params["blocks"])
-    return layer_norm(params["norm"], x, config.norm_eps)
+
+    def one(x: Array, params: Params) -> tuple[Array, None]:
+        return block(params)(x, valid=valid), None
+
+    return jax.lax.scan(jax.checkpoint(one) if config.remat else one, x, blocks)[0]
 
 
 def embed(config: ViT, params: Params, image: Array) -> Array:
@@ -296,8 +306,8 @@ def embed(config: ViT, params: Params, image: Array) -> Array:
 
 
 def place(config: ViT, params: Params, image: Array) -> Array:
-    """The tokens with their positions, [N, D]."""
-    side, patch = config.side, config.patch_size
+    """The tokens with their positions, [N, D]. An image of another size gets positions between the others."""
+    side, patch = image.shape[0] // config.patch_size, config.patch_size
     patches = image.reshape(side, patch, side, patch, -1).swapaxes(1, 2).reshape(side * side, -1)
     x = patches @ params["patch"]["kernel"]
     if config.patch_bias:
@@ -305,10 +315,22 @@ def place(config: ViT, params: Params, image: Array) -> Array:
     if config.class_token:
         x = jnp.concatenate([params["class_token"], x])
     positions = params["positions"]
+    if side != config.side:
+        positions = _resized(positions, int(config.class_token), config.side, side)
     x = x + (jax.lax.stop_gradient(positions) if config.positions == "sincos" else positions)
     if config.registers:
         x = jnp.concatenate([x[: int(config.class_token)], params["registers"], x[int(config.class_token) :]])
     return x
+
+
+def _resized(positions: Array, prefix: int, old: int, new: int) -> Array:
+    """Positions of new x new patches by bicubic interpolation between those of old x old, as DINO does for small crops.
+
+    Without antialiasing, which would blur the positions of fewer patches.
+    """
+    grid = positions[prefix:].reshape(old, old, -1)
+    resized = jax.image.resize(grid, (new, new, grid.shape[-1]), "bicubic", antialias=False)
+    return jnp.concatenate([positions[:prefix], resized.reshape(new * new, -1)])
 
 
 def stages(config: ViT, params: Params) -> tuple[Params, Callable[[Array], Array]]:
@@ -324,15 +346,17 @@ def stages(config: ViT, params: Params) -> tuple[Params, Callable[[Array], Array
 
 def _read(config: ViT, params: Params, x: Array) -> Array:
     """The embedding [K] from the tokens that are read."""
-    z = jnp.mean(layer_norm(params["norm"], x, config.norm_eps), axis=0)
+    normed = layer_norm(params["norm"], x, config.norm_eps)
+    z = jnp.mean(at_least_float32(normed), axis=0).astype(x.dtype)
     return z @ params["projection"]["kernel"] if config.projection else z
 
 
 def layer_norm(params: Params, x: Array, eps: float) -> Array:
-    """Of each token of x [N, D]."""
-    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    """Of each token of x [N, D]; its statistics are never of less than float32."""
+    wide = at_least_float32(x)
+    centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     scale = jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + eps)
-    return centred * scale * params["scale"][None] + params["bias"][None]
+    return (centred * scale).astype(x.dtype) * params["scale"][None] + params["bias"][None]
 
 
 @lru_cache(maxsize=16)

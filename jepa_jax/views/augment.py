@@ -124,10 +124,14 @@ def multi_crop(
     return views(global_key, global_recipe, num_global), views(local_key, local_recipe, num_local)
 
 
-def sample_key(root: Array, step: Array | int, index: Array | int) -> Array:
-    """The key of a sample at a step: it depends on the seed, the step and the sample's index, not on device or batch.
+def sample_keys(key: Array, index: Array) -> Array:
+    """The keys of samples at a step: each depends on the key and the sample's number, not on its place in the batch.
 
     Args:
-      root: made of the seed.
+      key: of the step, made of the seed.
+      index: [B], the samples' numbers in the data set.
+
+    Returns:
+      [B].
     """
-    return jax.random.fold_in(jax.random.fold_in(root, step), index)
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)

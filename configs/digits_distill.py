@@ -1,0 +1,39 @@
+"""Self-distillation on the digits: a centred teacher's prototypes as in DINO, with KoLeo on the embedding's sphere.
+
+python -m train digits_distill
+
+Two cores: about 55 s. A linear probe on the held-out half: 0.90 to 0.91, where it is 0.59 to 0.65 on the untrained
+encoder and 0.90 on as many principal components.
+"""
+
+from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim, Views
+
+
+def get_config() -> Config:
+    """Eight numbers a digit on a sphere, from a small convolutional encoder; the teacher's weights are the result."""
+    return Config(
+        steps=800,
+        data=Data(source="digits", batch_size=256, holdout=0.5),
+        views=Views(
+            kind="crops",
+            local_views=2,
+            global_scale=(0.8, 1.0),
+            local_scale=(0.5, 0.8),
+            flip=0.0,
+            jitter=0.0,
+            grey=0.0,
+            noise=0.05,
+        ),
+        encoder=Encoder(kind="conv", widths=(32, 64), dim=8),
+        objective=Objective(
+            recipe="distill",
+            anti_collapse="koleo",
+            weight=0.1,
+            ema=0.98,
+            ema_end=1.0,
+            prototypes=64,
+            targets="centring",
+        ),
+        optim=Optim(lr=2e-3),
+        monitor=Monitor(every=400, against=("inverted", "rotated", "noise")),
+    )

@@ -1,0 +1,31 @@
+"""VICReg on the digits: crops predict the mean of the large ones, variance and covariance keep the embedding spread.
+
+python -m train digits_vicreg
+
+Two cores: about 40 s. A linear probe on the held-out half: 0.92 to 0.93, where it is 0.61 to 0.64 on the untrained
+encoder and 0.90 on as many principal components.
+"""
+
+from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim, Views
+
+
+def get_config() -> Config:
+    """Eight numbers a digit, without a projector; the weight is high because the prediction is a sum over them."""
+    return Config(
+        steps=800,
+        data=Data(source="digits", batch_size=256, holdout=0.5),
+        views=Views(
+            kind="crops",
+            local_views=2,
+            global_scale=(0.8, 1.0),
+            local_scale=(0.5, 0.8),
+            flip=0.0,
+            jitter=0.0,
+            grey=0.0,
+            noise=0.05,
+        ),
+        encoder=Encoder(kind="conv", widths=(32, 64), dim=8),
+        objective=Objective(recipe="multiview", anti_collapse="vicreg", weight=25.0),
+        optim=Optim(lr=2e-3, average=0.99),
+        monitor=Monitor(every=400, against=("inverted", "rotated", "noise")),
+    )

@@ -1,0 +1,35 @@
+"""VICReg on ImageNet, ViT-S/16: two crops compared behind a projector, whose variance and covariance are kept.
+
+python -m train imagenet_vicreg --distributed
+
+A TPU slice, or a box of GPUs without --distributed. ImageNet has to be prepared once with TFDS. We have
+not run it to its end: tests build it and take steps on made-up images.
+"""
+
+from jepa_jax.config import Checkpoints, Config, Data, Encoder, Monitor, Objective, Optim, Views
+
+
+def get_config() -> Config:
+    """The losses work behind a projector, as published: the embedding has no known law."""
+    return Config(
+        steps=125_000,
+        data=Data(
+            source="tfds:imagenet2012",
+            probe_source="tfds:imagenet2012:validation",
+            batch_size=1024,
+            size=224,
+            workers=16,
+        ),
+        views=Views(
+            kind="crops",
+            global_scale=(0.2, 1.0),
+            blur=0.5,
+        ),
+        encoder=Encoder(kind="vit", patch_size=16, width=384, depth=12, heads=6, dim=384),
+        objective=Objective(anti_collapse="vicreg", projector=(4096, 4096)),
+        optim=Optim(
+            lr=1e-3, warmup_steps=5000, weight_decay=0.05, clip_norm=3.0, compute="bfloat16", remat=True, average=0.9998
+        ),
+        monitor=Monitor(every=5000, probes=128, labelled=20_000),
+        checkpoint=Checkpoints(every=2500),
+    )

@@ -1,0 +1,24 @@
+"""Self-distillation on the sprites: prototypes of a teacher's view from a student's, and KoLeo.
+
+python -m train sprites_distill
+
+One core: under a minute. Spearman of JEPA-SCORE with the exact log-density: 0.94 for seeds 0 and 1 (its top four
+singular values 0.94, along the tangent 0.96), where it is 0.54 and 0.66 on the untrained encoder.
+"""
+
+from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+
+
+def get_config() -> Config:
+    """A little KoLeo, on the embedding itself, which lies on a sphere and so has a law.
+
+    After 600 steps without it the score reaches 0.83; with ten times as much 0.87, and falling.
+    """
+    return Config(
+        steps=1000,
+        data=Data(source="sprites", batch_size=256, noise=0.05, rho=0.95),
+        encoder=Encoder(widths=(256, 256), dim=16),
+        objective=Objective(recipe="distill", anti_collapse="koleo", weight=0.03, ema=0.99, ema_end=1.0),
+        optim=Optim(lr=2e-3, average=0.99),
+        monitor=Monitor(every=200),
+    )

@@ -1,0 +1,64 @@
+"""A source that has the shapes of its data and none of their values: for a dry run."""
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from jepa_jax import config as cfg
+from jepa_jax.config import ConfigError
+from jepa_jax.data.arrays import Samples
+from jepa_jax.data.grammar import is_stream, open_source
+from jepa_jax.data.rows import from_samples
+from jepa_jax.data.source import Source
+from jepa_jax.data.streamed import stream_source
+from jepa_jax.worlds import WORLDS
+
+
+def hollow_source(data: cfg.Data) -> Source:
+    """As `open_source`, but nothing is read beyond the header of an array file.
+
+    Raises:
+      ConfigError: the shape of a sample is not to be had so, or as `open_source`.
+    """
+    if data.source in WORLDS or data.source == "digits":
+        return open_source(data)  # made, or at hand
+    path = Path(data.source)
+    if path.suffix in (".npy", ".npz"):
+        shape, dtype = _header(path)
+        if len(shape) < 2:
+            raise ConfigError(f"{path}: x has shape {list(shape)}; samples go on the first axis, [N, ...]")
+        if is_stream(data) and data.size is None:
+            return stream_source(data, shape[1:], jnp.zeros(()), jnp.ones(()), dtype)
+        if not is_stream(data):
+            rows = min(data.batch_size, shape[0])
+            # As many as a batch: the others do not go through the networks.
+            return from_samples(Samples(np.zeros((rows, *shape[1:]), np.float32)), data)
+    if data.size is None:
+        raise ConfigError(f"a dry run does not read {data.source}: say the side of its images with --data.size")
+    return stream_source(data, (data.size, data.size, data.channels), jnp.zeros(()), jnp.ones(()), np.uint8)
+
+
+def _header(path: Path) -> tuple[tuple[int, ...], Any]:
+    """Shape and type of the samples of an array file.
+
+    Raises:
+      ConfigError: it cannot be read.
+    """
+    try:
+        if path.suffix == ".npy":
+            with path.open("rb") as file:
+                return _array_header(file)
+        with zipfile.ZipFile(path) as archive, archive.open("x.npy") as file:
+            return _array_header(file)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path} cannot be read as a NumPy file: {error}") from None
+
+
+def _array_header(file: Any) -> tuple[tuple[int, ...], Any]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype

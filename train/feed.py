@@ -1,0 +1,84 @@
+"""What a step reads: arrays that stay on the devices, or the batches of a stream, placed while the last step runs."""
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from jepa_jax.data import Source
+from train.devices import batch_sharding, everywhere
+from train.step import State, Trainer
+
+
+class Feed:
+    """Takes a run's steps, with what they read.
+
+    Attributes:
+      idle: seconds, at most, in which the devices waited for a batch.
+    """
+
+    def __init__(self, source: Source, mesh: Mesh, position: dict[str, int] | None) -> None:
+        """Go on after `position`, or begin.
+
+        Raises:
+          ConfigError: the position is of other data.
+        """
+        self.idle = 0.0
+        self._mesh = mesh
+        self._arrays = None
+        self._batches = None
+        if source.batches is None:
+            several = mesh.size > 1
+            self._arrays = jax.device_put(source.arrays, everywhere(mesh)) if several else source.arrays
+            return
+        self._batches = source.batches()
+        if position is not None:
+            self._batches.set_state(position)
+
+    def compile(self, trainer: Trainer, state: State, step: int) -> State:
+        """Compile before any clock starts: zero steps, which change nothing, on a batch of zeros."""
+        arrays = self._arrays
+        if self._batches is not None:
+            zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), self._batches.spec)
+            arrays = self._placed(zeros)
+        return trainer.run(state, arrays, step, step)[0]
+
+    def advance(self, trainer: Trainer, state: State, step: int, stop: int) -> tuple[State, np.ndarray]:
+        """Steps step + 1 .. stop, and their metrics [stop - step, ...]: waits for the devices."""
+        if self._batches is None:
+            state, rows = trainer.run(state, self._arrays, step, stop)
+            return state, np.asarray(rows)[: stop - step]
+        taken: list[Any] = []
+        for number in range(step, stop):
+            began = time.perf_counter()
+            batch = next(self._batches)
+            arrays = self._placed({name: batch[name].astype(a.dtype) for name, a in self._batches.spec.items()})
+            if taken and taken[-1].is_ready():
+                self.idle += time.perf_counter() - began
+            state, rows = trainer.run(state, arrays, number, number + 1)
+            taken.append(rows)
+            if len(taken) > 1:  # one step is ahead of the device, not all of them with their batches
+                taken[-2] = np.asarray(taken[-2])
+        return state, np.stack([np.asarray(rows)[0] for rows in taken])
+
+    def position(self) -> dict[str, int] | None:
+        """Where to go on, for JSON; None where that is always the same."""
+        return None if self._batches is None else self._batches.get_state()
+
+    def unreadable(self) -> str | None:
+        """Which images could not be read, in one line; None where all could."""
+        return None if self._batches is None else self._batches.unreadable()
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        if self._batches is not None:
+            self._batches.close()
+
+    def _placed(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+        """A process's share of a batch on its devices."""
+        if self._mesh.size == 1:
+            return jax.device_put(batch)
+        sharding = batch_sharding(self._mesh)
+        return {name: jax.make_array_from_process_local_data(sharding, share) for name, share in batch.items()}

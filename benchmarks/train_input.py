@@ -1,0 +1,149 @@
+"""Does reading keep up with the devices: a folder of JPEG files, read and trained on as `train` does it.
+
+The files are many times larger than what becomes of them, so that decoding is most of the reading.
+"""
+
+import dataclasses
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from PIL import Image
+
+from benchmarks.part import Part, verdict
+from configs import cifar10_lejepa
+from jepa_jax.config import Config
+from jepa_jax.data import Source, open_source
+from jepa_jax.resolve import resolve
+from train.devices import open_mesh
+from train.feed import Feed
+from train.step import State, Trainer, make_trainer
+
+BAR = 0.05  # of the time, at most, in which the devices wait
+SIDE = 256  # pixels of a file, before it is brought to the config's
+WARM_UP = 2  # steps
+
+
+class Same:
+    """One batch for ever, in the place of a stream."""
+
+    def __init__(self, source: Source) -> None:
+        """The stream's first."""
+        assert source.batches is not None
+        batches = source.batches()
+        self.spec, self._batch = batches.spec, next(batches)
+        batches.close()
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        """It."""
+        return self._batch
+
+    def close(self) -> None:
+        """Nothing is read ahead."""
+
+
+def keeping_up() -> Part:
+    """LeJEPA at CIFAR-10's sizes; on a CPU with a smaller network."""
+    config = cifar10_lejepa.get_config()
+    small = jax.devices()[0].platform == "cpu"
+    if small:
+        encoder = dataclasses.replace(config.encoder, depth=1, width=48)
+        config = dataclasses.replace(
+            config, encoder=encoder, optim=dataclasses.replace(config.optim, compute="float32")
+        )
+    row = measure(config, files=config.data.batch_size, side=SIDE, steps=8 if small else 200)
+    rates = [f"{row['images_per_second'][name]:.0f}" for name in ("decoding", "step", "together")]
+    remarks = []
+    if small:
+        remarks = [
+            f"the ViT has depth {config.encoder.depth} and width {config.encoder.width} in float32 here, because the "
+            "config's own takes minutes a step on a CPU; batch, views and losses are the config's",
+            "decoding and the step share the cores: together they cannot be as fast as the slower one alone",
+        ]
+    text = f"""The shapes of `cifar10_lejepa` (batch {row["batch"]}, its views), read from {row["files"]} JPEG files of
+{SIDE} x {SIDE} pixels through the program's own stream, over {row["steps"]} steps. Images per second: of decoding
+alone, of the step alone on one batch that stays the same, and of both together. The idle share is the program's own, an
+upper bound."""
+    header = ["decoding/s", "step/s", "together/s", "idle share", "bar"]
+    line = [*rates, f"{100 * row['idle_share']:.1f} %", f"{100 * BAR:g} %: {verdict(row['reached'])}"]
+    return Part("The input pipeline", text, header, [line], remarks, [row])
+
+
+def measure(config: Config, files: int, side: int, steps: int) -> dict[str, Any]:
+    """Rates and the share of time in which the devices wait, over so many steps.
+
+    Args:
+      config: of a stream; its source is replaced.
+      files, side: how many pictures, and their side in pixels.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        write_pictures(Path(folder), files, side)
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=folder, probe_source=""))
+        source = open_source(config.data, config.seed)
+        config = resolve(config, source)
+        mesh = open_mesh(config.mesh)
+        trainer = make_trainer(config, source, mesh)
+        decoding = decoding_rate(source)
+        same: Any = Same(source)
+        still = Feed(dataclasses.replace(source, batches=lambda: same), mesh, None)
+        state = still.compile(trainer, trainer.init(), 0)
+        state, alone = timed(still, trainer, state, steps)
+        feed = Feed(source, mesh, None)
+        try:
+            _, seconds = timed(feed, trainer, state, steps)
+        finally:
+            feed.close()
+    images = steps * source.batch_size
+    share = feed.idle / seconds
+    return {
+        "batch": source.batch_size,
+        "files": files,
+        "side": side,
+        "steps": steps,
+        "depth": config.encoder.depth,
+        "width": config.encoder.width,
+        "compute": config.optim.compute,
+        "images_per_second": {"decoding": decoding, "step": images / alone, "together": images / seconds},
+        "idle_share": share,
+        "bar": BAR,
+        "reached": share < BAR,
+    }
+
+
+def timed(feed: Feed, trainer: Trainer, state: State, steps: int) -> tuple[State, float]:
+    """Seconds of so many steps after a warm-up; `feed.idle` belongs to them."""
+    state, _ = feed.advance(trainer, state, 0, WARM_UP)
+    feed.idle = 0.0
+    started = time.perf_counter()
+    state, _ = feed.advance(trainer, state, WARM_UP, WARM_UP + steps)
+    return state, time.perf_counter() - started
+
+
+def decoding_rate(source: Source) -> float:
+    """Images per second of reading alone."""
+    assert source.batches is not None
+    batches = source.batches()
+    # Each thread makes whole batches, and they come in bursts of one a thread: count whole bursts, after the first.
+    threads = os.cpu_count() or 1
+    for _ in range(threads):
+        next(batches)
+    started = time.perf_counter()
+    for _ in range(2 * threads):
+        next(batches)
+    seconds = time.perf_counter() - started
+    batches.close()
+    return 2 * threads * source.batch_size / seconds
+
+
+def write_pictures(folder: Path, count: int, side: int) -> None:
+    """Random pictures, smooth with some grain, whose files are about as large as photographs'."""
+    draw = np.random.default_rng(0)
+    for number in range(count):
+        coarse = Image.fromarray(draw.integers(0, 256, (16, 16, 3), np.uint8))
+        grain = draw.integers(-12, 13, (side, side, 3))
+        x = np.asarray(coarse.resize((side, side), Image.Resampling.BICUBIC)) + grain
+        Image.fromarray(x.clip(0, 255).astype(np.uint8)).save(folder / f"{number:04}.jpg", quality=90)

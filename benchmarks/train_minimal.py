@@ -1,0 +1,170 @@
+"""Our compiled step against one written by hand: jit of value_and_grad and optax, a screenful.
+
+Both have the same network, views, losses and optimiser, the same keys and the same first weights, so that their losses
+have to agree. Ours takes its steps in one dispatch, as `train` does; the other one's loop is Python's, as loops are
+that are written by hand.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from benchmarks.part import Part, in_turns, spelled, spread, verdict
+from benchmarks.train_torch import ours
+from jepa_jax import objectives
+from jepa_jax.config import Config, Data, Encoder, Objective, Optim, Views
+from jepa_jax.data import Source, open_source
+from jepa_jax.models import build
+from jepa_jax.resolve import resolve
+from train.step import Trainer, make_trainer, views_of
+
+BAR = 1.15  # times the other's time, at most
+CHECKED_STEPS = 10  # of the comparison of losses
+TOLERANCE = 1e-4  # relative
+VIT_SHARE = 10  # a ViT takes so many times fewer steps
+
+OPTIM = Optim(warmup_steps=5, weight_decay=1e-4)
+CASES = {
+    "MLP, mixture_2d": Config(data=Data("mixture_2d", 256), encoder=Encoder(widths=(128,) * 3, dim=16), optim=OPTIM),
+    "ViT LeJEPA, digits": Config(
+        data=Data("digits", 64),
+        views=Views(
+            kind="crops",
+            local_views=2,
+            global_scale=(0.8, 1.0),
+            local_scale=(0.5, 0.8),
+            flip=0.0,
+            jitter=0.0,
+            grey=0.0,
+            noise=0.05,
+            local_size=4,
+        ),
+        encoder=Encoder(kind="vit", patch_size=2, width=48, depth=2, heads=3, dim=16),
+        objective=Objective(recipe="multiview", anti_collapse="sigreg", weight=0.1),
+        optim=OPTIM,
+    ),
+}
+
+State = tuple[Any, Any]  # weights, and what the optimiser keeps
+
+
+class Minimal(NamedTuple):
+    """Attributes:
+    start: weights -> state.
+    step: (state, arrays, number) -> (state, loss). The state is donated.
+    """
+
+    start: Callable[[Any], State]
+    step: Callable[[State, Any, int], tuple[State, Array]]
+
+
+def minimal(config: Config, source: Source) -> Minimal:
+    """The step of a resolved config, by hand.
+
+    **Not supported:** a moving average, a predictor, a projector, other recipes than `pair` and `multiview`.
+    """
+    o, optim = config.objective, config.optim
+    apply = jax.vmap(build(config.encoder, source.shape, config.encoder.output).apply, (None, 0))
+    make_views = views_of(config, source)
+    criterion = objectives.build(o.anti_collapse, weight=o.weight, temperature=o.temperature, num_slices=o.num_slices)
+    rate = optax.warmup_cosine_decay_schedule(0.0, optim.lr, optim.warmup_steps, config.steps)
+
+    def kernels(params: Any) -> Any:
+        return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+
+    optimizer = optax.adamw(rate, weight_decay=optim.weight_decay, mask=kernels)
+
+    def loss(params: Any, views: tuple[Array, ...], key: Array) -> Array:
+        flat = [apply(params, group.reshape(-1, *group.shape[2:])) for group in views]
+        z = jnp.concatenate([e.reshape(*group.shape[:2], -1) for e, group in zip(flat, views, strict=True)])
+        target = z[::-1] if o.recipe == "pair" else z[: len(views[0])].mean(axis=0, keepdims=True)
+        prediction = jnp.mean(jnp.sum((z - target) ** 2, axis=-1))
+        return prediction + criterion.weight * criterion.term(z, key)
+
+    def step(state: State, arrays: Any, number: int) -> tuple[State, Array]:
+        params, kept = state
+        data_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
+        value, grads = jax.value_and_grad(loss)(params, make_views(arrays, data_key), loss_key)
+        updates, kept = optimizer.update(grads, kept, params)
+        return (optax.apply_updates(params, updates), kept), value
+
+    return Minimal(lambda params: (params, optimizer.init(params)), jax.jit(step, donate_argnums=0))
+
+
+def against_minimal(steps: int, repeats: int) -> Part:
+    """Time all cases."""
+    rows = [measure(name, config, steps, repeats) for name, config in CASES.items()]
+    lines = [
+        [
+            row["case"],
+            f"{row['steps_per_second']['ours']['median']:.1f}",
+            f"{row['steps_per_second']['minimal']['median']:.1f}",
+            spelled(row["ratio"], ".2f"),
+            f"{BAR:g}: {verdict(row['reached'])}",
+            f"{row['loss_difference']:.1e}",
+        ]
+        for row in rows
+    ]
+    remarks = [f"{row['case']}: the losses DISAGREE" for row in rows if not row["losses_agree"]]
+    text = f"""Steps per second, median of {repeats} repetitions of {steps} steps (a ViT: {steps_of_vit(steps)}), in
+turns in one process after a warm-up. The ratio (least to greatest) is our time over the other's, repetition by
+repetition, and at most {BAR:g} is wanted. The losses' distance is the largest, relative, over {CHECKED_STEPS} steps
+from the same weights with the same keys."""
+    header = ["case", "ours/s", "minimal/s", "time ratio", "bar", "losses apart"]
+    title = "Our step against a minimal one in JAX"
+    return Part(title, text, header, lines, remarks, rows, all(row["losses_agree"] for row in rows))
+
+
+def steps_of_vit(steps: int) -> int:
+    """How many a ViT takes where an MLP takes so many."""
+    return max(1, steps // VIT_SHARE)
+
+
+def measure(name: str, config: Config, steps: int, repeats: int) -> dict[str, Any]:
+    """Compare the losses of a case, then time it."""
+    source = open_source(config.data)
+    config = resolve(config, source)
+    steps = steps_of_vit(steps) if config.encoder.kind == "vit" else steps
+    trainer, hand = make_trainer(config, source), minimal(config, source)
+    mine, theirs = losses(trainer, hand, source.arrays, CHECKED_STEPS)
+    apart = float(np.max(np.abs(mine - theirs) / np.abs(mine)))
+    contestants = {"ours": ours(trainer, source, steps), "minimal": by_hand(trainer, hand, source.arrays, steps)}
+    seconds = in_turns(contestants, repeats)
+    ratios = seconds["ours"] / seconds["minimal"]
+    return {
+        "case": name,
+        "steps": steps,
+        "steps_per_second": {who: spread(steps / values) for who, values in seconds.items()},
+        "ratio": spread(ratios),
+        "bar": BAR,
+        "reached": bool(np.median(ratios) <= BAR),
+        "loss_difference": apart,
+        "losses_agree": apart < TOLERANCE,
+    }
+
+
+def by_hand(trainer: Trainer, hand: Minimal, arrays: Any, steps: int) -> Callable[[], None]:
+    """A function that takes the minimal steps one by one, from our first weights on, and waits for the device."""
+    carried = [hand.start(trainer.init()["params"]["encoder"])]
+
+    def take_steps() -> None:
+        for number in range(1, steps + 1):
+            carried[0], _ = hand.step(carried[0], arrays, number)
+        jax.block_until_ready(carried[0])
+
+    return take_steps
+
+
+def losses(trainer: Trainer, hand: Minimal, arrays: Any, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Ours and the minimal step's, [steps] each, from the same weights."""
+    state, theirs = hand.start(trainer.init()["params"]["encoder"]), []
+    for number in range(1, steps + 1):
+        state, loss = hand.step(state, arrays, number)
+        theirs.append(float(loss))
+    _, rows = trainer.run(trainer.init(), arrays, 0, steps)
+    return np.asarray(rows)[:steps, 0], np.array(theirs)

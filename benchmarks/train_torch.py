@@ -1,0 +1,129 @@
+"""Toy training against an eager PyTorch loop of the same model, batch, loss and optimiser, on the same cores.
+
+Both make their batch inside the loop, take one step of AdamW with warm-up and cosine decay, and work in float32. They
+take turns in one process after a warm-up: the ratio is the result, the rates belong to the machine. PyTorch gets the
+number of threads, one or all cores, that suits it better (its fused AdamW was tried too, and differs by some 10 %).
+Before the clock starts, both are trained on the same views from the same weights, and their losses are compared.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.part import Part, in_turns, spelled, spread, verdict
+from jepa_jax.config import Config, Data, Encoder, Optim
+from jepa_jax.data import Source, open_source
+from jepa_jax.resolve import resolve
+from train.step import Trainer, make_trainer
+
+CHECKED_STEPS = 20  # of the comparison of losses
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model and batch size, and the ratio of steps per second that is claimed for it."""
+
+    batch: int
+    width: int
+    bar: float
+
+    @property
+    def config(self) -> Config:
+        """Uniformity on the sphere in 16 dimensions, on eight Gaussians in the plane."""
+        encoder = Encoder(widths=(self.width,) * 3, dim=16)
+        return Config(data=Data("mixture_2d", self.batch), encoder=encoder, optim=Optim(weight_decay=1e-4))
+
+
+CASES = (Case(128, 64, 8.0), Case(512, 256, 2.5))
+
+
+def against_torch(steps: int, repeats: int) -> Part:
+    """Time both cases: so many repetitions of so many steps."""
+    rows = [measure(case, steps, repeats) for case in CASES]
+    lines = [
+        [
+            f"{row['batch']}, {row['width']}",
+            f"{row['steps_per_second']['ours']['median']:.0f}",
+            f"{row['steps_per_second']['torch']['median']:.0f}",
+            str(row["torch_threads"]),
+            spelled(row["ratio"], ".1f"),
+            f"{row['bar']:g}: {verdict(row['reached'])}",
+            f"{row[f'loss_difference_{CHECKED_STEPS}_steps']:.1e}",
+        ]
+        for row in rows
+    ]
+    remarks = [
+        f"batch {row['batch']}: the losses {'agree' if row['losses_agree'] else 'DISAGREE'}: "
+        f"{row['loss_difference_first_step']:.1e} apart at the first step, at most "
+        f"{row[f'loss_difference_{CHECKED_STEPS}_steps']:.1e} over {CHECKED_STEPS} steps"
+        for row in rows
+    ]
+    text = f"""Steps per second, median of {repeats} repetitions of {steps} steps, in turns in one process.
+The ratio (least to greatest) is taken repetition by repetition. PyTorch runs on one thread or on all cores, whichever
+is faster.
+The losses' distance is the largest over {CHECKED_STEPS} steps from the same weights on the same views."""
+    header = ["batch, width", "ours/s", "PyTorch/s", "threads", "ratio", "bar", "losses apart"]
+    title = "Toy training, ours against eager PyTorch"
+    return Part(title, text, header, lines, remarks, rows, all(row["losses_agree"] for row in rows))
+
+
+def measure(case: Case, steps: int, repeats: int) -> dict[str, Any]:
+    """Time one case: medians and spreads of steps per second over the repetitions."""
+    from benchmarks.torch_peer import Peer
+
+    source = open_source(case.config.data)
+    config = resolve(case.config, source)
+    differences = loss_differences(config, source)
+    peer = Peer(config, initial_params(config, source))
+    threads = peer.choose_threads()
+    mine = ours(make_trainer(config, source), source, steps)
+    seconds = in_turns({"ours": mine, "torch": peer.runner(steps)}, repeats)
+    ratios = seconds["torch"] / seconds["ours"]
+    return {
+        "batch": case.batch,
+        "width": case.width,
+        "torch_threads": threads,
+        "steps_per_second": {name: spread(steps / values) for name, values in seconds.items()},
+        "ratio": spread(ratios),
+        "bar": case.bar,
+        "reached": bool(np.median(ratios) >= case.bar),
+        "loss_difference_first_step": float(differences[0]),
+        f"loss_difference_{CHECKED_STEPS}_steps": float(differences.max()),
+        "losses_agree": bool(differences.max() < TOLERANCE),
+    }
+
+
+def ours(trainer: Trainer, source: Source, steps: int) -> Callable[[], None]:
+    """A function that takes the steps in one dispatch and waits for the device."""
+    carried = [trainer.init()]
+
+    def take_steps() -> None:
+        carried[0], rows = trainer.run(carried[0], source.arrays, 0, steps)
+        jax.block_until_ready((carried[0], rows))
+
+    return take_steps
+
+
+def initial_params(config: Config, source: Source) -> Any:
+    """Our encoder's initial weights."""
+    return jax.device_get(make_trainer(config, source).init()["params"]["encoder"])
+
+
+def loss_differences(config: Config, source: Source) -> np.ndarray:
+    """Absolute differences of our losses from PyTorch's, over steps from the same weights on the same views."""
+    from benchmarks.torch_peer import Peer
+
+    views = jax.jit(source.views)(source.arrays, jax.random.key(1))
+    config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, warmup_steps=CHECKED_STEPS // 2))
+    fixed = dataclasses.replace(source, views=lambda arrays, key: arrays, arrays=views)
+    trainer = make_trainer(config, fixed)
+    peer = Peer(config, initial_params(config, fixed))
+    _, rows = trainer.run(trainer.init(), jnp.asarray(views), 0, CHECKED_STEPS)
+    theirs = [peer.step(np.asarray(views)) for _ in range(CHECKED_STEPS)]
+    return np.abs(np.asarray(rows)[:CHECKED_STEPS, 0] - np.array(theirs))

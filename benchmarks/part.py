@@ -43,8 +43,9 @@ class Part:
 
     def markdown(self) -> str:
         """The same as a section."""
-        remarks = "".join(f"- {line}\n" for line in self.remarks)
-        return f"## {self.title}\n\n{self.text}\n\n{markdown_table(self.header, self.lines)}\n\n{remarks}"
+        blocks = [f"## {self.title}", self.text, markdown_table(self.header, self.lines)]
+        blocks += ["\n".join(f"- {line}" for line in self.remarks)] if self.remarks else []
+        return "\n\n".join(blocks)
 
 
 def in_turns(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.ndarray]:

@@ -1,8 +1,8 @@
 """Our compiled step against one written by hand: jit of value_and_grad and optax, a screenful.
 
 Both have the same network, views, losses and optimiser, the same keys and the same first weights, so that their losses
-have to agree. Ours takes its steps in one dispatch, as `train` does; the other one's loop is Python's, as loops are
-that are written by hand.
+have to agree. The loop of the minimal one is Python's, as loops are that are written by hand. Ours takes its steps both
+ways: many in one dispatch, as `train` does on arrays, and one by one, as it does on a stream.
 """
 
 from collections.abc import Callable
@@ -26,6 +26,7 @@ from train.step import Trainer, make_trainer, views_of
 BAR = 1.15  # times the other's time, at most
 CHECKED_STEPS = 10  # of the comparison of losses
 TOLERANCE = 1e-4  # relative
+WAYS = ("one dispatch", "one by one")  # of taking our steps
 VIT_SHARE = 10  # a ViT takes so many times fewer steps
 
 OPTIM = Optim(warmup_steps=5, weight_decay=1e-4)
@@ -102,9 +103,8 @@ def against_minimal(steps: int, repeats: int) -> Part:
     lines = [
         [
             row["case"],
-            f"{row['steps_per_second']['ours']['median']:.1f}",
-            f"{row['steps_per_second']['minimal']['median']:.1f}",
-            spelled(row["ratio"], ".2f"),
+            *(f"{row['steps_per_second'][who]['median']:.1f}" for who in (*WAYS, "minimal")),
+            *(spelled(row["ratio"][way], ".2f") for way in WAYS),
             f"{BAR:g}: {verdict(row['reached'])}",
             f"{row['loss_difference']:.1e}",
         ]
@@ -112,10 +112,11 @@ def against_minimal(steps: int, repeats: int) -> Part:
     ]
     remarks = [f"{row['case']}: the losses DISAGREE" for row in rows if not row["losses_agree"]]
     text = f"""Steps per second, median of {repeats} repetitions of {steps} steps (a ViT: {steps_of_vit(steps)}), in
-turns in one process after a warm-up. The ratio (least to greatest) is our time over the other's, repetition by
-repetition, and at most {BAR:g} is wanted. The losses' distance is the largest, relative, over {CHECKED_STEPS} steps
-from the same weights with the same keys."""
-    header = ["case", "ours/s", "minimal/s", "time ratio", "bar", "losses apart"]
+turns in one process after a warm-up. Ours takes them in one dispatch, and one by one as the minimal one does. A ratio
+(least to greatest) is our time over the other's, repetition by repetition; at most {BAR:g} is wanted of both. The
+losses' distance is the largest, relative, over {CHECKED_STEPS} steps from the same weights with the same keys."""
+    rates = [f"{who}/s" for who in (*WAYS, "minimal")]
+    header = ["case", *rates, *(f"time ratio, {way}" for way in WAYS), "bar", "losses apart"]
     title = "Our step against a minimal one in JAX"
     return Part(title, text, header, lines, remarks, rows, all(row["losses_agree"] for row in rows))
 
@@ -133,19 +134,35 @@ def measure(name: str, config: Config, steps: int, repeats: int) -> dict[str, An
     trainer, hand = make_trainer(config, source), minimal(config, source)
     mine, theirs = losses(trainer, hand, source.arrays, CHECKED_STEPS)
     apart = float(np.max(np.abs(mine - theirs) / np.abs(mine)))
-    contestants = {"ours": ours(trainer, source, steps), "minimal": by_hand(trainer, hand, source.arrays, steps)}
+    contestants = {
+        "one dispatch": ours(trainer, source, steps),
+        "one by one": one_by_one(trainer, source.arrays, steps),
+        "minimal": by_hand(trainer, hand, source.arrays, steps),
+    }
     seconds = in_turns(contestants, repeats)
-    ratios = seconds["ours"] / seconds["minimal"]
+    ratios = {way: spread(seconds[way] / seconds["minimal"]) for way in WAYS}
     return {
         "case": name,
         "steps": steps,
         "steps_per_second": {who: spread(steps / values) for who, values in seconds.items()},
-        "ratio": spread(ratios),
+        "ratio": ratios,
         "bar": BAR,
-        "reached": bool(np.median(ratios) <= BAR),
+        "reached": all(ratio["median"] <= BAR for ratio in ratios.values()),
         "loss_difference": apart,
         "losses_agree": apart < TOLERANCE,
     }
+
+
+def one_by_one(trainer: Trainer, arrays: Any, steps: int) -> Callable[[], None]:
+    """A function that takes our steps in a dispatch each and waits for the device."""
+    carried = [trainer.init()]
+
+    def take_steps() -> None:
+        for number in range(steps):
+            carried[0], _ = trainer.run(carried[0], arrays, number, number + 1)
+        jax.block_until_ready(carried[0])
+
+    return take_steps
 
 
 def by_hand(trainer: Trainer, hand: Minimal, arrays: Any, steps: int) -> Callable[[], None]:

@@ -104,9 +104,9 @@ def write(found: dict[str, Part], arguments: Arguments, load: float | None) -> N
     about = {**environment(), "load": load, "steps": arguments.steps, "repeats": arguments.repeats}
     if "torch" in found:
         about["torch"] = importlib.metadata.version("torch")
-    text = "# Speed of training\n\n" + "\n".join(part.markdown() for part in found.values())
+    text = "\n\n".join(["# Speed of training", *(part.markdown() for part in found.values())])
     tree = {"about": about, **{name: part.rows for name, part in found.items()}}
-    write_results(Path(arguments.out), "train_speed", text.rstrip(), tree)
+    write_results(Path(arguments.out), "train_speed", text, tree)
 
 
 if __name__ == "__main__":

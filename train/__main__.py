@@ -113,15 +113,16 @@ def print_summary(summary: dict[str, Any], out: Path, source: str) -> None:
             f"(untrained {summary['probe/linear_untrained']:.3f}, "
             f"principal components {summary['probe/linear_pca']:.3f}); k-NN {summary['probe/knn']:.3f}"
         )
-    for name in sorted(k for k in summary if k.startswith("auroc/")):
-        print(f"AUROC of the score against {name.removeprefix('auroc/')} samples: {summary[name]:.3f}")
+    for name in sorted(k for k in summary if k.startswith("auroc/") and not k.endswith("_untrained")):
+        other, before = name.removeprefix("auroc/"), summary[f"{name}_untrained"]
+        print(f"AUROC of the score against {other} samples: {summary[name]:.3f} (untrained {before:.3f})")
     print(summary["health_sentence"])
     if summary.get("best_step") not in (None, summary["step"]):
         print(f"best at step {summary['best_step']}: score it with --step best")
     if summary.get("data/idle_share") is not None:
         print(f"the devices waited for data {100 * summary['data/idle_share']:.0f} % of the time, at most")
     if summary.get("monitor/time_share") is not None:
-        print(f"monitors took {100 * summary['monitor/time_share']:.0f} % of the time")
+        print(f"monitors took {100 * summary['monitor/time_share']:.0f} % of the time, compilation aside")
     if "figure" in summary:
         print(f"picture: {summary['figure']}")
     print(f"next: python -m score {out} --data {source}")

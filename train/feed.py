@@ -29,6 +29,8 @@ class Feed:
         self._mesh = mesh
         self._arrays = None
         self._batches = None
+        self._ahead: tuple[Any, dict[str, int]] | None = None  # the next batch, and the position after it
+        self._position: dict[str, int] | None = None
         if source.batches is None:
             several = mesh.size > 1
             self._arrays = jax.device_put(source.arrays, everywhere(mesh)) if several else source.arrays
@@ -36,6 +38,7 @@ class Feed:
         self._batches = source.batches()
         if position is not None:
             self._batches.set_state(position)
+        self._position = self._batches.get_state()
 
     def compile(self, trainer: Trainer, state: State, step: int) -> State:
         """Compile before any clock starts: zero steps, which change nothing, on a batch of zeros."""
@@ -52,20 +55,30 @@ class Feed:
             return state, np.asarray(rows)[: stop - step]
         taken: list[Any] = []
         for number in range(step, stop):
-            began = time.perf_counter()
-            batch = next(self._batches)
-            arrays = self._placed({name: batch[name].astype(a.dtype) for name, a in self._batches.spec.items()})
-            if taken and taken[-1].is_ready():
-                self.idle += time.perf_counter() - began
+            if self._ahead is None:
+                self._read_ahead(None)
+            assert self._ahead is not None
+            arrays, self._position = self._ahead
             state, rows = trainer.run(state, arrays, number, number + 1)
+            self._read_ahead(rows)  # while that runs
             taken.append(rows)
             if len(taken) > 1:  # one step is ahead of the device, not all of them with their batches
                 taken[-2] = np.asarray(taken[-2])
         return state, np.stack([np.asarray(rows)[0] for rows in taken])
 
+    def _read_ahead(self, running: jax.Array | None) -> None:
+        """Read and place the next batch. If the step that was running is done by then, the devices waited."""
+        assert self._batches is not None
+        began = time.perf_counter()
+        batch = next(self._batches)
+        share = {name: batch[name].astype(a.dtype) for name, a in self._batches.spec.items()}
+        self._ahead = self._placed(share), self._batches.get_state()
+        if running is None or running.is_ready():
+            self.idle += time.perf_counter() - began
+
     def position(self) -> dict[str, int] | None:
         """Where to go on, for JSON; None where that is always the same."""
-        return None if self._batches is None else self._batches.get_state()
+        return self._position
 
     def unreadable(self) -> str | None:
         """Which images could not be read, in one line; None where all could."""

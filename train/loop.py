@@ -35,6 +35,7 @@ from train.log import Writer, clean, open_log
 from train.monitor import Look, Monitor
 from train.step import METRICS, STEPS_PER_DISPATCH, State, Trainer, encoder_params, make_trainer
 
+COMPARED = ("density/", "probe/", "auroc/", "embedding/effective_rank", "embedding/slices")  # with the untrained
 FIRST_DISPATCH = 4  # steps, before it is known how long they take
 SECONDS_PER_DISPATCH = 0.5  # so that progress moves and Ctrl-C is heard
 
@@ -71,7 +72,12 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
         model = trainer.encoder
         return Encoder(params, model.apply, source.shape, model.dim, law(config), model.null_directions)
 
+    # Both compile before the clock starts; what the untrained encoder knows is what learning has to beat.
     state = feed.compile(trainer, state, step)
+    untrained = encoder_of(trainer.init())
+    before = {} if monitor is None else warmed(monitor, untrained)
+    if before and not step:
+        console.print(report(0, before, None))
     keeper = Keeper(out, config)
     log = open_log(out, step, ("jsonl", *config.monitor.writers)) if first else Writer()
     watching = total = 0.0  # seconds
@@ -132,12 +138,13 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
         keeper.abandon()
     if said := feed.unreadable():
         console.print(f"warning: {said}", markup=False)
-    trained, untrained = encoder_of(state), encoder_of(trainer.init())
+    trained = encoder_of(state)
     if monitor is None:
         agree(0, False)  # the first process has more to do, and the others have to be there
         return {}
     summary = finish(out, config, source, log, look or monitor.look(trained), trained)
-    summary |= monitor.baselines(untrained)
+    summary |= {f"{name}_untrained": value for name, value in before.items() if name.startswith(COMPARED)}
+    summary |= monitor.principal_components(trained.dim)
     summary["best_step"] = keeper.best_step()
     if total:
         summary["monitor/time_share"] = watching / (watching + total)
@@ -205,8 +212,14 @@ def refuse_non_finite(rows: np.ndarray, step: int, saved: int, out: Path) -> Non
         )
 
 
-def report(step: int, row: dict[str, Any], look: Look) -> str:
-    """One line for the terminal."""
+def warmed(monitor: Monitor, untrained: Encoder) -> dict[str, Any]:
+    """The metrics of an untrained encoder; whatever the monitor compiles is compiled then."""
+    monitor.effective_rank(untrained)
+    return monitor.look(untrained).metrics
+
+
+def report(step: int, row: dict[str, Any], look: Look | None) -> str:
+    """One line for the terminal; without a look, what there is before training."""
     corrected = row.get("density/log_density_spearman") != row.get("density/spearman")
     agreement = [
         f"{label} {row[name]:.3f}"
@@ -219,6 +232,8 @@ def report(step: int, row: dict[str, Any], look: Look) -> str:
         if name in row
     ]
     shown = ", ".join(agreement) or f"mean score {row['density/score_mean']:.1f} nats"
+    if look is None:
+        return f"untrained    {shown}"
     return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {look.health.sentence}"
 
 

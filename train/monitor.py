@@ -120,22 +120,14 @@ class Monitor:
         fit, judged = ((np.asarray(self.embed(encoder, x)), y) for x, y in self.labels)
         return {"probe/knn": evaluate.knn_accuracy(*fit, *judged), "probe/linear": evaluate.linear_probe(*fit, *judged)}
 
-    def baselines(self, untrained: Encoder) -> dict[str, float]:
-        """What learning has to beat: the same encoder untrained, and as many principal components."""
-        found = {}
-        if self.probe.log_density is not None:
-            score, z, sigma, _ = score_all(untrained, self.probe.x, self.config.monitor.eps)
-            law = log_law(z, untrained.law)
-            log_density = None if law is None else score + np.asarray(law)
-            before = self._against_truth(untrained, score, log_density, law, sigma)
-            found = {f"{name}_untrained": value for name, value in before.items() if name.endswith("spearman")}
+    def principal_components(self, dim: int) -> dict[str, float]:
+        """The linear probe on as many principal components: what a learned embedding has to beat."""
         if self.labels is None:
-            return found
+            return {}
         (x, y), (judged_x, judged_y) = self.labels
-        components = evaluate.pca(pixels(x), untrained.dim)
-        return found | {
-            "probe/linear_untrained": self._labels(untrained)["probe/linear"],
-            "probe/linear_pca": evaluate.linear_probe(components(pixels(x)), y, components(pixels(judged_x)), judged_y),
+        components = evaluate.pca(pixels(x), dim)
+        return {
+            "probe/linear_pca": evaluate.linear_probe(components(pixels(x)), y, components(pixels(judged_x)), judged_y)
         }
 
     def _against_truth(

@@ -66,7 +66,7 @@ class Feed:
                 taken[-2] = np.asarray(taken[-2])
         return state, np.stack([np.asarray(rows)[0] for rows in taken])
 
-    def _read_ahead(self, running: jax.Array | None) -> None:
+    def _read_ahead(self, running: Any) -> None:
         """Read and place the next batch. If the step that was running is done by then, the devices waited."""
         assert self._batches is not None
         began = time.perf_counter()

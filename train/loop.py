@@ -96,7 +96,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
                 started = time.perf_counter()
                 state, rows = feed.advance(trainer, state, step, step + steps)
                 took = time.perf_counter() - started
-                refuse_non_finite(rows, step + steps, keeper.saved, out)
+                refuse_non_finite(rows, step, keeper.saved, out)
                 dispatch, step = next_dispatch(steps, took), step + steps
                 window = np.concatenate([window, rows])
                 counted, seconds, total = counted + steps, seconds + took, total + took

@@ -24,7 +24,7 @@ from jepa_jax.resolve import resolve
 from train.devices import batch_sharding, check_batch, open_mesh
 from train.log import read_rows
 from train.loop import train
-from train.step import ONCE, make_trainer
+from train.step import make_trainer
 
 QUIET = Console(file=io.StringIO())
 ROOT = Path(__file__).parent.parent
@@ -60,8 +60,7 @@ def steps(config: Config, count: int = 3):
     mesh = open_mesh(config.mesh)
     trainer = make_trainer(config, source, mesh)
     state = trainer.init()
-    compiled = trainer.run.lower(state, source.arrays, 0, count).compile(compiler_options=ONCE)
-    state, rows = compiled(state, source.arrays, 0, count)
+    state, rows = trainer.run(state, source.arrays, 0, count)
     return np.asarray(rows)[:count], jax.device_get(state["params"]), state
 
 
@@ -163,7 +162,8 @@ def test_a_batch_that_cannot_be_divided() -> None:
 
 
 def start(args: list[str], devices: int) -> subprocess.Popen:
-    environment = os.environ | {"XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}"}
+    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
+    environment = os.environ | {"XLA_FLAGS": flags}
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "train", *args]
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)

@@ -3,8 +3,9 @@
 import os
 
 # Compiling takes far longer than running here: without optimisation the suite takes half the time.
-FLAGS = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {FLAGS}".strip()
+os.environ["XLA_FLAGS"] = (
+    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA's threads on CPU: with two, four devices that wait for each other leave none to work.
 os.environ["NPROC"] = "16"

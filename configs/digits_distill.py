@@ -2,7 +2,7 @@
 
 python -m train digits_distill
 
-Two cores: about 55 s. A linear probe on the held-out half: 0.90 to 0.91, where it is 0.59 to 0.65 on the untrained
+Two cores: about 55 s. A linear probe on the held-out half: 0.90 to 0.92, where it is 0.59 to 0.65 on the untrained
 encoder and 0.90 on as many principal components.
 """
 

@@ -2,7 +2,8 @@
 
 python -m train digits_ijepa
 
-TIMES
+Two cores: 100 s. A linear probe on the held-out half: 0.90 for seed 0 and 0.88 for seed 1, where it is 0.72 and 0.71
+on the untrained encoder and 0.90 (0.896) on as many principal components.
 """
 
 from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim

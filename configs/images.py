@@ -1,8 +1,9 @@
-"""Your own pictures as an array [N, H, W, C]: add --data.source FILE.npy or FILE.npz
+"""Your own pictures, a folder or an array [N, H, W, C]: add --data.source FOLDER, FILE.npy or FILE.npz
 
-    python -m train images --data.source FILE.npz --out runs/mine
+    python -m train images --data.source FOLDER --out runs/mine
 
-Two cores, some minutes at 16 x 16 pixels. uint8 is scaled to [0, 1]; views move by a pixel and add noise.
+Two cores, some minutes. A folder's pictures are brought to 32 x 32 pixels (--data.size); an array keeps its size.
+uint8 is scaled to [0, 1]; views move by a pixel and add noise. --data.holdout 0.1 keeps some out for the probe set.
 """
 
 from jepa_jax.config import Config, Data, Encoder, Objective, Optim
@@ -11,7 +12,7 @@ from jepa_jax.config import Config, Data, Encoder, Objective, Optim
 def get_config() -> Config:
     """A small convolutional encoder under InfoNCE."""
     return Config(
-        data=Data(source="", batch_size=256, shift=1),
+        data=Data(source="", batch_size=256, shift=1, size=32),
         encoder=Encoder(kind="conv", widths=(32, 64), dim=64),
         objective=Objective(anti_collapse="infonce", temperature=0.2),
         optim=Optim(average=0.99),

@@ -290,7 +290,7 @@ def test_what_does_not_fit(image: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 31}, "has 30 images, fewer than a batch of 31; take smaller batches"),
+        ({"batch_size": 62, "processes": 31}, "has 30 images, fewer than there are processes, 31"),
         ({"batch_size": 0}, "the batch size is 0; it must be positive"),
         ({"processes": 4}, "a batch of 6 cannot be divided among 4 processes; take a multiple"),
         ({"process": 2, "processes": 2}, "process 2 of 2"),
@@ -393,7 +393,6 @@ def test_preparing_goes_wrong(arguments: list[str], message: str, capsys: pytest
         ("tfds:jepa_sprites/small:trian", "there is no split 'trian'; did you mean train?"),
         ("tfds:jepa_sprites/small:train[:200%]", "the split 'train.*' cannot be read"),
         ("tfds:jepa_sprites/small:train[:0]", "has no images in it"),
-        ("tfds:jepa_sprites/small:train[:5]", "has 5 images, fewer than a batch of 6"),
         ("tfds:imdb_reviews", "has no images: no feature is named image among"),
     ],
 )

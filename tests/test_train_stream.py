@@ -330,7 +330,6 @@ def test_large_configs_step_on_a_mesh(name: str, tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"monitor": {"labels": True}, "data": {"holdout": 0.0}}, "--monitor.labels needs labels and held-out samples"),
-        ({"data": {"size": 8, "batch_size": 900}}, "fewer than a batch of 900"),
         ({"data": {"stream": False, "probe_source": "digits"}}, "--data.probe-source is for streams"),
         (
             {"data": {"probe_source": "digits", "size": 6}, "encoder": {"kind": "vit", "patch_size": 8}},

@@ -133,7 +133,7 @@ def overview() -> str:
     lines = [f"usage: {USAGE}", "", "Train a JEPA and watch the density it learns. CONFIG is a file, or one of:", ""]
     for name in config_names():
         doc = (importlib.import_module(f"configs.{name}").__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:14} {doc}")
+        lines.append(f"  {name:17} {doc}")
     return "\n".join([*lines, "", "python -m train CONFIG --help shows every field with its meaning and default."])
 
 

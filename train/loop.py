@@ -1,6 +1,7 @@
 """The story of a run."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -115,9 +116,8 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
                     log.write(row)
                     if look is not None:
                         console.print(report(step, row, look))
-                        if config.monitor.figures:
-                            picture = out / "figures" / f"density_{step:07d}.png"
-                            figures.draw(picture, look, encoder, source, step, log.rows)
+                        if config.monitor.figures and step < config.steps:  # the last one is drawn with the summary
+                            figures.draw(picture(out, step), look, encoder, source, step, log.rows)
                     keeper.judge(step, row if looking else {})
                     watching += time.perf_counter() - began
                     bar.update(task, rate=f"{counted / seconds:.0f} steps/s")
@@ -242,7 +242,8 @@ def finish(out: Path, config: Config, source: Source, log: Writer, look: Look, e
     summary = log.latest()
     if config.monitor.figures:
         figure = out / "figures" / "density.png"
-        figures.draw(figure, look, encoder, source, config.steps, log.rows)
+        figures.draw(picture(out, config.steps), look, encoder, source, config.steps, log.rows)
+        write_atomically(figure, lambda path: shutil.copyfile(picture(out, config.steps), path))
         if len(source.shape) == 3:
             figures.extremes(out / "figures" / "extremes.png", look)
         frames = sorted((out / "figures").glob("density_*.png"))
@@ -251,6 +252,11 @@ def finish(out: Path, config: Config, source: Source, log: Writer, look: Look, e
         summary["figure"] = str(figure)
     summary |= {"law": encoder.law, "health_sentence": look.health.sentence, "device": jax.devices()[0].device_kind}
     return summary
+
+
+def picture(out: Path, step: int) -> Path:
+    """Where the picture of a look goes."""
+    return out / "figures" / f"density_{step:07d}.png"
 
 
 def write_summary(out: Path, summary: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Images for training, batch after batch for ever: one grammar for folders, arrays and TensorFlow Datasets."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ class Stream:
       count: samples of the data set, of all processes together.
       classes: how many labels there are, 0 .. classes - 1; None without labels.
       samples: the data set, by number.
-      options: how it is read.
+      options: how it is read; its batches are no larger than the data set.
     """
 
     shape: tuple[int, int, int]
@@ -51,8 +51,8 @@ def open_stream(spec: str, options: StreamOptions) -> Stream:
       options: how to read it.
 
     Raises:
-      ConfigError: options that cannot be, an unknown name, data that cannot be read or are not images, or fewer than a
-        batch of them.
+      ConfigError: options that cannot be, an unknown name, data that cannot be read or are not images, or fewer than
+        processes.
     """
     o = options
     for ok, message in (
@@ -68,10 +68,10 @@ def open_stream(spec: str, options: StreamOptions) -> Stream:
         if not ok:
             raise ConfigError(message)
     records = _part(_open_records(spec, o.channels, o.labels), o.holdout, held=False)
-    if len(records) < o.batch_size:
-        raise ConfigError(
-            f"{spec} has {len(records)} images, fewer than a batch of {o.batch_size}; take smaller batches"
-        )
+    most = len(records) // o.processes * o.processes
+    if not most:
+        raise ConfigError(f"{spec} has {len(records)} images, fewer than there are processes, {o.processes}")
+    o = replace(o, batch_size=min(o.batch_size, most))
     samples = Fitted(records, o.size, o.channels)
     height, width, channels = samples.shape
     return Stream((height, width, channels), len(records), records.classes, samples, o)

@@ -31,6 +31,7 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
         data.batch_size, seed, data.size, data.workers, process, processes, data.channels, holdout=data.holdout
     )
     stream = open_stream(data.source, options)
+    data = replace(data, batch_size=stream.options.batch_size)
 
     def some(n: int, held: bool) -> dict[str, np.ndarray]:
         if held and data.probe_source:

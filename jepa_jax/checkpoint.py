@@ -14,6 +14,7 @@ from jepa_jax.config import Config, ConfigError, from_json, to_json
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import write_atomically
 from jepa_jax.models import build_parts, followed, init_parts
+from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.resolve import law, weights_path
 
 CONFIG_FILE = "config.json"
@@ -214,7 +215,20 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
     found = restore(run, number, {item: abstract})
     for name in path:
         found = found[name]
-    return Encoder(found, model.apply, shape, model.dim, law(config), model.null_directions)
+    return Encoder(
+        found, model.apply, shape, model.dim, law(config), model.null_directions, preprocessing=_as_read(config, shape)
+    )
+
+
+def _as_read(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
+    """How the pictures of a stream were brought to their size; None for what had its size already."""
+    size = config.data.size
+    if size is None or shape[:2] != (size, size) or len(shape) != 3:
+        return None
+    channels = shape[2]
+    return Preprocessing(
+        (size, size), size, "bicubic", (0.0,) * channels, (1.0,) * channels, channels, source="as in training"
+    )
 
 
 def _chosen(run: Path, step: str | None) -> int:

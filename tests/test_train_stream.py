@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 import jepa_jax
@@ -22,6 +23,7 @@ from jepa_jax.checkpoint import load_run, read_progress, saved_steps, values
 from jepa_jax.config import Config, ConfigError
 from jepa_jax.data import open_source
 from jepa_jax.data.hollow import hollow_source
+from jepa_jax.data.stream import read_some
 from jepa_jax.resolve import resolve
 from train import __main__ as program
 from train.feed import Feed
@@ -111,6 +113,23 @@ def test_images_are_the_same_from_memory_and_from_a_stream(images: str) -> None:
     batch = next(stream.batches())
     rows, index = stream.rows(batch, jax.random.key(0))
     np.testing.assert_allclose(rows, np.asarray(memory.arrays["x"])[np.asarray(index)], rtol=1e-6)
+
+
+def test_a_folder_is_scored_as_it_was_read(tmp_path: Path) -> None:
+    """The middle square, not the whole picture squashed."""
+    draw = np.random.default_rng(0)
+    (tmp_path / "photos").mkdir()
+    pictures = [np.kron(draw.integers(0, 256, (8, 12, 3)), np.ones((5, 5, 1))).astype(np.uint8) for _ in range(12)]
+    for i, picture in enumerate(pictures):
+        Image.fromarray(picture).save(tmp_path / "photos" / f"{i:02}.png")
+    data = cfg.Data(str(tmp_path / "photos"), 8, size=8)
+    train(small("", data=data, steps=2), tmp_path / "run", quiet())
+    encoder = jepa_jax.load(tmp_path / "run")
+    read = read_some(data.source, 12, size=8)["image"] / np.float32(255)
+    for picture, seen in zip(pictures, read, strict=True):
+        np.testing.assert_allclose(encoder.preprocess(picture), seen, atol=2.01 / 255)
+    assert encoder.recipe is not None
+    assert encoder.recipe.resize == 8
 
 
 def test_views_of_a_sample_depend_on_seed_step_and_sample_alone(images: str) -> None:

@@ -2,7 +2,7 @@
 
 python -m train digits_lejepa
 
-Two cores: under a minute. A linear probe on the held-out half: 0.94, where it is 0.61 on the untrained encoder and
+Two cores: under a minute. A linear probe on the held-out half: 0.95, where it is 0.61 on the untrained encoder and
 0.90 on as many principal components.
 """
 

@@ -122,7 +122,8 @@ def print_summary(summary: dict[str, Any], out: Path, source: str) -> None:
     if summary.get("data/idle_share") is not None:
         print(f"the devices waited for data {100 * summary['data/idle_share']:.0f} % of the time, at most")
     if summary.get("monitor/time_share") is not None:
-        print(f"monitors took {100 * summary['monitor/time_share']:.0f} % of the time, compilation aside")
+        watching, drawing = (round(100 * summary[f"{name}/time_share"]) for name in ("monitor", "figures"))
+        print(f"monitors took {watching} % of the time and pictures {drawing} %, compilation aside")
     if "figure" in summary:
         print(f"picture: {summary['figure']}")
     print(f"next: python -m score {out} --data {source}")

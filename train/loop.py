@@ -81,7 +81,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
         console.print(report(0, before, None))
     keeper = Keeper(out, config)
     log = open_log(out, step, ("jsonl", *config.monitor.writers)) if first else Writer()
-    watching = total = 0.0  # seconds
+    watching = drawing = total = 0.0  # seconds
     dispatch, look = FIRST_DISPATCH, None
     counted, seconds = 0, 0.0  # steps since the last line, and their time; a resume knows no time before it
     try:
@@ -114,12 +114,14 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
                         row |= {"embedding/effective_rank": monitor.effective_rank(encoder)} if look is None else {}
                         row |= {} if look is None else look.metrics
                     log.write(row)
-                    if look is not None:
-                        console.print(report(step, row, look))
-                        if config.monitor.figures and step < config.steps:  # the last one is drawn with the summary
-                            figures.draw(picture(out, step), look, encoder, source, step, log.rows)
                     keeper.judge(step, row if looking else {})
                     watching += time.perf_counter() - began
+                    if look is not None:
+                        console.print(report(step, row, look))
+                        began = time.perf_counter()
+                        if config.monitor.figures and step < config.steps:  # the last one is drawn with the summary
+                            figures.draw(picture(out, step), look, encoder, source, step, log.rows)
+                        drawing += time.perf_counter() - began
                     bar.update(task, rate=f"{counted / seconds:.0f} steps/s")
                     window, counted, seconds, feed.idle = window[:0], 0, 0.0, 0.0
                 # After the line is written, so that a resume finds every line up to its step.
@@ -147,7 +149,8 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     summary |= monitor.principal_components(trained.dim)
     summary["best_step"] = keeper.best_step()
     if total:
-        summary["monitor/time_share"] = watching / (watching + total)
+        whole = watching + drawing + total
+        summary |= {"monitor/time_share": watching / whole, "figures/time_share": drawing / whole}
     write_summary(out, summary)
     agree(0, False)
     return summary

@@ -43,6 +43,10 @@ class Same:
         """It."""
         return self._batch
 
+    def get_state(self) -> dict[str, int]:
+        """There is nowhere to go on from."""
+        return {}
+
     def close(self) -> None:
         """Nothing is read ahead."""
 

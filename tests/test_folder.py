@@ -284,8 +284,9 @@ def test_the_grammar(numbered: Path) -> None:
     assert samples.log_density is samples.label is samples.pair is None
     with pytest.raises(ConfigError, match="folder of images, and this encoder takes no images"):
         read_samples(str(numbered), None)
-    with pytest.raises(ConfigError, match="training on image folders is not supported"):
-        open_source(cfg.Data(str(numbered)))
+    source = open_source(cfg.Data(str(numbered), batch_size=5, size=8))
+    assert source.batches is not None  # training reads it as it goes
+    assert (source.shape, source.batch_size) == ((8, 8, 3), 5)
 
 
 def test_a_world_comes_before_a_folder_of_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,7 +36,7 @@ def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int 
     if is_stream(data):
         return from_stream(data, seed, process, processes)
     if data.probe_source:
-        raise ConfigError("--data.probe-source is for streams; take --data.holdout, or --data.stream")
+        raise ConfigError("--data.probe-source is for streams; take --data.holdout, or --data.stream True")
     return from_samples(_read(data.source), data)
 
 
@@ -49,7 +49,7 @@ def is_stream(data: cfg.Data) -> bool:
     path = Path(data.source)
     needed = data.source.startswith(PREFIX) or (data.source not in ("", "digits") and path.is_dir())
     if needed and data.stream is False:
-        raise ConfigError(f"{data.source} is only read as a stream; leave out --data.no-stream")
+        raise ConfigError(f"{data.source} is only read as a stream; leave out --data.stream")
     if data.stream is not None:
         return data.stream
     return needed or (path.suffix in (".npy", ".npz") and path.is_file() and path.stat().st_size > STREAMED_BYTES)

@@ -29,10 +29,11 @@ from benchmarks.estimators import ESTIMATORS, FIT
 from benchmarks.report import environment, markdown_table, write_results
 from jepa_jax import evaluate
 from jepa_jax.command import parse
-from jepa_jax.config import Config, ConfigError, Data, Encoder, Objective, nearest
+from jepa_jax.config import Config, Data, Encoder, Objective
 from jepa_jax.data import Probe, Source, open_source
 from jepa_jax.density import log_law
 from jepa_jax.encoder import Encoder as Scored
+from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.files import make_directory
 from jepa_jax.objectives import CRITERIA
 from jepa_jax.resolve import law, resolve

@@ -26,7 +26,7 @@ from safetensors.numpy import save_file
 
 from benchmarks.report import environment, flat, markdown_table, process_memory, write_results
 from jepa_jax.command import parse
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.models.vit import ViT, init
 from jepa_jax.pretrained import convert

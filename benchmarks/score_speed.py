@@ -130,7 +130,7 @@ def main(args: list[str]) -> int:
     """Run what the arguments name; 0, or 1 if one of ours failed, 2 if the benchmark cannot run."""
     if args[:1] == ["ours"]:
         return ours(Path(args[1]), args[2])
-    from jepa_jax.config import ConfigError
+    from jepa_jax.errors import ConfigError
 
     try:
         arguments = read_arguments(args)
@@ -165,7 +165,7 @@ def read_arguments(args: list[str]) -> Arguments:
       ConfigError: an unknown name, a number that is too small, a folder that cannot be written, or no torch.
     """
     from jepa_jax.command import parse
-    from jepa_jax.config import ConfigError, nearest
+    from jepa_jax.errors import ConfigError, nearest
     from jepa_jax.files import make_directory
 
     given = parse(Arguments, args, prog="python -m benchmarks.score_speed", description=__doc__ or "")

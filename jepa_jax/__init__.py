@@ -1,13 +1,37 @@
 """Train joint-embedding predictive architectures and read the data density they learn.
 
-`score_samples(f, xs)` scores any pure function; `load(directory)` gives a trained encoder as such a function.
+`score_samples(f, xs)` scores any pure function; `load(directory)` returns a trained encoder as such a function.
+Names are imported when they are first used, so that `jepa_jax.config` needs the standard library only (PEP 562).
 """
 
-from jepa_jax.config import Config, ConfigError
-from jepa_jax.density import jacobian, jepa_score, log_law, score_batches, score_samples, singular_values
-from jepa_jax.encoder import Encoder
-from jepa_jax.opening import load
-from jepa_jax.worlds import WORLDS, World
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jepa_jax.config import Config
+    from jepa_jax.density import jacobian, jepa_score, log_law, score_batches, score_samples, singular_values
+    from jepa_jax.encoder import Encoder
+    from jepa_jax.errors import ConfigError
+    from jepa_jax.opening import load
+    from jepa_jax.worlds import WORLDS, World
+
+__version__ = "0.2.0"
+
+_HOMES = {
+    "WORLDS": "jepa_jax.worlds",
+    "Config": "jepa_jax.config",
+    "ConfigError": "jepa_jax.errors",
+    "Encoder": "jepa_jax.encoder",
+    "World": "jepa_jax.worlds",
+    "jacobian": "jepa_jax.density",
+    "jepa_score": "jepa_jax.density",
+    "load": "jepa_jax.opening",
+    "log_law": "jepa_jax.density",
+    "score_batches": "jepa_jax.density",
+    "score_samples": "jepa_jax.density",
+    "singular_values": "jepa_jax.density",
+}
+_ROOMS = ("config", "data", "density", "evaluate", "models", "objectives", "pretrained", "views", "worlds")
 
 __all__ = [
     "WORLDS",
@@ -15,6 +39,7 @@ __all__ = [
     "ConfigError",
     "Encoder",
     "World",
+    "__version__",
     "jacobian",
     "jepa_score",
     "load",
@@ -23,3 +48,20 @@ __all__ = [
     "score_samples",
     "singular_values",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name, or a subpackage, when it is first used."""
+    if name in _HOMES:
+        value = getattr(importlib.import_module(_HOMES[name]), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"jepa_jax.{name}")
+    else:
+        raise AttributeError(f"module 'jepa_jax' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Public names, for completion."""
+    return sorted({*globals(), *_HOMES, *_ROOMS})

@@ -10,8 +10,10 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from jepa_jax.config import Config, ConfigError, from_json, to_json
+from jepa_jax.config import Config
+from jepa_jax.config_json import from_json, to_json
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
 from jepa_jax.files import write_atomically
 from jepa_jax.models import build_parts, followed, init_parts
 from jepa_jax.preprocessing import Preprocessing

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from jepa_jax.config import ConfigError, nearest
+from jepa_jax.errors import ConfigError, nearest
 
 T = TypeVar("T")
 

@@ -1,23 +1,17 @@
-"""What a run is: frozen dataclasses, to JSON and back.
+"""Description of a training run: frozen dataclasses.
 
 The docstring under each field is its `--help` text. `None` means "the default that fits", and says which.
 """
 
 import dataclasses
-import difflib
-import json
 import math
-import types
-import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from jepa_jax.errors import ConfigError
+
 AntiCollapse = Literal["uniformity", "infonce", "koleo", "sigreg", "vicreg", "barlow", "coding_rate", "none"]
-
-
-class ConfigError(ValueError):
-    """The arguments or the input are wrong. The message is one line that says what, and how to mend it."""
 
 
 @dataclass(frozen=True)
@@ -225,13 +219,6 @@ class Config:
     mesh: Mesh = field(default_factory=Mesh)
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: `; did you mean X?` or the list of what is known."""
-    known = sorted(known)
-    close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; known: {', '.join(known)}"
-
-
 def check(config: Config) -> None:
     """Refuse values that cannot run.
 
@@ -239,7 +226,7 @@ def check(config: Config) -> None:
       ConfigError: the first field out of its range, by its dotted name.
     """
     c = config
-    for name, value in _flat(dataclasses.asdict(config)):
+    for name, value in flatten(dataclasses.asdict(config)):
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be finite")
     for ok, message in (
@@ -288,66 +275,10 @@ def check(config: Config) -> None:
             raise ConfigError(message)
 
 
-# Fields that say where and by what a run is computed, not what it computes.
-ELSEWHERE = ("mesh.", "data.workers", "monitor.writers")
-
-
-def differences(before: Config, now: Config) -> list[str]:
-    """The fields in which two configs differ, as text, but for those in which one run may be continued otherwise."""
-    a, b = dict(_flat(dataclasses.asdict(before))), dict(_flat(dataclasses.asdict(now)))
-    changed = [name for name in a if a[name] != b[name] and not name.startswith(ELSEWHERE)]
-    return [f"{name} is {a[name]} there, {b[name]} here" for name in changed]
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted names and values of a nested dict."""
     for name, value in tree.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def to_json(config: Config) -> str:
-    """The config as indented JSON text."""
-    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
-
-
-def from_json(text: str) -> Config:
-    """The config that `to_json` wrote.
-
-    Raises:
-      ConfigError: not JSON, an unknown field, or a value of another type. A missing field takes its default.
-    """
-    try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"the config is not JSON: {error}") from None
-    return _build(Config, tree, "config")
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise ConfigError(f"{where} should be an object, not {value!r}")
-        hints = typing.get_type_hints(kind)
-        for name in value:
-            if name not in hints:
-                raise ConfigError(f"unknown field {where}.{name}{nearest(name, hints)}")
-        return kind(**{k: _build(hints[k], v, f"{where}.{k}") for k, v in value.items()})  # type: ignore[operator]
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in args:
-            return None
-        return _build(next(a for a in args if a is not type(None)), value, where)
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_build(args[0], v, where) for v in value)
-    if origin is Literal:
-        if value not in args:
-            raise ConfigError(f"{where} is {value!r}{nearest(str(value), map(str, args))}")
-        return value
-    if kind is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
-        return value
-    raise ConfigError(f"{where} is {value!r}, which is not of its type, {kind}")

@@ -5,7 +5,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from jepa_jax.checkpoint import CONFIG_FILE, load_run, read_config, saved_steps
-from jepa_jax.config import Config, ConfigError
+from jepa_jax.config import Config
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
 
 Kind = Literal["run", "converted", "foreign"]
 

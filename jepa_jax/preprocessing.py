@@ -9,8 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from jepa_jax.config import ConfigError
 from jepa_jax.decoding import convert
+from jepa_jax.errors import ConfigError
 
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers for them
 LARGEST = 2**26  # pixels of a resized picture: more than any recipe means, but what is long and thin gets there

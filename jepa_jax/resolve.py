@@ -3,8 +3,9 @@
 import math
 from dataclasses import replace
 
-from jepa_jax.config import Config, ConfigError
+from jepa_jax.config import Config
 from jepa_jax.data import Source
+from jepa_jax.errors import ConfigError
 from jepa_jax.objectives import CRITERIA
 from jepa_jax.objectives import build as build_criterion
 

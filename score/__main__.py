@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jepa_jax.command import parse
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from score.options import Arguments
 from score.run import Result, run
 

@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax import evaluate
-from jepa_jax.config import ConfigError
 from jepa_jax.data import in_memory, is_held_out, read_samples, readable
 from jepa_jax.density import log_law, score_batches
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
 from jepa_jax.opening import training_config
 from jepa_jax.preprocessing import Preprocessing
 from score.options import HOW, Arguments

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import jax
 from jax.sharding import Mesh
 
-from jepa_jax.config import ConfigError
 from jepa_jax.density import data_mesh
+from jepa_jax.errors import ConfigError
 from score.options import Arguments
 
 PATIENCE_SECONDS = 7 * 24 * 3600  # how long a process that is done waits for the others: leaving first may end them

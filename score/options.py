@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from jepa_jax.config import ConfigError
 from jepa_jax.density.jacobian import Mode, Precision
 from jepa_jax.density.spectrum import Method
+from jepa_jax.errors import ConfigError
 
 
 @dataclass(frozen=True)

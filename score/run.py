@@ -16,10 +16,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from jepa_jax import compile_cache
-from jepa_jax.config import ConfigError
 from jepa_jax.data import Images, Samples, in_memory, read_samples
 from jepa_jax.density import arithmetic_error, evaluate, shard_parameters
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.opening import fingerprint, kind_of, load, training_config
 from score import against, report

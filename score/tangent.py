@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from jepa_jax.config import ConfigError
 from jepa_jax.data import Samples, in_memory, readable
+from jepa_jax.errors import ConfigError
 
 
 def tangents(name: str, samples: Samples, dim: int) -> tuple[np.ndarray, str]:

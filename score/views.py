@@ -9,8 +9,8 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.data import Images, Samples, make_world, open_source
+from jepa_jax.errors import ConfigError
 from jepa_jax.views import jittered
 from jepa_jax.worlds import WORLDS, World
 

@@ -9,8 +9,10 @@ import pytest
 
 from jepa_jax import config as cfg
 from jepa_jax.command import parse
-from jepa_jax.config import Config, ConfigError, check, from_json, nearest, to_json
+from jepa_jax.config import Config, check
+from jepa_jax.config_json import from_json, to_json
 from jepa_jax.data import Source
+from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.files import make_directory, write_atomically
 from jepa_jax.objectives import CRITERIA
 from jepa_jax.resolve import law, resolve

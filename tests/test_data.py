@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.data import is_held_out, open_source, read_arrays, read_samples
+from jepa_jax.errors import ConfigError
 from jepa_jax.views import jittered
 from jepa_jax.worlds import WORLDS
 

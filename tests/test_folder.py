@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.data import Images, folder, in_memory, open_source, read_samples, readable
 from jepa_jax.data.folder import find_images
+from jepa_jax.errors import ConfigError
 from jepa_jax.preprocessing import Preprocessing, plain
 
 RECIPE = plain((4, 6, 3))

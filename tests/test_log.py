@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tensorboardX.proto import event_pb2
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from train.log import MetricsLog, Writer, open_log, read_rows
 
 ROWS = [{"step": step, "loss": 1 / step, "density/spearman": 0.5, "health": "healthy"} for step in (10, 20, 30)]

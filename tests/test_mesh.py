@@ -18,8 +18,9 @@ from rich.console import Console
 
 from jepa_jax import config as cfg
 from jepa_jax.checkpoint import load_run
-from jepa_jax.config import Config, ConfigError
+from jepa_jax.config import Config
 from jepa_jax.data import open_source
+from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
 from train.devices import batch_sharding, check_batch, open_mesh
 from train.log import read_rows

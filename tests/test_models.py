@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jepa_jax import config as cfg
+from jepa_jax.errors import ConfigError
 from jepa_jax.models import Model, build, build_predictor
 from jepa_jax.models.networks import ACTIVATIONS
 
@@ -154,7 +155,7 @@ def test_activation_is_the_one_asked_for(activation: Any, key: jax.Array) -> Non
 
 
 def test_what_cannot_be_built() -> None:
-    with pytest.raises(cfg.ConfigError, match=r"conv needs images.*\[3\].*mlp"):
+    with pytest.raises(ConfigError, match=r"conv needs images.*\[3\].*mlp"):
         build(encoder("conv"), VECTOR, "free")
     with pytest.raises(ValueError, match="resolve"):
         build(encoder(dim=None), VECTOR, "free")

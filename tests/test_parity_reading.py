@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from foreign import STORAGES, Parameter, save_torch_zip
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.reading import open_weights
 
 torch = pytest.importorskip("torch")

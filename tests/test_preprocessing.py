@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.preprocessing import Preprocessing, from_huggingface, plain
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

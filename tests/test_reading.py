@@ -18,7 +18,7 @@ import pytest
 from foreign import STORAGES, Claim, Global, Parameter, Storage, save_torch_zip
 from safetensors.numpy import save_file
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.reading import NAMES, open_weights, sha256
 from jepa_jax.pretrained.torch_pickle import _allowed
 

@@ -12,8 +12,9 @@ from rich.console import Console
 
 import jepa_jax
 from jepa_jax import config as cfg
-from jepa_jax.config import Config, ConfigError
+from jepa_jax.config import Config
 from jepa_jax.data import open_source
+from jepa_jax.errors import ConfigError
 from jepa_jax.models import build_parts, init_parts
 from jepa_jax.resolve import resolve, weights_path
 from train.log import read_rows

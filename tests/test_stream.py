@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jepa_jax.config import ConfigError
 from jepa_jax.data import tfds as tfds_records
 from jepa_jax.data.batches import Batches, StreamOptions
 from jepa_jax.data.fit import fit
 from jepa_jax.data.sprites_builder.__main__ import main as prepare
 from jepa_jax.data.stream import open_stream, read_some
+from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import sprites
 
 COUNT = 30

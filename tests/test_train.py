@@ -18,8 +18,9 @@ from rich.console import Console
 import jepa_jax
 from jepa_jax import config as cfg
 from jepa_jax.checkpoint import saved_steps
-from jepa_jax.config import Config, ConfigError
+from jepa_jax.config import Config
 from jepa_jax.data import open_source
+from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
 from train import __main__ as program
 from train.log import MetricsLog, read_rows

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jepa_jax.config import Config, ConfigError, from_json, nearest
+from jepa_jax.config import Config
+from jepa_jax.config_json import from_json
+from jepa_jax.errors import ConfigError, nearest
 
 USAGE = "python -m train CONFIG [--out DIR] [--dotted.field VALUE ...]"
 

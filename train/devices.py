@@ -9,8 +9,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.density import data_mesh, parameter_spec
+from jepa_jax.errors import ConfigError
 
 AXES = ("data", "model")  # both divide the batch; the second also divides the parameters
 

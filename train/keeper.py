@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from jepa_jax.checkpoint import Checkpoints, SaveError, saved_steps, values
-from jepa_jax.config import Config, ConfigError
+from jepa_jax.config import Config
+from jepa_jax.errors import ConfigError
 from train.devices import told_by_first
 from train.step import State
 

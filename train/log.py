@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jepa_jax.checkpoint import CONFIG_FILE
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.files import write_atomically
 
 KINDS = ("jsonl", "tensorboard", "wandb")

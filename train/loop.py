@@ -22,9 +22,11 @@ from jepa_jax.checkpoint import (
     saved_steps,
     write_config,
 )
-from jepa_jax.config import Config, ConfigError, check, differences
+from jepa_jax.config import Config, check
+from jepa_jax.config_json import differences
 from jepa_jax.data import Source, open_source
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory, write_atomically
 from jepa_jax.resolve import law, resolve
 from train import figures

@@ -9,10 +9,11 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import evaluate
-from jepa_jax.config import Config, ConfigError
+from jepa_jax.config import Config
 from jepa_jax.data import Probe, Source, pixels
 from jepa_jax.density import log_law, score_batches, score_samples
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
 
 FOLD_PROBES = 1024  # fold_fraction takes the square of this in memory
 EMBED_BYTES = 2**26  # of samples that are embedded at once; their activations take many times as much

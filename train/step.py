@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from jepa_jax import config as cfg
 from jepa_jax import objectives
 from jepa_jax.data import Source
+from jepa_jax.errors import ConfigError
 from jepa_jax.models import Model, build_parts, followed, init_parts
 from jepa_jax.resolve import weights_path
 from jepa_jax.views import Augmentation, multi_crop, sample_keys
@@ -148,7 +149,7 @@ def views_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], Views
         large = Augmentation(source.shape[0], options.global_scale, **common)
         small = Augmentation(options.local_size or source.shape[0], options.local_scale, **common)
     except ValueError as error:
-        raise cfg.ConfigError(f"--views: {error}") from None
+        raise ConfigError(f"--views: {error}") from None
 
     def crops(arrays: Any, key: Array) -> Views:
         pick, draw = jax.random.split(key)

@@ -12,6 +12,7 @@ from jax import Array
 
 from jepa_jax import config as cfg
 from jepa_jax import objectives
+from jepa_jax.errors import ConfigError
 from jepa_jax.masking import Masking, multi_block
 from jepa_jax.models import Model
 from jepa_jax.models.networks import on_sphere
@@ -164,7 +165,7 @@ def _masked(embed: Embed, config: cfg.Config, shape: tuple[int, ...]) -> Callabl
         # A grid of two by two cannot leave four patches and hide one.
         masking = Masking(side, config.objective.mask_blocks, min_context=max(1, min(4, side**2 // 4)))
     except ValueError as error:
-        raise cfg.ConfigError(f"--objective.recipe masked: {error}") from None
+        raise ConfigError(f"--objective.recipe masked: {error}") from None
     tokens, predictor = embed.parts["encoder"].tokens, embed.parts["predictor"]
     assert tokens is not None
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from jepa_jax.config import ConfigError
 from jepa_jax.data.folder import Images
+from jepa_jax.errors import ConfigError
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jepa_jax.config import ConfigError
 from jepa_jax.data.records import Records
 from jepa_jax.decoding import Unreadable, convert
+from jepa_jax.errors import ConfigError
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as Pillow has it for bytes
 

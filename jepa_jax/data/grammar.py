@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError, nearest
 from jepa_jax.data.arrays import Samples, read_arrays, read_digits
 from jepa_jax.data.folder import Images
 from jepa_jax.data.rows import from_samples
@@ -14,6 +13,7 @@ from jepa_jax.data.source import Source
 from jepa_jax.data.streamed import from_stream
 from jepa_jax.data.tfds import PREFIX
 from jepa_jax.data.world_source import from_world, make_world, world_probe
+from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.worlds import WORLDS
 

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.data.arrays import Samples
 from jepa_jax.data.grammar import is_stream, open_source
 from jepa_jax.data.rows import from_samples
 from jepa_jax.data.source import Source
 from jepa_jax.data.streamed import stream_source
+from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS
 
 

@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from jepa_jax.config import ConfigError
 from jepa_jax.data.arrays import Samples
 from jepa_jax.data.folder import find_images
 from jepa_jax.decoding import Unreadable, decode
+from jepa_jax.errors import ConfigError
 
 
 class Records(Protocol):

@@ -8,9 +8,9 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.data.arrays import Samples, is_held_out
 from jepa_jax.data.source import NOISE_FRACTION, PROBE_SEED, Probe, Source, pairs, refuse_options, standardise
+from jepa_jax.errors import ConfigError
 
 
 def from_samples(samples: Samples, data: cfg.Data) -> Source:

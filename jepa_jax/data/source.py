@@ -10,8 +10,8 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.data.batches import Batches
+from jepa_jax.errors import ConfigError
 from jepa_jax.views import jittered, sample_keys
 from jepa_jax.worlds import World
 

@@ -9,10 +9,10 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.data.batches import StreamOptions
 from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, pairs, refuse_options, standardise
 from jepa_jax.data.stream import open_stream, read_some
+from jepa_jax.errors import ConfigError
 
 STANDARDISED = 512  # images by which the input is standardised
 

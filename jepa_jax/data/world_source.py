@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.config import ConfigError
 from jepa_jax.data.source import PROBE_SEED, Probe, Source, standardise
+from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS, World
 
 

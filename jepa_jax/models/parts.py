@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jepa_jax.config import Config, ConfigError
+from jepa_jax.config import Config
+from jepa_jax.errors import ConfigError
 from jepa_jax.models.build import Model, Params, build, build_mlp, build_predictor
 from jepa_jax.models.networks import on_sphere
 from jepa_jax.models.predictor import Predictor, init_predictor, predict_tokens

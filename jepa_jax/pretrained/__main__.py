@@ -9,7 +9,7 @@ import tyro
 from rich.console import Console
 
 from jepa_jax.command import parse
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert
 from jepa_jax.pretrained.directory import check_free, write

@@ -6,8 +6,8 @@ from typing import Any
 
 import jax
 
-from jepa_jax.config import ConfigError, nearest
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.models.vit import ViT, init, vit_encoder
 from jepa_jax.preprocessing import Preprocessing, from_huggingface
 from jepa_jax.pretrained.clip import METACLIP

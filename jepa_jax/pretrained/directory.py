@@ -10,8 +10,8 @@ from typing import Any
 import jax
 
 from jepa_jax.checkpoint import CONFIG_FILE, restore_params, save_params
-from jepa_jax.config import ConfigError
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.models.vit import ViT, init, vit_encoder
 from jepa_jax.preprocessing import Preprocessing

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.models.vit import ViT
 from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.positions import Resize

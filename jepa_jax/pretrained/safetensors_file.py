@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.tensor import DTYPES, Tensor, mapped, tensor
 
 CODES = {

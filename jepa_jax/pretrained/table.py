@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.tensor import Tensor, forget
 
 STRIP = 64  # columns that a transposing copy writes at a time: a page of the source then stays in the cache

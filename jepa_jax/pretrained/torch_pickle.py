@@ -9,7 +9,7 @@ import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 
 STORAGES = {
     "DoubleStorage": "float64",

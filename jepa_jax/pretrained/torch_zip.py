@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jepa_jax.config import ConfigError
+from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained import torch_pickle
 from jepa_jax.pretrained.tensor import DTYPES, Tensor, mapped, tensor
 from jepa_jax.pretrained.torch_pickle import Storage, View

@@ -7,8 +7,8 @@ from pathlib import Path
 import tensorflow_datasets as tfds
 
 from jepa_jax.command import parse
-from jepa_jax.config import ConfigError, nearest
 from jepa_jax.data.sprites_builder import JepaSprites
+from jepa_jax.errors import ConfigError, nearest
 
 DESCRIPTION = "Prepare the sprites with their exact log-density, for --data tfds:jepa_sprites/CONFIG."
 

@@ -28,14 +28,14 @@ from rich.console import Console
 from benchmarks.estimators import ESTIMATORS, FIT
 from benchmarks.report import environment, markdown_table, write_results
 from jepa_jax import evaluate
-from jepa_jax.command import parse
+from jepa_jax.cli import parse
 from jepa_jax.config import Config, Data, Encoder, Objective
 from jepa_jax.data import Probe, Source, open_source
 from jepa_jax.density import log_law
 from jepa_jax.encoder import Encoder as Scored
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.files import make_directory
-from jepa_jax.objectives import CRITERIA
+from jepa_jax.objectives import TERMS
 from jepa_jax.resolve import law, resolve
 from jepa_jax.worlds import WORLDS
 from train.loop import progress
@@ -123,7 +123,7 @@ def make_plan(a: Arguments) -> Plan:
       ConfigError: an unknown name, or a number out of its range.
     """
     usual = ("mixture_2d", "coupling_2d") if a.quick else FULL_WORLDS if a.full else DEFAULT_WORLDS
-    known = (*CRITERIA, *VARIANTS, *ESTIMATORS)
+    known = (*TERMS, *VARIANTS, *ESTIMATORS)
     worlds, rows = a.worlds or usual, a.objectives or known
     for what, names, there in (("world", worlds, set(WORLDS) - {"sprites"}), ("objective", rows, set(known))):
         for name in names:

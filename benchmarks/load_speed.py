@@ -25,7 +25,7 @@ from rich.console import Console
 from safetensors.numpy import save_file
 
 from benchmarks.report import environment, flat, markdown_table, process_memory, write_results
-from jepa_jax.command import parse
+from jepa_jax.cli import parse
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.models.vit import ViT, init

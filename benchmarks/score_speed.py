@@ -164,7 +164,7 @@ def read_arguments(args: list[str]) -> Arguments:
     Raises:
       ConfigError: an unknown name, a number that is too small, a folder that cannot be written, or no torch.
     """
-    from jepa_jax.command import parse
+    from jepa_jax.cli import parse
     from jepa_jax.errors import ConfigError, nearest
     from jepa_jax.files import make_directory
 

@@ -12,7 +12,7 @@ from benchmarks.part import Part
 from benchmarks.report import matmul_rate
 from configs import imagenet_lejepa
 from jepa_jax.config import Config
-from jepa_jax.data.hollow import hollow_source
+from jepa_jax.data.abstract import abstract_source
 from jepa_jax.resolve import resolve
 from train.dry_run import matmul_flops
 from train.step import make_trainer
@@ -59,7 +59,7 @@ def largest(config: Config) -> dict[str, Any]:
 
 def measure(config: Config, batch: int, steps: int, side: int) -> dict[str, Any]:
     """Images per second of a stream's config in batches of this size, and the share of the matrix product rate."""
-    source = hollow_source(dataclasses.replace(config.data, batch_size=batch))
+    source = abstract_source(dataclasses.replace(config.data, batch_size=batch))
     config = resolve(config, source)
     trainer = make_trainer(config, source)
     images = np.random.default_rng(0).integers(0, 256, (batch, *source.shape), np.uint8)

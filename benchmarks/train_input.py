@@ -20,7 +20,7 @@ from jepa_jax.config import Config
 from jepa_jax.data import Source, open_source
 from jepa_jax.resolve import resolve
 from train.devices import open_mesh
-from train.feed import Feed
+from train.input_pipeline import InputPipeline
 from train.step import State, Trainer, make_trainer
 
 BAR = 0.05  # of the time, at most, in which the devices wait
@@ -99,10 +99,10 @@ def measure(config: Config, files: int, side: int, steps: int) -> dict[str, Any]
         trainer = make_trainer(config, source, mesh)
         decoding = decoding_rate(source)
         same: Any = Same(source)
-        still = Feed(dataclasses.replace(source, batches=lambda: same), mesh, None)
+        still = InputPipeline(dataclasses.replace(source, batches=lambda: same), mesh, None)
         state = still.compile(trainer, trainer.init(), 0)
         state, alone, _ = timed(still, trainer, state, steps)
-        feed = Feed(source, mesh, None)
+        feed = InputPipeline(source, mesh, None)
         try:
             _, seconds, shares = timed(feed, trainer, state, steps)
         finally:
@@ -124,7 +124,7 @@ def measure(config: Config, files: int, side: int, steps: int) -> dict[str, Any]
     }
 
 
-def timed(feed: Feed, trainer: Trainer, state: State, steps: int) -> tuple[State, float, dict[str, float]]:
+def timed(feed: InputPipeline, trainer: Trainer, state: State, steps: int) -> tuple[State, float, dict[str, float]]:
     """The median of the seconds of so many steps after a warm-up, and the idle shares, over REPEATS repetitions."""
     state, _ = feed.advance(trainer, state, 0, WARM_UP)
     seconds, shares = [], []

@@ -72,7 +72,7 @@ def minimal(config: Config, source: Source) -> Minimal:
     o, optim = config.objective, config.optim
     apply = jax.vmap(build(config.encoder, source.shape, config.encoder.output).apply, (None, 0))
     make_views = views_of(config, source)
-    criterion = objectives.build(o.anti_collapse, weight=o.weight, temperature=o.temperature, num_slices=o.num_slices)
+    regulariser = objectives.build(o.anti_collapse, weight=o.weight, temperature=o.temperature, num_slices=o.num_slices)
     rate = optax.warmup_cosine_decay_schedule(0.0, optim.lr, optim.warmup_steps, config.steps)
 
     def kernels(params: Any) -> Any:
@@ -85,7 +85,7 @@ def minimal(config: Config, source: Source) -> Minimal:
         z = jnp.concatenate([e.reshape(*group.shape[:2], -1) for e, group in zip(flat, views, strict=True)])
         target = z[::-1] if o.recipe == "pair" else z[: len(views[0])].mean(axis=0, keepdims=True)
         prediction = jnp.mean(jnp.sum((z - target) ** 2, axis=-1))
-        return prediction + criterion.weight * criterion.term(z, key)
+        return prediction + regulariser.weight * regulariser.term(z, key)
 
     def step(state: State, arrays: Any, number: int) -> tuple[State, Array]:
         params, kept = state

@@ -33,7 +33,7 @@ from benchmarks.train_device import on_device
 from benchmarks.train_input import keeping_up
 from benchmarks.train_minimal import against_minimal
 from benchmarks.train_torch import against_torch
-from jepa_jax.command import parse
+from jepa_jax.cli import parse
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from train.step import STEPS_PER_DISPATCH

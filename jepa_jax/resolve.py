@@ -6,8 +6,8 @@ from dataclasses import replace
 from jepa_jax.config import Config
 from jepa_jax.data import Source
 from jepa_jax.errors import ConfigError
-from jepa_jax.objectives import CRITERIA
-from jepa_jax.objectives import build as build_criterion
+from jepa_jax.objectives import TERMS
+from jepa_jax.objectives import build as build_term
 
 
 def resolve(config: Config, source: Source) -> Config:
@@ -17,13 +17,13 @@ def resolve(config: Config, source: Source) -> Config:
       ConfigError: the anti-collapse term and the output do not go together.
     """
     options = config.objective
-    criterion = CRITERIA[options.anti_collapse]
-    output = criterion.output if config.encoder.output == "auto" else config.encoder.output
-    if output == "free" and criterion.output == "sphere":
+    term = TERMS[options.anti_collapse]
+    output = term.output if config.encoder.output == "auto" else config.encoder.output
+    if output == "free" and term.output == "sphere":
         raise ConfigError(
             f"--objective.anti-collapse {options.anti_collapse} works on the sphere; leave out --encoder.output free"
         )
-    built = build_criterion(
+    built = build_term(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
     )
     if options.projector:
@@ -100,5 +100,5 @@ def law(config: Config) -> str | None:
     """
     if config.objective.projector:
         return None  # it is the projection's, not the embedding's
-    criterion = CRITERIA[config.objective.anti_collapse]
-    return criterion.law if criterion.output == config.encoder.output else None
+    term = TERMS[config.objective.anti_collapse]
+    return term.law if term.output == config.encoder.output else None

@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jepa_jax.command import parse
+from jepa_jax.cli import parse
 from jepa_jax.errors import ConfigError
 from score.options import Arguments
 from score.run import Result, run

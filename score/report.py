@@ -14,13 +14,13 @@ matplotlib.use("Agg")  # no window, also where there is no screen
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jepa_jax import evaluate, pictures
+from jepa_jax import evaluate, plots
 from jepa_jax.data import Images, Samples
 from jepa_jax.files import write_atomically
 from jepa_jax.preprocessing import Preprocessing
 from score.options import Arguments
 from score.page import Page, write_report
-from score.stream import REASONS, UNREADABLE, Scorer
+from score.scorer import REASONS, UNREADABLE, Scorer
 
 LISTED = 1000  # rows without a score that the summary names
 SIDE = 128  # pixels of an image in a picture
@@ -51,7 +51,7 @@ def thumbnails(samples: Samples, preprocessing: Preprocessing | None) -> Callabl
     if xs.ndim != 4 or xs.shape[-1] not in (1, 3):
         return None
     if preprocessing is None or not preprocessing.standardises:
-        return pictures.as_images(xs)
+        return plots.as_images(xs)
     return lambda row: preprocessing.as_image(xs[row])
 
 
@@ -186,18 +186,18 @@ def draw(
         corrected = np.isfinite(rows["log_density"]).all()
         learned, exact = rows["log_density" if corrected else "score"], samples.log_density[scored]
         agreement = evaluate.agreement(learned, exact)
-        pictures.scatter(left, learned, exact, agreement.spearman, agreement.slope)
+        plots.scatter(left, learned, exact, agreement.spearman, agreement.slope)
     else:
         left.hist(rows["score"], bins=60)
         left.set(xlabel="JEPA-SCORE, nats", ylabel="samples", title=f"{len(rows)} samples")
     finite = np.isfinite(sigma).all(axis=1)
     if finite.any():
-        pictures.spectrum(right, sigma[finite])
+        plots.spectrum(right, sigma[finite])
     paths = [out.with_suffix(".png")]
     write_atomically(paths[0], lambda temporary: figure.savefig(temporary))
     if thumbnail is not None and len(rows):
         gallery = Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
-        pictures.extremes(gallery, thumbnail, everyone)
+        plots.extremes(gallery, thumbnail, everyone)
         paths.append(out.with_name(f"{out.stem}_extremes.png"))
         write_atomically(paths[1], lambda temporary: gallery.savefig(temporary))
     return paths

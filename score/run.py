@@ -22,11 +22,11 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.opening import fingerprint, kind_of, load, training_config
-from score import against, report
+from score import ood, report
 from score.devices import join, open_mesh
 from score.options import HOW, Arguments, check, check_rank
-from score.parts import Parts
-from score.stream import Scorer
+from score.scorer import Scorer
+from score.shards import Shards
 from score.tangent import tangents
 from score.views import open_views
 
@@ -67,19 +67,19 @@ def run(a: Arguments, console: Console) -> Result | str:
     say_if_raw(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
-    others = {name: against.outliers(name, typical, encoder.recipe) for name in a.against}
+    others = {name: ood.outliers(name, typical, encoder.recipe) for name in a.against}
     out = Path(a.out) if a.out else default_table(a)
     page = Path(a.report) if a.report else None
     for path in (out, Path(a.spectra) if a.spectra else None, page):
         if path is not None:
             make_directory(path.parent)
-    parts = Parts(out, scorer.record, identity(a, samples), len(samples.x))
+    shards = Shards(out, scorer.record, identity(a, samples), len(samples.x))
     with warnings_as_lines(console):
-        seconds, sigma = score_share(scorer, parts, *share.bounds(len(samples.x)), console)
-        with parts.claim() as claimed:
+        seconds, sigma = score_share(scorer, shards, *share.bounds(len(samples.x)), console)
+        with shards.claim() as claimed:
             if not claimed:
-                return f"this process's rows are done, and {parts.writer()} writes {out}"
-            rows = parts.read()
+                return f"this process's rows are done, and {shards.writer()} writes {out}"
+            rows = shards.read()
             report.write_table(out, samples, rows, a.rank)
             if a.spectra:
                 report.write_spectra(Path(a.spectra), report.row_ids(samples), rows)
@@ -90,7 +90,7 @@ def run(a: Arguments, console: Console) -> Result | str:
                 summary |= arithmetic(a, encoder, samples.x, scorer.how)
             if others:
                 with console.status("comparing with other data"):
-                    summary |= against.compare(a, encoder, typical, others)
+                    summary |= ood.compare(a, encoder, typical, others)
             report.write_summary(out.with_suffix(".json"), summary)
             shown = spectra_shown(scorer) if sigma is None else sigma
             thumbnail = report.thumbnails(samples, encoder.preprocessing)
@@ -98,7 +98,7 @@ def run(a: Arguments, console: Console) -> Result | str:
             if page:
                 with console.status(f"writing {page}"):
                     report.write_page(page, summary, rows, samples, shown, thumbnail)
-            parts.remove()
+            shards.remove()
     return Result(summary, out, pictures, page)
 
 
@@ -132,29 +132,29 @@ def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, s
 
 
 def score_share(
-    scorer: Scorer, parts: Parts, start: int, stop: int, console: Console
+    scorer: Scorer, shards: Shards, start: int, stop: int, console: Console
 ) -> tuple[float | None, np.ndarray | None]:
     """Score those of the rows start..stop that no earlier call has done.
 
     Returns:
       Seconds a sample, and some singular values [n, R]; None where no sample was scored, or the method gives none.
     """
-    parts.adopt(start, stop, scorer.unit)
-    gaps = parts.missing(start, stop)
+    shards.adopt(start, stop, scorer.unit)
+    gaps = shards.missing(start, stop)
     fresh, spectra, shown = 0, [], 0
     started = time.perf_counter()
     with progress(console) as bar:
         task = bar.add_task("scoring", total=stop - start, completed=stop - start - sum(b - a for a, b in gaps))
         for first, last in gaps:
-            part = parts.begin(first)
+            shard = shards.begin(first)
             for rows, sigma in scorer.rows(first, last):
-                part.append(rows)
+                shard.append(rows)
                 bar.advance(task, len(rows))
                 fresh += len(rows)
                 if sigma is not None and shown < SPECTRA_SHOWN:
                     spectra.append(sigma[: SPECTRA_SHOWN - shown])
                     shown += len(spectra[-1])
-            part.finish()
+            shard.finish()
     seconds = (time.perf_counter() - started) / fresh if fresh else None
     return seconds, np.concatenate(spectra) if spectra else None
 

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import pytest
 
 from jepa_jax import config as cfg
-from jepa_jax.command import parse
+from jepa_jax.cli import parse
 from jepa_jax.config import Config, check
 from jepa_jax.config_json import from_json, to_json
 from jepa_jax.data import Source
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.files import make_directory, write_atomically
-from jepa_jax.objectives import CRITERIA
+from jepa_jax.objectives import TERMS
 from jepa_jax.resolve import law, resolve
 
 OTHER = Config(
@@ -208,15 +208,15 @@ def source(*shape: int) -> Any:
     return Source(shape, 0.1, 4, nothing, nothing, nothing, nothing, nothing, nothing)
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", TERMS)
 def test_resolve_fills_in_what_is_open(name: Any) -> None:
     config = Config(objective=cfg.Objective(name), encoder=cfg.Encoder(dim=None))
     done = resolve(config, source(2))
-    assert done.encoder.output == CRITERIA[name].output
+    assert done.encoder.output == TERMS[name].output
     assert done.encoder.dim == 16
-    assert done.objective.weight == CRITERIA[name].weight
+    assert done.objective.weight == TERMS[name].weight
     assert done.data.batch_size == 4
-    assert law(done) == CRITERIA[name].law
+    assert law(done) == TERMS[name].law
     assert resolve(done, source(2)) == done
     assert from_json(json.dumps(json.loads(to_json(done)))) == done
 

@@ -14,7 +14,7 @@ from scipy import stats
 from jepa_jax import Encoder, config
 from jepa_jax.density import evaluate, jacobian, jepa_score, score_samples, tangent
 from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
-from jepa_jax.density.error import arithmetic_error
+from jepa_jax.density.numerical_error import arithmetic_error
 from jepa_jax.density.sketch import (
     calibrated_sketch,
     random_directions,

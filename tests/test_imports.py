@@ -88,7 +88,9 @@ def test_every_room_is_there() -> None:
 
 def test_configs_need_the_standard_library_only() -> None:
     """A config is read, checked and written without waiting for JAX."""
-    code = "import sys, jepa_jax.config, jepa_jax.config_json; sys.exit(any(m in sys.modules for m in ('jax', 'numpy')))"
+    code = (
+        "import sys, jepa_jax.config, jepa_jax.config_json; sys.exit(any(m in sys.modules for m in ('jax', 'numpy')))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

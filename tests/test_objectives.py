@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from scipy.special import logsumexp
 
-from jepa_jax.objectives import CRITERIA, build, prediction
+from jepa_jax.objectives import TERMS, build, prediction
 from jepa_jax.objectives.coding_rate import coding_rate
 from jepa_jax.objectives.infonce import infonce
 from jepa_jax.objectives.koleo import koleo
 from jepa_jax.objectives.sigreg import sigreg
 from jepa_jax.objectives.uniformity import uniformity
 
-SPHERE = [name for name, criterion in CRITERIA.items() if criterion.output == "sphere"]
+SPHERE = [name for name, criterion in TERMS.items() if criterion.output == "sphere"]
 KEY = jax.random.key(7)
 SLICES = 5
 TAU = inspect.signature(infonce).parameters["temperature"].default
@@ -124,7 +124,7 @@ def double() -> object:
         yield
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", TERMS)
 @pytest.mark.parametrize("count", [4, 12])
 def test_equals_the_reference(name: str, count: int) -> None:
     z = embeddings(name, count, 5)
@@ -135,7 +135,7 @@ def test_equals_the_reference(name: str, count: int) -> None:
     assert float(value) == pytest.approx(REFERENCES[name](z), rel=1e-4 if name == "barlow" else 1e-9, abs=1e-9)
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", TERMS)
 def test_runs_in_single_precision(name: str) -> None:
     z = embeddings(name, 12, 5).astype(np.float32)
     with jax.enable_x64(False):
@@ -145,7 +145,7 @@ def test_runs_in_single_precision(name: str) -> None:
         assert float(value) == pytest.approx(exact(z.astype(np.float64)), rel=1e-4, abs=1e-5)
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", TERMS)
 def test_gradient_equals_finite_differences(name: str) -> None:
     # Terms of the sphere are differentiated along it: off it their formulas may differ.
     onto = normalised if name in SPHERE else lambda w: w
@@ -170,7 +170,7 @@ def test_rotation_changes_nothing(name: str) -> None:
     assert float(term(name)(jnp.asarray(z @ q))) == pytest.approx(float(term(name)(jnp.asarray(z))), abs=1e-10)
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", TERMS)
 def test_order_of_samples_and_views_changes_nothing(name: str) -> None:
     z = embeddings(name, 12, 5)
     order = np.random.default_rng(1).permutation(12)
@@ -182,7 +182,7 @@ def test_order_of_samples_and_views_changes_nothing(name: str) -> None:
     assert (abs(float(term(name)(broken)) - value) > 1e-3) == (name == "barlow")
 
 
-@pytest.mark.parametrize("name", set(CRITERIA) - {"none"})
+@pytest.mark.parametrize("name", set(TERMS) - {"none"})
 def test_collapse_costs_more_than_the_law(name: str) -> None:
     rng = np.random.default_rng(0)
     spread = rng.standard_normal((1, 256, 4)).repeat(2, 0) + 1e-3 * rng.standard_normal((2, 256, 4))
@@ -260,24 +260,24 @@ def test_prediction_with_infonce_is_the_textbook_loss(temperature: float | None)
     np.testing.assert_allclose(constants, constants[0], atol=1e-10)
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", TERMS)
 def test_build_binds_what_the_user_gave(name: str) -> None:
     plain = build(name, weight=None, temperature=None, num_slices=9)
     given = build(name, weight=0.7, temperature=0.3, num_slices=3)
-    assert plain.weight == CRITERIA[name].weight
+    assert plain.weight == TERMS[name].weight
     assert given.weight == 0.7
-    assert given.output == plain.output == CRITERIA[name].output
+    assert given.output == plain.output == TERMS[name].output
     assert given.law == plain.law
     z = jnp.asarray(embeddings(name, 8, 4))
     options = {"uniformity": {"temperature": 0.3}, "infonce": {"temperature": 0.3}, "sigreg": {"num_slices": 3}}
-    direct = partial(CRITERIA[name].term, **options.get(name, {}))
+    direct = partial(TERMS[name].term, **options.get(name, {}))
     bound, unbound, expected = (float(jax.jit(f)(z, KEY)) for f in (given.term, plain.term, direct))
     assert bound == expected
     assert (bound != unbound) == (name in options)
 
 
-@pytest.mark.parametrize("name", CRITERIA)
+@pytest.mark.parametrize("name", TERMS)
 def test_the_table_agrees_with_itself(name: str) -> None:
-    criterion = CRITERIA[name]
+    criterion = TERMS[name]
     assert criterion.output in ("sphere", "free")
     assert (criterion.law == "sphere") == (criterion.output == "sphere")

@@ -19,8 +19,8 @@ from jepa_jax.config import Config
 from jepa_jax.data import read_samples
 from jepa_jax.density import aggregate_views, batches, log_law
 from score import __main__ as program
-from score import parts
 from score import run as story
+from score import shards
 from score.options import Arguments
 from score.views import open_views
 from train.loop import train
@@ -98,7 +98,7 @@ def test_resume_gives_the_same_file(runs, tmp_path, monkeypatch):
         return program.main([*args, "--out", str(tmp_path / f"{name}.csv"), "--spectra", str(tmp_path / f"{name}.npz")])
 
     assert call("whole") == 0
-    append, calls = parts.Part.append, []
+    append, calls = shards.Shard.append, []
 
     def dies_on_the_third(self, rows):
         calls.append(1)
@@ -106,14 +106,14 @@ def test_resume_gives_the_same_file(runs, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         append(self, rows)
 
-    monkeypatch.setattr(parts.Part, "append", dies_on_the_third)
+    monkeypatch.setattr(shards.Shard, "append", dies_on_the_third)
     assert call("cut") == 1
     assert not (tmp_path / "cut.csv").exists()
     assert not (tmp_path / "cut.npz").exists()
-    (part,) = tmp_path.glob(".cut.csv.*.part")
+    (part,) = tmp_path.glob(".cut.csv.*.shard")
     part.write_bytes(part.read_bytes() + b"123")  # a record that the crash cut short
     counted = []
-    monkeypatch.setattr(parts.Part, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
+    monkeypatch.setattr(shards.Shard, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
     assert call("cut") == 0
     assert sum(counted) == 100 - 32  # two batches were there from before
     assert (tmp_path / "cut.csv").read_text() == (tmp_path / "whole.csv").read_text()
@@ -124,13 +124,13 @@ def test_resume_gives_the_same_file(runs, tmp_path, monkeypatch):
 def test_rows_of_other_arguments_do_not_count(runs, tmp_path, monkeypatch):
     out = tmp_path / "s.csv"
     args = [str(runs / "sphere"), "--data", "mixture_2d", "--limit", "64", "--batch-size", "16", "--out", str(out)]
-    append = parts.Part.append
+    append = shards.Shard.append
 
     def dies(self, rows):
         append(self, rows)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parts.Part, "append", dies)
+    monkeypatch.setattr(shards.Shard, "append", dies)
     assert program.main([*args, "--eps", "0.5"]) == 1
     monkeypatch.undo()
     assert program.main(args) == 0
@@ -448,15 +448,15 @@ def test_devices_change_nothing(runs, tmp_path, options):
 def test_a_run_goes_on_with_other_devices(runs, tmp_path, monkeypatch):
     args = [str(runs / "sphere"), "--data", "mixture_2d", "--limit", "64", "--batch-size", "16"]
     whole = table(tmp_path / "whole.csv", *args)
-    append, counted = parts.Part.append, []
+    append, counted = shards.Shard.append, []
 
     def dies(self, rows):
         append(self, rows)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(parts.Part, "append", dies)
+    monkeypatch.setattr(shards.Shard, "append", dies)
     assert program.main([*args, "--out", str(tmp_path / "s.csv")]) == 1
-    monkeypatch.setattr(parts.Part, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
+    monkeypatch.setattr(shards.Shard, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
     found = table(tmp_path / "s.csv", *args, "--devices", "1")
     assert sum(counted) == 48
     np.testing.assert_allclose(numbers(found["score"]), numbers(whole["score"]), atol=2e-5)

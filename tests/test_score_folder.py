@@ -19,7 +19,7 @@ from jepa_jax.config import Config
 from jepa_jax.data import Images, Samples, folder
 from jepa_jax.preprocessing import Preprocessing
 from score import __main__ as program
-from score import parts, report
+from score import report, shards
 from score import run as story
 from train.loop import train
 
@@ -110,15 +110,15 @@ def test_it_goes_on_after_a_crash(runs: Path, photos: Path, tmp_path: Path, monk
     copy.symlink_to(photos)
     args = [runs / "images", "--data", copy, "--batch-size", "8"]
     assert score(*args, "--out", tmp_path / "whole.csv") == 0
-    append, counted = parts.Part.append, []
+    append, counted = shards.Shard.append, []
 
-    def dies_at_the_end(self: parts.Part, rows: np.ndarray) -> None:
+    def dies_at_the_end(self: shards.Shard, rows: np.ndarray) -> None:
         append(self, rows)
         counted.append(len(rows))
         if sum(counted) == 32:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(parts.Part, "append", dies_at_the_end)
+    monkeypatch.setattr(shards.Shard, "append", dies_at_the_end)
     out = tmp_path / "cut.csv"
     assert score(*args, "--out", out) == 1
     counted.clear()
@@ -131,17 +131,17 @@ def test_it_goes_on_after_a_crash(runs: Path, photos: Path, tmp_path: Path, monk
 def test_rows_of_other_files_do_not_count(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(6):
         Image.new("RGB", (9, 9), (40 * i, 9, 99)).save(tmp_path / f"{i}.png")
-    append, counted = parts.Part.append, []
+    append, counted = shards.Shard.append, []
 
-    def dies(self: parts.Part, rows: np.ndarray) -> None:
+    def dies(self: shards.Shard, rows: np.ndarray) -> None:
         append(self, rows)
         raise KeyboardInterrupt
 
     args = [runs / "images", "--data", tmp_path, "--out", tmp_path / "s.csv", "--batch-size", "3"]
-    monkeypatch.setattr(parts.Part, "append", dies)
+    monkeypatch.setattr(shards.Shard, "append", dies)
     assert score(*args) == 1
     Image.new("RGB", (9, 9), (255, 0, 0)).save(tmp_path / "5.png")
-    monkeypatch.setattr(parts.Part, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
+    monkeypatch.setattr(shards.Shard, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
     assert score(*args) == 0
     assert sum(counted) == 6
 

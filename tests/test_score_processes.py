@@ -18,7 +18,7 @@ from jepa_jax import compile_cache
 from jepa_jax import config as cfg
 from jepa_jax.config import Config
 from score import __main__ as program
-from score import parts
+from score import shards
 from train.loop import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
@@ -27,14 +27,14 @@ ROWS = 60
 # The program, killed while its third batch is written.
 KILLED = """
 import os, sys
-from score import __main__ as program, parts
-append, calls = parts.Part.append, []
+from score import __main__ as program, shards
+append, calls = shards.Shard.append, []
 def dies(self, rows):
     calls.append(1)
     if len(calls) == 3:
         os.kill(os.getpid(), 9)
     append(self, rows)
-parts.Part.append = dies
+shards.Shard.append = dies
 program.main(sys.argv[1:])
 """
 
@@ -103,12 +103,12 @@ def test_the_last_of_the_processes_writes_the_table(run, alone, tmp_path, capsys
 
 def test_all_parts_done_are_only_merged(run, alone, tmp_path, monkeypatch):
     out = tmp_path / "s.csv"
-    monkeypatch.setattr(parts.Parts, "_take_lock", lambda self: False)  # as if both died before they merged
+    monkeypatch.setattr(shards.Shards, "_take_lock", lambda self: False)  # as if both died before they merged
     for i in "01":
         assert program.main(arguments(run, out, "--processes", "2", "--process", i)) == 0
     monkeypatch.undo()
     assert not out.exists()
-    monkeypatch.setattr(parts.Part, "append", lambda self, rows: pytest.fail("a row was scored again"))
+    monkeypatch.setattr(shards.Shard, "append", lambda self, rows: pytest.fail("a row was scored again"))
     assert program.main(arguments(run, out)) == 0
     same_scores(out, alone)
     assert json.loads(out.with_suffix(".json").read_text())["seconds_per_sample"] is None
@@ -121,9 +121,9 @@ def test_a_killed_process_is_made_up_for(run, alone, tmp_path, monkeypatch):
     killed = start("-c", KILLED, *arguments(run, out, "--processes", "2", "--process", "1"))
     killed.communicate()
     assert killed.returncode == -9
-    assert len(list(tmp_path.glob(".s.csv.*.done"))) == len(list(tmp_path.glob(".s.csv.*.part"))) == 1
-    append, counted = parts.Part.append, []
-    monkeypatch.setattr(parts.Part, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
+    assert len(list(tmp_path.glob(".s.csv.*.done"))) == len(list(tmp_path.glob(".s.csv.*.shard"))) == 1
+    append, counted = shards.Shard.append, []
+    monkeypatch.setattr(shards.Shard, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
     assert program.main(arguments(run, out)) == 0  # by one process, as the other half is done
     assert sum(counted) == ROWS // 2 - 2 * 8
     same_scores(out, alone)

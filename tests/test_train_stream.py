@@ -22,13 +22,13 @@ from jepa_jax import config as cfg
 from jepa_jax.checkpoint import load_run, read_progress, saved_steps, values
 from jepa_jax.config import Config
 from jepa_jax.data import open_source
-from jepa_jax.data.hollow import hollow_source
+from jepa_jax.data.abstract import abstract_source
 from jepa_jax.data.stream import read_some
 from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
 from train import __main__ as program
-from train.feed import Feed
-from train.keeper import Keeper
+from train.checkpointing import Checkpointing
+from train.input_pipeline import InputPipeline
 from train.log import read_rows
 from train.loop import TrainingError, train
 from train.monitor import Monitor
@@ -150,14 +150,14 @@ def test_views_of_a_sample_depend_on_seed_step_and_sample_alone(images: str) -> 
 
 @pytest.mark.parametrize("at", [20, 30])
 def test_resume_goes_on_at_the_next_sample(images: str, whole: Path, tmp_path: Path, monkeypatch, at: int) -> None:
-    advance = Feed.advance
+    advance = InputPipeline.advance
 
     def dies(self, trainer, state, step, stop):
         if step >= at:
             raise KeyboardInterrupt
         return advance(self, trainer, state, step, stop)
 
-    monkeypatch.setattr(Feed, "advance", dies)
+    monkeypatch.setattr(InputPipeline, "advance", dies)
     with pytest.raises(KeyboardInterrupt):
         train(small(images), tmp_path, quiet())
     assert read_progress(tmp_path, 20)["data"]["next"] == 20 * 16
@@ -168,13 +168,13 @@ def test_resume_goes_on_at_the_next_sample(images: str, whole: Path, tmp_path: P
 
 def test_told_to_stop_it_saves_where_it_is(images: str, whole: Path, tmp_path: Path, monkeypatch) -> None:
     """Also between two lines of the metrics file, whose mean is then over the steps of both runs."""
-    advance = Feed.advance
+    advance = InputPipeline.advance
 
     def told(self, trainer, state, step, stop):
         os.kill(os.getpid(), signal.SIGTERM)
         return advance(self, trainer, state, step, min(stop, step + 4))
 
-    monkeypatch.setattr(Feed, "advance", told)
+    monkeypatch.setattr(InputPipeline, "advance", told)
     with pytest.raises(TrainingError, match="told to stop at step 4, which is saved; the same command continues"):
         train(small(images), tmp_path, quiet())
     assert saved_steps(tmp_path) == [4]
@@ -192,7 +192,7 @@ def run_until(config: Config, out: Path) -> None:
 
 def out_of_room(config: Config, out: Path, said: Path) -> None:
     """In a process of its own: no file may grow beyond 2 kB once the first checkpoint is whole."""
-    save, calls = Keeper.save, []
+    save, calls = Checkpointing.save, []
 
     def limited(self, *args):
         if calls:
@@ -201,7 +201,7 @@ def out_of_room(config: Config, out: Path, said: Path) -> None:
         calls.append(1)
         save(self, *args)
 
-    Keeper.save = limited  # type: ignore[method-assign]
+    Checkpointing.save = limited  # type: ignore[method-assign]
     try:
         train(config, out, quiet())
     except TrainingError as error:
@@ -303,7 +303,7 @@ def test_large_configs_are_whole(name: str) -> None:
     """Every shape of the step fits, at full size; nothing is computed."""
     config = program.find_config(name)[1]
     cfg.check(config)
-    source = hollow_source(config.data)
+    source = abstract_source(config.data)
     trainer = make_trainer(resolve(config, source), source)
     _, rows = jax.eval_shape(trainer.run, jax.eval_shape(trainer.init), source.arrays, 0, 1)
     assert rows.shape[1] == 4

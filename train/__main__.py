@@ -55,7 +55,7 @@ def run(args: list[str]) -> int:
         raise ConfigError(f"the config comes first: {USAGE}")
     name, config = find_config(args[0])
     # After the config's own errors: the parser and jax take a second to import.
-    from jepa_jax.command import parse
+    from jepa_jax.cli import parse
 
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
     parsed = parse(

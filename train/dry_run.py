@@ -10,7 +10,7 @@ from rich.table import Table
 
 from jepa_jax.config import Config, check
 from jepa_jax.data import is_stream
-from jepa_jax.data.hollow import hollow_source
+from jepa_jax.data.abstract import abstract_source
 from jepa_jax.models import build_parts
 from jepa_jax.resolve import resolve
 from train.devices import batch_sharding, check_batch, everywhere, open_mesh
@@ -33,7 +33,7 @@ def dry_run(config: Config, console: Console) -> None:
         batch = config.data.batch_size // share
         if share > 1 and batch % (mesh.size * config.optim.accumulate):
             continue
-        source = hollow_source(dataclasses.replace(config.data, batch_size=batch))
+        source = abstract_source(dataclasses.replace(config.data, batch_size=batch))
         resolved = resolve(config, source)
         check_batch(source.batch_size, resolved.optim.accumulate, mesh)
         trainer = make_trainer(resolved, source, mesh)

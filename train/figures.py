@@ -12,7 +12,7 @@ matplotlib.use("Agg")  # no window, also where there is no screen
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jepa_jax import pictures
+from jepa_jax import plots
 from jepa_jax.data import Source
 from jepa_jax.density import log_law
 from jepa_jax.encoder import Encoder
@@ -37,7 +37,7 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
         else:
             axes[0].hist(look.score, bins=50, color="C0")
             axes[0].set(title="JEPA-SCORE of the probe set", xlabel="nats", ylabel="samples")
-        pictures.spectrum(axes[1], look.singular_values)
+        plots.spectrum(axes[1], look.singular_values)
         _curves(axes[2], rows)
     figure.suptitle(f"step {step}: {look.health.sentence}", fontsize=10)
     write_atomically(path, lambda temporary: figure.savefig(temporary))
@@ -46,7 +46,7 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
 def extremes(path: Path, look: Look) -> None:
     """Write the most and the least likely images of the probe set."""
     figure = Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
-    pictures.extremes(figure, np.asarray(look.probe.x), look.learned)
+    plots.extremes(figure, np.asarray(look.probe.x), look.learned)
     write_atomically(path, lambda temporary: figure.savefig(temporary))
 
 
@@ -96,7 +96,7 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
 def _scatter(ax: Any, look: Look) -> None:
     name = "" if look.log_density is None else "log_density_"
     spearman, slope = (float(look.metrics[f"density/{name}{what}"]) for what in ("spearman", "slope"))
-    pictures.scatter(ax, look.learned, np.asarray(look.probe.log_density), spearman, slope)
+    plots.scatter(ax, look.learned, np.asarray(look.probe.log_density), spearman, slope)
 
 
 def _curves(ax: Any, rows: list[dict[str, Any]]) -> None:

@@ -30,12 +30,12 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory, write_atomically
 from jepa_jax.resolve import law, resolve
 from train import figures
+from train.checkpointing import Checkpointing
 from train.devices import agree, check_batch, open_mesh, own_copy
-from train.feed import Feed
-from train.interruption import Interruption
-from train.keeper import Keeper
+from train.input_pipeline import InputPipeline
 from train.log import Writer, clean, open_log
 from train.monitor import Look, Monitor
+from train.preemption import Preemption
 from train.step import METRICS, STEPS_PER_DISPATCH, State, Trainer, encoder_params, make_trainer
 
 COMPARED = ("density/", "probe/", "auroc/", "embedding/effective_rank", "embedding/slices")  # with the untrained
@@ -81,13 +81,13 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     before = {} if monitor is None else warmed(monitor, untrained)
     if before and not step:
         console.print(report(0, before, None))
-    keeper = Keeper(out, config)
+    keeper = Checkpointing(out, config)
     log = open_log(out, step, ("jsonl", *config.monitor.writers)) if first else Writer()
     watching = drawing = total = 0.0  # seconds
     dispatch, look = FIRST_DISPATCH, None
     counted, seconds = 0, 0.0  # steps since the last line, and their time; a resume knows no time before it
     try:
-        with progress(console) as bar, Interruption() as told:
+        with progress(console) as bar, Preemption() as told:
             task = bar.add_task("training", total=config.steps, completed=step, rate="")
             while step < config.steps:
                 steps, stopping = agree(min(dispatch, next_event(step, config) - step), told.received)
@@ -158,16 +158,16 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     return summary
 
 
-def begin(out: Path, trainer: Trainer, source: Source, mesh: Mesh) -> tuple[Feed, State, int, np.ndarray]:
+def begin(out: Path, trainer: Trainer, source: Source, mesh: Mesh) -> tuple[InputPipeline, State, int, np.ndarray]:
     """What to go on with: the feed, the state, its step, and the metrics [n, ...] of the steps since the last line."""
     steps = saved_steps(out)
     none = np.zeros((0, len(METRICS)), np.float32)
     if not steps:
-        return Feed(source, mesh, None), trainer.init(), 0, none
+        return InputPipeline(source, mesh, None), trainer.init(), 0, none
     progress = read_progress(out, steps[-1])
     state = restore(out, steps[-1], jax.eval_shape(trainer.init), trainer.shardings)
     window = np.array(progress.get("window") or none, np.float32)
-    return Feed(source, mesh, progress.get("data")), state, steps[-1], window
+    return InputPipeline(source, mesh, progress.get("data")), state, steps[-1], window
 
 
 def claim(out: Path, config: Config, source: Source, first: bool) -> None:

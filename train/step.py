@@ -62,7 +62,7 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
     if mesh is not None and mesh.size == 1:
         mesh = None  # nothing to divide
     options = config.objective
-    criterion = objectives.build(
+    regulariser = objectives.build(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
     )
     parts = build_parts(config, source.shape)
@@ -84,8 +84,8 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
     def loss(params: State, target: Any, extra: Any, views: Views, key: Array) -> tuple[Array, tuple[Any, ...]]:
         outcome = task.predict(params, params if target is None else target, extra, views, key)
         prediction = jnp.mean(outcome.prediction)
-        anti_collapse = criterion.term(outcome.embedding, key)
-        return prediction + criterion.weight * anti_collapse, (prediction, anti_collapse, outcome.extra)
+        anti_collapse = regulariser.term(outcome.embedding, key)
+        return prediction + regulariser.weight * anti_collapse, (prediction, anti_collapse, outcome.extra)
 
     def step(state: State, arrays: Any, number: Array) -> tuple[State, Array]:
         data_key, loss_key = jax.random.split(jax.random.fold_in(root, number))

@@ -51,7 +51,7 @@ def build_task(config: cfg.Config, parts: dict[str, Model], shape: tuple[int, ..
     """The task of a resolved config."""
     options = config.objective
     parts = {name: _computing_in(config.optim.compute, model) for name, model in parts.items()}
-    sphere = objectives.CRITERIA[options.anti_collapse].output == "sphere"
+    sphere = objectives.TERMS[options.anti_collapse].output == "sphere"
     embed = Embed(parts, sphere, config.optim.accumulate)
     if options.recipe == "multiview":
         return Task(_multiview(embed), {})

@@ -1,5 +1,6 @@
 """Reading the density off an encoder: Jacobian, singular values, score."""
 
+from jepa_jax.density.aggregate import aggregate as aggregate_views
 from jepa_jax.density.batches import (
     data_mesh,
     default_batch_size,
@@ -9,13 +10,12 @@ from jepa_jax.density.batches import (
     shard_parameters,
 )
 from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
-from jepa_jax.density.error import arithmetic_error
 from jepa_jax.density.jacobian import jacobian
 from jepa_jax.density.law import log_law
+from jepa_jax.density.numerical_error import arithmetic_error
 from jepa_jax.density.score import Score, evaluate, jepa_score, singular_values
 from jepa_jax.density.sketch import SketchResult, calibrated_sketch, random_directions, sketch_score
 from jepa_jax.density.tangent import estimate_tangents
-from jepa_jax.density.views import aggregate as aggregate_views
 
 __all__ = [
     "Score",

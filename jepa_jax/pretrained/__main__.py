@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from jepa_jax.command import parse
+from jepa_jax.cli import parse
 from jepa_jax.errors import ConfigError
 from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert

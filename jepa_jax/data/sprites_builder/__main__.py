@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from jepa_jax.command import parse
+from jepa_jax.cli import parse
 from jepa_jax.data.sprites_builder import JepaSprites
 from jepa_jax.errors import ConfigError, nearest
 

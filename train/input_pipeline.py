@@ -12,7 +12,7 @@ from train.devices import batch_sharding, everywhere
 from train.step import State, Trainer
 
 
-class Feed:
+class InputPipeline:
     """Takes a run's steps, with what they read.
 
     Attributes:

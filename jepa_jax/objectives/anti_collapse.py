@@ -16,7 +16,7 @@ from jepa_jax.objectives.uniformity import uniformity
 from jepa_jax.objectives.vicreg import vicreg
 
 
-class Criterion(NamedTuple):
+class Term(NamedTuple):
     """An anti-collapse term.
 
     Attributes:
@@ -38,27 +38,27 @@ def none(z: Array, key: Array) -> Array:
     return jnp.zeros((), z.dtype)
 
 
-CRITERIA: dict[str, Criterion] = {
-    "uniformity": Criterion(uniformity, "sphere", "sphere", 0.3),
-    "infonce": Criterion(infonce, "sphere", "sphere", 0.4),
-    "koleo": Criterion(koleo, "sphere", "sphere", 0.3),
-    "sigreg": Criterion(sigreg, "free", "normal", 0.01),
-    "vicreg": Criterion(vicreg, "free", None, 1.0),
-    "barlow": Criterion(barlow, "free", None, 0.1),
-    "coding_rate": Criterion(coding_rate, "free", None, 0.1),
-    "none": Criterion(none, "free", None, 0.0),
+TERMS: dict[str, Term] = {
+    "uniformity": Term(uniformity, "sphere", "sphere", 0.3),
+    "infonce": Term(infonce, "sphere", "sphere", 0.4),
+    "koleo": Term(koleo, "sphere", "sphere", 0.3),
+    "sigreg": Term(sigreg, "free", "normal", 0.01),
+    "vicreg": Term(vicreg, "free", None, 1.0),
+    "barlow": Term(barlow, "free", None, 0.1),
+    "coding_rate": Term(coding_rate, "free", None, 0.1),
+    "none": Term(none, "free", None, 0.0),
 }
 
 
-def build(name: str, *, weight: float | None, temperature: float | None, num_slices: int) -> Criterion:
+def build(name: str, *, weight: float | None, temperature: float | None, num_slices: int) -> Term:
     """The term of that name with its options bound; None takes its default, and options it lacks are ignored."""
-    criterion = CRITERIA[name]
-    term = criterion.term
+    chosen = TERMS[name]
+    term = chosen.term
     if name in ("uniformity", "infonce") and temperature is not None:
         term = partial(term, temperature=temperature)
     if name == "sigreg":
         term = partial(term, num_slices=num_slices)
     if weight is None:
         # Keep prediction + weight * infonce proportional to InfoNCE at every temperature.
-        weight = 2 * temperature if name == "infonce" and temperature is not None else criterion.weight
-    return criterion._replace(term=term, weight=weight)
+        weight = 2 * temperature if name == "infonce" and temperature is not None else chosen.weight
+    return chosen._replace(term=term, weight=weight)

@@ -1,4 +1,4 @@
-"""The rows of a table on disk while it grows: parts that a crash does not lose, from one process or several."""
+"""The rows of a table on disk while it grows: shards that a crash does not lose, from one process or several."""
 
 import hashlib
 import json
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 
-class Parts:
+class Shards:
     """Hidden files beside FILE.csv, each with consecutive rows from the one it is named by.
 
-    A file is a line with a digest of `identity`, then records of fixed length. It is `.part` while it grows, and
+    A file is a line with a digest of `identity`, then records of fixed length. It is `.shard` while it grows, and
     `.done` when nobody will write to it again. Rows of another identity do not count.
     """
 
@@ -37,16 +37,16 @@ class Parts:
             if not start <= first < stop:
                 continue
             rows = self._rows(path)
-            if path.suffix == ".part" and first + len(rows) < stop:
+            if path.suffix == ".shard" and first + len(rows) < stop:
                 rows = rows[: len(rows) // unit * unit]
             if not len(rows):
                 path.unlink(missing_ok=True)
-            elif path.suffix == ".part":
+            elif path.suffix == ".shard":
                 path.write_bytes(self._mark + rows.tobytes())
                 os.replace(path, path.with_suffix(".done"))
 
     def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """The ranges of rows, within this one, that no finished part has."""
+        """The ranges of rows, within this one, that no finished shard has."""
         gaps, at = [], start
         for first, path in self._files(".done"):
             last = first + len(self._rows(path))
@@ -57,11 +57,11 @@ class Parts:
                 break
         return [gap for gap in (*gaps, (at, stop)) if gap[0] < gap[1]]
 
-    def begin(self, start: int) -> "Part":
-        """A new part, whose first row is `start`."""
-        path = self.out.with_name(f".{self.out.name}.{start:09d}.part")
+    def begin(self, start: int) -> "Shard":
+        """A new shard, whose first row is `start`."""
+        path = self.out.with_name(f".{self.out.name}.{start:09d}.shard")
         path.write_bytes(self._mark)
-        return Part(path)
+        return Shard(path)
 
     def read(self) -> np.ndarray:
         """All rows, [total]. None may be missing."""
@@ -72,7 +72,7 @@ class Parts:
         return rows
 
     def remove(self) -> None:
-        """Delete all parts: the table is written."""
+        """Delete all shards: the table is written."""
         for _, path in list(self._files()):
             path.unlink(missing_ok=True)
 
@@ -87,7 +87,7 @@ class Parts:
             yield False
             return
         try:
-            yield not self.missing(0, self.total)  # another may have written it all since, and removed the parts
+            yield not self.missing(0, self.total)  # another may have written it all since, and removed the shards
         finally:
             self._lock.unlink(missing_ok=True)
 
@@ -131,13 +131,13 @@ class Parts:
         return False
 
     def _files(self, suffix: str = "") -> list[tuple[int, Path]]:
-        """(first row, path) of each part, in order."""
-        pattern = re.compile(re.escape(f".{self.out.name}.") + r"(\d+)\.(part|done)")
+        """(first row, path) of each shard, in order."""
+        pattern = re.compile(re.escape(f".{self.out.name}.") + r"(\d+)\.(shard|done)")
         found = ((pattern.fullmatch(path.name), path) for path in self.out.parent.iterdir())
         return sorted((int(match[1]), path) for match, path in found if match and path.name.endswith(suffix))
 
     def _rows(self, path: Path) -> np.ndarray:
-        """The whole records of a part; none where it is of another identity, or just gone."""
+        """The whole records of a shard; none where it is of another identity, or just gone."""
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -148,8 +148,8 @@ class Parts:
         return np.frombuffer(body[: len(body) // self.record.itemsize * self.record.itemsize], self.record)
 
 
-class Part:
-    """One part while it grows."""
+class Shard:
+    """One shard while it grows."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -160,5 +160,5 @@ class Part:
             file.write(rows.tobytes())
 
     def finish(self) -> None:
-        """Say that this part is done: from now on its rows count."""
+        """Say that this shard is done: from now on its rows count."""
         os.replace(self._path, self._path.with_suffix(".done"))

@@ -5,14 +5,14 @@ import threading
 from types import FrameType
 
 
-class Interruption:
+class Preemption:
     """While it is entered, SIGTERM is only noted."""
 
     def __init__(self) -> None:
         self.received = False
         self._before: signal.Handlers | int | None = None
 
-    def __enter__(self) -> "Interruption":
+    def __enter__(self) -> "Preemption":
         """Listen, where a program may: in its main thread."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._note)  # type: ignore[assignment]

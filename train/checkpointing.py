@@ -15,7 +15,7 @@ from train.step import State
 BEST = ("density/log_density_spearman", "density/spearman", "probe/linear")  # of `auto`: the first that there is
 
 
-class Keeper:
+class Checkpointing:
     """Writes a run's checkpoints. All processes take part in every call.
 
     Attributes:

@@ -17,7 +17,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS
 
 
-def hollow_source(data: cfg.Data) -> Source:
+def abstract_source(data: cfg.Data) -> Source:
     """As `open_source`, but nothing is read beyond the header of an array file.
 
     Raises:

@@ -19,7 +19,7 @@ from configs import cifar10_lejepa
 from jepa_jax.config import Config
 from jepa_jax.data import Source, open_source
 from jepa_jax.resolve import resolve
-from train.devices import open_mesh
+from jepa_jax.sharding import training_mesh
 from train.input_pipeline import InputPipeline
 from train.step import State, Trainer, make_trainer
 
@@ -95,7 +95,7 @@ def measure(config: Config, files: int, side: int, steps: int) -> dict[str, Any]
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=folder, probe_source=""))
         source = open_source(config.data, config.seed)
         config = resolve(config, source)
-        mesh = open_mesh(config.mesh)
+        mesh = training_mesh(config.mesh)
         trainer = make_trainer(config, source, mesh)
         decoding = decoding_rate(source)
         same: Any = Same(source)

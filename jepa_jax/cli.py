@@ -43,6 +43,17 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, de
         raise ConfigError(_one_line(errors.getvalue())) from None
 
 
+def as_flags(message: str, kind: Any) -> str:
+    """A message of the library with its fields, such as `optim.lr`, written as the options of this command line."""
+    known = set(_options(kind))
+
+    def flag(match: re.Match[str]) -> str:
+        option = f"--{match[1].replace('_', '-')}"
+        return option if option in known else match[0]
+
+    return re.sub(r"`([a-z_.]+)`", flag, message)
+
+
 def _options(kind: Any, prefix: str = "") -> typing.Iterator[str]:
     yield from ("--help", "-h")
     hints = typing.get_type_hints(kind)

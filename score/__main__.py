@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jepa_jax.cli import parse
+from jepa_jax.cli import as_flags, parse
 from jepa_jax.errors import ConfigError
 from score.options import Arguments
 from score.run import Result, run
@@ -24,7 +24,7 @@ def main(args: list[str]) -> int:
         arguments = parse(Arguments, args, prog="python -m score", description=DESCRIPTION)
         result = run(arguments, Console(stderr=True, highlight=False, soft_wrap=True))
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on where it stopped", file=sys.stderr)

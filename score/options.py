@@ -8,6 +8,7 @@ import tyro
 
 from jepa_jax.density.jacobian import Mode, Precision
 from jepa_jax.density.spectrum import Method
+from jepa_jax.distributed import check_processes
 from jepa_jax.errors import ConfigError
 
 
@@ -111,20 +112,7 @@ def check(a: Arguments) -> None:
     if a.method == "qr" and (a.spectra or a.rank):
         option = "--spectra" if a.spectra else "--rank"
         raise ConfigError(f"{option} needs singular values, and --method qr gives only their sum; use svd or gram64")
-    _check_processes(a)
-
-
-def _check_processes(a: Arguments) -> None:
-    if a.distributed and not (a.processes is a.process is a.coordinator is None):
-        raise ConfigError(
-            "--distributed finds the processes by itself; leave out --processes, --process, --coordinator"
-        )
-    if (a.processes is None) != (a.process is None) or (a.coordinator and a.processes is None):
-        raise ConfigError("--processes N and --process I (and --coordinator, where it is needed) go together")
-    if a.process is not None and a.processes is not None and not 0 <= a.process < a.processes:
-        raise ConfigError(
-            f"--process is {a.process}; with --processes {a.processes} it goes from 0 to {a.processes - 1}"
-        )
+    check_processes(a.coordinator, a.processes, a.process, a.distributed, together=False)
 
 
 def check_rank(a: Arguments, size: int, dim: int) -> None:

@@ -17,13 +17,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from jepa_jax import compile_cache
 from jepa_jax.data import Images, Samples, in_memory, read_samples
-from jepa_jax.density import arithmetic_error, evaluate, shard_parameters
+from jepa_jax.density import arithmetic_error, evaluate
+from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.opening import fingerprint, kind_of, load, training_config
+from jepa_jax.sharding import open_mesh, shard_parameters
 from score import ood, report
-from score.devices import join, open_mesh
 from score.options import HOW, Arguments, check, check_rank
 from score.scorer import Scorer
 from score.shards import Shards
@@ -34,6 +35,7 @@ SPECTRA_SHOWN = 1000  # samples whose spectra the picture summarises
 LARGE = 10**6  # numbers in a Jacobian from which on spectra for the picture alone are few
 LARGEST = 5 * 10**7  # from which on a sample in float64 takes too long to be worth its while
 FEW = 8
+PATIENCE_SECONDS = 7 * 24 * 3600  # how long a process that is done waits for the others: leaving first may end them
 
 
 class Result(NamedTuple):
@@ -55,7 +57,9 @@ def run(a: Arguments, console: Console) -> Result | str:
       ConfigError: the arguments, the model or the data are wrong.
     """
     check(a)
-    share = join(a)
+    share = join(
+        a.coordinator, a.processes, a.process, a.distributed, together=False, patience_seconds=PATIENCE_SECONDS
+    )
     if a.compile_cache:
         compile_cache.enable()
     encoder = load(a.model, weights=a.weights, step=a.step)
@@ -117,7 +121,10 @@ def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, s
         if config is None:
             raise ConfigError(f"--views: {a.model} was trained elsewhere, with views that are not known; leave it out")
         views = open_views(config.data, a.data, samples, a.views)
-    mesh = open_mesh(a)
+    local = jax.local_devices()
+    count = a.devices or len(local)
+    mesh = open_mesh(local, count, a.shard_parameters, have="this process has")
+    mesh = mesh if mesh.size > 1 else None
     placed = encoder if mesh is None else shard_parameters(encoder, mesh)
     try:  # only traced, to learn now what the library would say of these options later
         x = jnp.asarray(samples.x[0])

@@ -15,7 +15,6 @@ from scipy import stats
 from jepa_jax import Encoder
 from jepa_jax.density import (
     batches,
-    data_mesh,
     default_batch_size,
     evaluate,
     jacobian,
@@ -23,12 +22,12 @@ from jepa_jax.density import (
     log_law,
     score_batches,
     score_samples,
-    shard_parameters,
     singular_values,
     spectrum,
 )
 from jepa_jax.density.jacobian import arithmetic, default_chunk, even
-from jepa_jax.density.memory import available, live_bytes
+from jepa_jax.memory import available, live_bytes
+from jepa_jax.sharding import data_mesh, shard_parameters
 from jepa_jax.worlds import WORLDS
 
 SHAPES = [(5, (5,)), (7, (3,)), (3, (2, 3, 1))]  # K, shape of a sample: D = K, D < K, D > K

@@ -32,7 +32,10 @@ HOMES = {
 # A folder: all that it may import of ours.
 ROOMS = {
     "jepa_jax/objectives/": ("jepa_jax.objectives",),
-    "jepa_jax/density/": ("jepa_jax.density",),
+    "jepa_jax/density/": ("jepa_jax.density", "jepa_jax.memory"),
+    "jepa_jax/memory.py": (),
+    "jepa_jax/sharding.py": ("jepa_jax.config", "jepa_jax.errors"),
+    "jepa_jax/distributed.py": ("jepa_jax.errors",),
     "jepa_jax/evaluate/": ("jepa_jax.evaluate",),
     "jepa_jax/worlds/": ("jepa_jax.worlds",),
     "jepa_jax/views/": ("jepa_jax.views",),

@@ -22,7 +22,7 @@ from jepa_jax.config import Config
 from jepa_jax.data import open_source
 from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
-from train.devices import batch_sharding, check_batch, open_mesh
+from jepa_jax.sharding import batch_sharding, check_batch, training_mesh
 from train.log import read_rows
 from train.loop import train
 from train.step import make_trainer
@@ -58,7 +58,7 @@ def steps(config: Config, count: int = 3):
     """Metrics of the first steps and the parameters after them, of one process's devices."""
     source = open_source(config.data)
     config = resolve(config, source)
-    mesh = open_mesh(config.mesh)
+    mesh = training_mesh(config.mesh)
     trainer = make_trainer(config, source, mesh)
     state = trainer.init()
     state, rows = trainer.run(state, source.arrays, 0, count)
@@ -140,20 +140,20 @@ def test_bfloat16_is_near_and_keeps_float32_where_it_counts(recipe: str) -> None
 
 
 def test_a_batch_that_cannot_be_divided() -> None:
-    mesh = open_mesh(cfg.Mesh(devices=4))
+    mesh = training_mesh(cfg.Mesh(devices=4))
     check_batch(32, 2, mesh)
     for batch, accumulate, says in (
-        (30, 1, "a batch of 30 cannot be divided among 4 devices; take --data.batch-size 28 or 32"),
-        (20, 2, "20 cannot be divided among 4 devices in 2 parts; take --data.batch-size 16 or 24"),
-        (3, 1, "take --data.batch-size 4$"),
+        (30, 1, "a batch of 30 cannot be divided among 4 devices; take `data.batch_size` 28 or 32"),
+        (20, 2, "20 cannot be divided among 4 devices in 2 parts; take `data.batch_size` 16 or 24"),
+        (3, 1, "take `data.batch_size` 4$"),
     ):
         with pytest.raises(ConfigError, match=says):
             check_batch(batch, accumulate, mesh)
-    with pytest.raises(ConfigError, match=r"--mesh\.devices is 9; there are 4"):
-        open_mesh(cfg.Mesh(devices=9))
-    with pytest.raises(ConfigError, match=r"--mesh\.shard-parameters is 3; it must divide the 4 devices"):
-        open_mesh(cfg.Mesh(devices=4, shard_parameters=3))
-    assert open_mesh(cfg.Mesh()).size == 1  # several CPU devices of one process are there on purpose only
+    with pytest.raises(ConfigError, match=r"`mesh\.devices` is 9; there are 4"):
+        training_mesh(cfg.Mesh(devices=9))
+    with pytest.raises(ConfigError, match=r"`mesh\.shard_parameters` is 3; it must divide the 4 devices"):
+        training_mesh(cfg.Mesh(devices=4, shard_parameters=3))
+    assert training_mesh(cfg.Mesh()).size == 1  # several CPU devices of one process are there on purpose only
     assert batch_sharding(mesh).num_devices == 4
 
 

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jepa_jax.density import data_mesh, jacobian, jepa_score, score_batches, score_samples, shard_parameters
-from jepa_jax.density.memory import inner_jaxprs
+from jepa_jax.density import jacobian, jepa_score, score_batches, score_samples
+from jepa_jax.memory import inner_jaxprs
 from jepa_jax.models.vit import Block, ViT, apply, factor, init, sincos_positions, vit_encoder
+from jepa_jax.sharding import data_mesh, shard_parameters
 
 TINY = ViT(image_size=12, patch_size=4, width=24, depth=3, heads=3)
 WIDE = ViT(image_size=4, patch_size=2, width=24, depth=2, heads=2)  # width above the 12 numbers of a patch

@@ -40,7 +40,9 @@ def main(args: list[str]) -> int:
     try:
         return run(args)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        from jepa_jax.cli import as_flags
+
+        print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
         return 2
 
 
@@ -70,9 +72,9 @@ def run(args: list[str]) -> int:
     from rich.console import Console
 
     from jepa_jax import compile_cache
-    from train.devices import join
+    from jepa_jax.distributed import join
 
-    join(parsed.coordinator, parsed.processes, parsed.process, parsed.distributed)
+    join(parsed.coordinator, parsed.processes, parsed.process, parsed.distributed, together=True)
     compile_cache.enable()
     if parsed.dry_run:
         from train.dry_run import dry_run

@@ -8,8 +8,8 @@ import numpy as np
 
 from jepa_jax.checkpoint import Checkpoints, SaveError, saved_steps, values
 from jepa_jax.config import Config
+from jepa_jax.distributed import broadcast
 from jepa_jax.errors import ConfigError
-from train.devices import told_by_first
 from train.step import State
 
 BEST = ("density/log_density_spearman", "density/spearman", "probe/linear")  # of `auto`: the first that there is
@@ -44,7 +44,7 @@ class Checkpointing:
         elif name is not None and row and name not in row:
             numbers = ", ".join(k for k, v in row.items() if isinstance(v, float | np.floating))
             raise ConfigError(f"--checkpoint.best {name} is no metric of this run; take one of {numbers}")
-        value = told_by_first(float(row.get(name, np.nan)) if name is not None else np.nan)
+        value = broadcast(float(row.get(name, np.nan)) if name is not None else np.nan)
         self._value = value if np.isfinite(value) else None
         self._judged = step
         self._better = self._value is not None and self._value > self._best

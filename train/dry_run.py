@@ -13,7 +13,7 @@ from jepa_jax.data import is_stream
 from jepa_jax.data.abstract import abstract_source
 from jepa_jax.models import build_parts
 from jepa_jax.resolve import resolve
-from train.devices import batch_sharding, check_batch, everywhere, open_mesh
+from jepa_jax.sharding import batch_sharding, check_batch, replicated, training_mesh
 from train.step import Trainer, make_trainer
 
 SHARES = (1, 2, 4)  # of the config's batch: the whole, a half, a quarter
@@ -26,7 +26,7 @@ def dry_run(config: Config, console: Console) -> None:
       ConfigError: the config is wrong, or the shape of a sample is only to be had by reading the data.
     """
     check(config)
-    mesh = open_mesh(config.mesh)
+    mesh = training_mesh(config.mesh)
     parameters: dict[str, int] = {}
     table = Table("batch", "FLOPs a step", "activations", "state", "data", "all", title="memory of one device")
     for share in SHARES:
@@ -42,7 +42,7 @@ def dry_run(config: Config, console: Console) -> None:
         parameters = {name: _count(state["params"][name]) for name in parts}
         arrays = source.arrays
         if mesh.size > 1:
-            sharding = batch_sharding(mesh) if is_stream(config.data) else everywhere(mesh)
+            sharding = batch_sharding(mesh) if is_stream(config.data) else replicated(mesh)
             arrays = jax.tree.map(lambda a, s=sharding: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), arrays)
             state = jax.tree.map(
                 lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), state, trainer.shardings

@@ -8,7 +8,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jepa_jax.data import Source
-from train.devices import batch_sharding, everywhere
+from jepa_jax.sharding import batch_sharding, replicated
 from train.step import State, Trainer
 
 
@@ -33,7 +33,7 @@ class InputPipeline:
         self._position: dict[str, int] | None = None
         if source.batches is None:
             several = mesh.size > 1
-            self._arrays = jax.device_put(source.arrays, everywhere(mesh)) if several else source.arrays
+            self._arrays = jax.device_put(source.arrays, replicated(mesh)) if several else source.arrays
             return
         self._batches = source.batches()
         if position is not None:

@@ -25,13 +25,14 @@ from jepa_jax.checkpoint import (
 from jepa_jax.config import Config, check
 from jepa_jax.config_json import differences
 from jepa_jax.data import Source, open_source
+from jepa_jax.distributed import agree
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory, write_atomically
 from jepa_jax.resolve import law, resolve
+from jepa_jax.sharding import check_batch, local_copy, training_mesh
 from train import figures
 from train.checkpointing import Checkpointing
-from train.devices import agree, check_batch, open_mesh, own_copy
 from train.input_pipeline import InputPipeline
 from train.log import Writer, clean, open_log
 from train.monitor import Look, Monitor
@@ -59,7 +60,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     check(config)
     first = jax.process_index() == 0
     console = console if first else Console(quiet=True)
-    mesh = open_mesh(config.mesh)
+    mesh = training_mesh(config.mesh)
     source = open_source(config.data, config.seed, jax.process_index(), jax.process_count())
     config = resolve(config, source)
     check_batch(config.data.batch_size, config.optim.accumulate, mesh)
@@ -71,7 +72,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
         console.print(f"{out} is finished" if step == config.steps else f"continuing {out} from step {step}")
 
     def encoder_of(state: State) -> Encoder:
-        params = own_copy(encoder_params(state, config), mesh)
+        params = local_copy(encoder_params(state, config), mesh)
         model = trainer.encoder
         return Encoder(params, model.apply, source.shape, model.dim, law(config), model.null_directions)
 

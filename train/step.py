@@ -15,9 +15,9 @@ from jepa_jax.data import Source
 from jepa_jax.errors import ConfigError
 from jepa_jax.models import Model, build_parts, followed, init_parts
 from jepa_jax.resolve import weights_path
+from jepa_jax.sharding import batch_sharding, replicated, state_shardings
 from jepa_jax.views import Augmentation, multi_crop, sample_keys
 from train import optim
-from train.devices import batch_sharding, everywhere, state_shardings
 from train.tasks import Views, build_task
 
 State = dict[str, Any]
@@ -125,7 +125,7 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
     if mesh is None:
         return Trainer(jax.jit(init, compiler_options=ONCE), jax.jit(run, donate_argnums=0), parts["encoder"])
     shardings = state_shardings(jax.eval_shape(init), mesh)
-    compiled = jax.jit(run, donate_argnums=0, out_shardings=(shardings, everywhere(mesh)))
+    compiled = jax.jit(run, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
     start = jax.jit(init, out_shardings=shardings, compiler_options=ONCE)
     return Trainer(start, compiled, parts["encoder"], shardings)
 

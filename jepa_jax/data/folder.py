@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from jepa_jax.decoding import SUFFIXES, Unreadable, decode
-from jepa_jax.density.memory import available
 from jepa_jax.errors import ConfigError
+from jepa_jax.memory import available
 from jepa_jax.preprocessing import Preprocessing
 
 AHEAD = 2  # so many times the rows that are asked for are decoded beyond them

@@ -2,12 +2,9 @@
 
 from jepa_jax.density.aggregate import aggregate as aggregate_views
 from jepa_jax.density.batches import (
-    data_mesh,
     default_batch_size,
-    parameter_spec,
     score_batches,
     score_samples,
-    shard_parameters,
 )
 from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
 from jepa_jax.density.jacobian import jacobian
@@ -23,7 +20,6 @@ __all__ = [
     "aggregate_views",
     "arithmetic_error",
     "calibrated_sketch",
-    "data_mesh",
     "default_batch_size",
     "estimate_tangents",
     "evaluate",
@@ -31,11 +27,9 @@ __all__ = [
     "jepa_score",
     "log_frobenius",
     "log_law",
-    "parameter_spec",
     "random_directions",
     "score_batches",
     "score_samples",
-    "shard_parameters",
     "singular_values",
     "sketch_score",
     "top_singular_values",

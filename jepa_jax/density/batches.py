@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jepa_jax.density.jacobian import Mode, Precision, default_chunk
-from jepa_jax.density.memory import BATCH_BYTES, CHUNK_BYTES, available, budget
 from jepa_jax.density.score import EPS, Score, differentiate, read
 from jepa_jax.density.spectrum import Method
+from jepa_jax.memory import BATCH_BYTES, CHUNK_BYTES, available, budget
 
 LARGEST = 4096  # samples a device scores at once: more gain nothing, and progress would be slow to show
 COPIES = 8  # of a Jacobian that are alive at a time, at most: its float64 form, what the decomposition makes
@@ -115,36 +115,6 @@ def score_batches(
 def default_batch_size(samples: int, size: int, dim: int) -> int:
     """Samples of D = size numbers whose [dim, size] Jacobians, and what is made of them, stay within the budget."""
     return max(1, min(samples, LARGEST, budget(BATCH_BYTES) // (4 * size * dim * COPIES)))
-
-
-def shard_parameters(f: Any, mesh: Mesh, axis: str = "model") -> Any:
-    """The same encoder with its arrays spread over an axis of a mesh, for one that does not fit on one device.
-
-    Each array is divided along its longest side that the axis divides; the others are on every device. **On virtual CPU
-    devices set NPROC, XLA's number of threads, well above their number**, or they wait for each other forever.
-
-    Args:
-      f: a pytree, such as an `Encoder`.
-      mesh: has `axis`, and `data` for the samples.
-    """
-    parts = mesh.shape[axis]
-    return jax.tree.map(lambda a: jax.device_put(a, NamedSharding(mesh, parameter_spec(a.shape, parts, axis))), f)
-
-
-def parameter_spec(shape: tuple[int, ...], parts: int, axis: str) -> P:
-    """How an array of this shape is spread over so many devices: along its longest side that they divide, or not."""
-    sides = [i for i, n in enumerate(shape) if n % parts == 0]
-    if parts == 1 or not sides:
-        return P()
-    longest = max(sides, key=lambda i: shape[i])
-    return P(*(axis if i == longest else None for i in range(len(shape))))
-
-
-def data_mesh(devices: Any = None, model: int = 1) -> Mesh:
-    """A mesh of these devices (None: all local ones), `model` of them to a copy of the parameters."""
-    devices = jax.local_devices() if devices is None else devices
-    shape = (len(devices) // model, model)
-    return jax.make_mesh(shape, ("data", "model"), (AxisType.Auto, AxisType.Auto), devices=devices)
 
 
 def _count(xs: Any) -> int:

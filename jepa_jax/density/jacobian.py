@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from jepa_jax.density.memory import CHUNK_BYTES, budget, live_bytes
+from jepa_jax.memory import CHUNK_BYTES, budget, live_bytes
 
 Mode = Literal["auto", "forward", "reverse"]
 Precision = Literal["float32", "tf32", "bf16", "tf32x3", "bf16x3"]

@@ -12,8 +12,8 @@ from jax.extend.core import Jaxpr
 
 from jepa_jax.density.batches import score_batches
 from jepa_jax.density.jacobian import Precision
-from jepa_jax.density.memory import inner_jaxprs
 from jepa_jax.density.score import EPS, evaluate
+from jepa_jax.memory import inner_jaxprs
 
 
 def arithmetic_error(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from jepa_jax.density.jacobian import even
-from jepa_jax.density.memory import CHUNK_BYTES, budget, live_bytes
+from jepa_jax.memory import CHUNK_BYTES, budget, live_bytes
 
 
 def jacobian_factor(

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from jepa_jax.cli import parse
+from jepa_jax.cli import as_flags, parse
 from jepa_jax.errors import ConfigError
 from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert
@@ -53,7 +53,7 @@ def main(args: list[str]) -> int:
         a = parse(Arguments, args, prog="python -m jepa_jax.pretrained", description=DESCRIPTION)
         show(run(a, console), a)
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)

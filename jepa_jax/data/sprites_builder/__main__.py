@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tensorflow_datasets as tfds
 
-from jepa_jax.cli import parse
+from jepa_jax.cli import as_flags, parse
 from jepa_jax.data.sprites_builder import JepaSprites
 from jepa_jax.errors import ConfigError, nearest
 
@@ -29,7 +29,7 @@ def main(args: list[str]) -> int:
         a = parse(Arguments, args, prog="python -m jepa_jax.data.sprites_builder", description=DESCRIPTION)
         print(f"prepared: {prepare(a)}")
     except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; nothing was written", file=sys.stderr)

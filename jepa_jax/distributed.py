@@ -1,0 +1,101 @@
+"""Several processes: how they meet, what they tell each other, and how they divide rows."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jepa_jax.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Share:
+    """Rows of one process among several.
+
+    Attributes:
+      process, processes: index of this process, and their number.
+    """
+
+    process: int
+    processes: int
+
+    def bounds(self, total: int) -> tuple[int, int]:
+        """First row of this process, and one past its last."""
+        return self.process * total // self.processes, (self.process + 1) * total // self.processes
+
+
+def check_processes(
+    coordinator: str | None, processes: int | None, process: int | None, distributed: bool, *, together: bool
+) -> None:
+    """Refuse descriptions of a group of processes that contradict themselves.
+
+    Args:
+      coordinator: HOST:PORT of process 0; None for processes that do not meet.
+      processes, process: their number, and the index of this one.
+      distributed: whether JAX finds all three, on a TPU slice or a cluster.
+      together: whether the processes compute one thing together, so that they need a coordinator.
+
+    Raises:
+      ConfigError: the first contradiction.
+    """
+    if distributed and not (coordinator is processes is process is None):
+        raise ConfigError(
+            "`distributed` finds the processes by itself; leave out `coordinator`, `processes` and `process`"
+        )
+    count = (processes is None) + (process is None) + (coordinator is None)
+    if together and count not in (0, 3):
+        raise ConfigError("`coordinator` HOST:PORT, `processes` N and `process` I go together")
+    if (processes is None) != (process is None) or (coordinator is not None and processes is None):
+        raise ConfigError("`processes` and `process` (and `coordinator`, where it is needed) go together")
+    if processes is not None and process is not None and not 0 <= process < processes:
+        raise ConfigError(f"`process` is {process}; with `processes` {processes} it goes from 0 to {processes - 1}")
+
+
+def join(
+    coordinator: str | None,
+    processes: int | None,
+    process: int | None,
+    distributed: bool,
+    *,
+    together: bool,
+    patience_seconds: int | None = None,
+) -> Share:
+    """Meet the other processes, if there are any. Call it before anything else of JAX.
+
+    Args:
+      coordinator, processes, process, distributed, together: as in `check_processes`.
+      patience_seconds: how long a process that is done waits for the others; None takes JAX's default.
+
+    Returns:
+      This process's place among them.
+
+    Raises:
+      ConfigError: the processes cannot meet, or as `check_processes`.
+    """
+    check_processes(coordinator, processes, process, distributed, together=together)
+    if not (distributed or coordinator):
+        return Share(process or 0, processes or 1)
+    patience: dict[str, Any] = {} if patience_seconds is None else {"shutdown_timeout_seconds": patience_seconds}
+    try:
+        jax.distributed.initialize(coordinator, processes, process, **patience)
+    except (ValueError, RuntimeError) as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ConfigError(f"the processes cannot meet: {lines[0]}") from None
+    return Share(jax.process_index(), jax.process_count())
+
+
+def agree(steps: int, stop: bool) -> tuple[int, bool]:
+    """The first process's number of steps, and whether any process was told to stop. All processes take part."""
+    if jax.process_count() == 1:
+        return steps, stop
+    said = np.asarray(multihost_utils.process_allgather(np.array([steps, stop], np.int32)))
+    return int(said[0, 0]), bool(said[:, 1].any())
+
+
+def broadcast(value: float) -> float:
+    """The first process's value, in all of them. All processes take part."""
+    if jax.process_count() == 1:
+        return value
+    return float(multihost_utils.broadcast_one_to_all(np.float32(value)))

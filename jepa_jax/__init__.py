@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from jepa_jax.density import jacobian, jepa_score, log_law, score_batches, score_samples, singular_values
     from jepa_jax.encoder import Encoder
     from jepa_jax.errors import ConfigError
-    from jepa_jax.opening import load
+    from jepa_jax.loading import load
     from jepa_jax.worlds import WORLDS, World
 
 __version__ = "0.2.0"
@@ -25,7 +25,7 @@ _HOMES = {
     "World": "jepa_jax.worlds",
     "jacobian": "jepa_jax.density",
     "jepa_score": "jepa_jax.density",
-    "load": "jepa_jax.opening",
+    "load": "jepa_jax.loading",
     "log_law": "jepa_jax.density",
     "score_batches": "jepa_jax.density",
     "score_samples": "jepa_jax.density",

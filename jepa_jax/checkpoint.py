@@ -1,4 +1,4 @@
-"""Keeping a run: Orbax checkpoints, and config.json beside them."""
+"""Orbax checkpoints: writing them while a run goes on, and restoring them."""
 
 import json
 from collections.abc import Iterator
@@ -10,16 +10,8 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from jepa_jax.config import Config
-from jepa_jax.config_json import from_json, to_json
-from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
-from jepa_jax.files import write_atomically
-from jepa_jax.models import build_parts, followed, init_parts
-from jepa_jax.preprocessing import Preprocessing
-from jepa_jax.resolve import law, weights_path
 
-CONFIG_FILE = "config.json"
 FOLDER = "checkpoints"
 PROGRESS = "progress"  # the item of a checkpoint that holds JSON
 VALUE = "value"  # the metric that says which checkpoint is the best
@@ -170,79 +162,3 @@ def restore_params(folder: Path, abstract: Any) -> Any:
         return restore(folder, 0, {"params": abstract})["params"]
     except ConfigError:
         raise ConfigError(f"the weights in {folder} are damaged or of another network; convert them again") from None
-
-
-def write_config(run: Path, config: Config, shape: tuple[int, ...]) -> None:
-    """Write config.json: the resolved config, and the shape of one sample, which the weights depend on."""
-    tree = {**json.loads(to_json(config)), "sample_shape": list(shape)}
-    write_atomically(run / CONFIG_FILE, lambda path: path.write_text(json.dumps(tree, indent=2) + "\n"))
-
-
-def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
-    """The config and sample shape of a run directory.
-
-    Raises:
-      ConfigError: there is none, or it cannot be read.
-    """
-    path = run / CONFIG_FILE
-    try:
-        tree = json.loads(path.read_text())
-        shape = tuple(int(n) for n in tree.pop("sample_shape"))
-    except FileNotFoundError:
-        raise ConfigError(f"{run} is not a run directory: it has no {CONFIG_FILE}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from None
-    return from_json(json.dumps(tree)), shape
-
-
-def load_run(run: Path, weights: str | None = None, step: str | None = None) -> Encoder:
-    """The trained encoder of a run directory.
-
-    Args:
-      run: a directory made by `python -m train`.
-      weights: `raw`, `ema`, or None for what the run's recipe takes as its result.
-      step: of the checkpoint: a number, `best`, or None for the newest.
-
-    Raises:
-      ConfigError: not a run directory, no checkpoint yet or no such one, a damaged one, or no moving average where it
-        is asked for.
-    """
-    config, shape = read_config(run)
-    number = _chosen(run, step)
-    parts = build_parts(config, shape)
-    model = parts["encoder"]
-    params = jax.eval_shape(lambda: init_parts(parts, jax.random.key(0)))
-    item, *_ = path = weights_path(config, weights)
-    abstract = {"params": params, "target": followed(params), "average": params["encoder"]}[item]
-    found = restore(run, number, {item: abstract})
-    for name in path:
-        found = found[name]
-    return Encoder(
-        found, model.apply, shape, model.dim, law(config), model.null_directions, preprocessing=_as_read(config, shape)
-    )
-
-
-def _as_read(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
-    """How the pictures of a stream were brought to their size; None for what had its size already."""
-    size = config.data.size
-    if size is None or shape[:2] != (size, size) or len(shape) != 3:
-        return None
-    channels = shape[2]
-    return Preprocessing(
-        (size, size), size, "bicubic", (0.0,) * channels, (1.0,) * channels, channels, source="as in training"
-    )
-
-
-def _chosen(run: Path, step: str | None) -> int:
-    steps, judged = saved_steps(run), values(run)
-    if not steps:
-        raise ConfigError(f"{run} has no checkpoint yet; train it first")
-    if step is None:
-        return steps[-1]
-    if step == "best":
-        if not judged:
-            raise ConfigError(f"{run} has no best checkpoint: none was judged by a metric; name a step of {steps}")
-        return max(judged, key=lambda s: (judged[s], s))
-    if not step.isdigit() or int(step) not in steps:
-        raise ConfigError(f"{run} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}, or take best")
-    return int(step)

@@ -22,7 +22,8 @@ from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
-from jepa_jax.opening import fingerprint, kind_of, load, training_config
+from jepa_jax.loading import fingerprint, load, training_config
+from jepa_jax.run_dir import kind_of
 from jepa_jax.sharding import open_mesh, shard_parameters
 from score import ood, report
 from score.options import HOW, Arguments, check, check_rank

@@ -43,6 +43,8 @@ ROOMS = {
     "jepa_jax/errors.py": (),
     "jepa_jax/config.py": ("jepa_jax.errors",),
     "jepa_jax/config_json.py": ("jepa_jax.config", "jepa_jax.errors"),
+    "jepa_jax/checkpoint.py": ("jepa_jax.errors",),
+    "jepa_jax/run_dir.py": ("jepa_jax.config", "jepa_jax.config_json", "jepa_jax.errors", "jepa_jax.files"),
     "jepa_jax/decoding.py": (),
     "jepa_jax/preprocessing.py": ("jepa_jax.errors", "jepa_jax.decoding"),
     "jepa_jax/encoder.py": ("jepa_jax.preprocessing",),

@@ -17,10 +17,10 @@ import pytest
 from rich.console import Console
 
 from jepa_jax import config as cfg
-from jepa_jax.checkpoint import load_run
 from jepa_jax.config import Config
 from jepa_jax.data import open_source
 from jepa_jax.errors import ConfigError
+from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
 from jepa_jax.sharding import batch_sharding, check_batch, training_mesh
 from train.log import read_rows

@@ -14,10 +14,10 @@ from rich.console import Console
 import jepa_jax
 from jepa_jax import config as cfg
 from jepa_jax import density
-from jepa_jax.checkpoint import read_config
 from jepa_jax.config import Config
 from jepa_jax.data import read_samples
 from jepa_jax.density import aggregate_views, batches, log_law
+from jepa_jax.run_dir import read_config
 from score import __main__ as program
 from score import run as story
 from score import shards

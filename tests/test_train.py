@@ -22,6 +22,7 @@ from jepa_jax.config import Config
 from jepa_jax.data import open_source
 from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
+from score import __main__ as score_program
 from train import __main__ as program
 from train.log import MetricsLog, read_rows
 from train.loop import TrainingError, next_dispatch, next_event, train
@@ -291,3 +292,20 @@ def test_a_config_from_a_file(tmp_path):
     assert program.find_config(str(path)) == ("mine", Config(steps=7))
     train(small(steps=10), tmp_path / "run", QUIET)
     assert program.find_config(str(tmp_path / "run" / "config.json"))[1].steps == 10
+
+
+@pytest.mark.parametrize(("found", "says"), [(3, "is of format 3"), ("x", "is of format 'x'"), (0, "is of format 0")])
+def test_a_directory_of_an_unknown_format_is_refused(found, says, tmp_path, capsys):
+    train(small(steps=10), tmp_path / "run", QUIET)
+    path = tmp_path / "run" / "config.json"
+    tree = json.loads(path.read_text())
+    assert tree["format"] == 2
+    path.write_text(json.dumps(tree | {"format": found}))
+    for use in (
+        lambda: score_program.main([str(path.parent), "--data", "mixture_2d"]),
+        lambda: program.main(["mixture_2d", "--out", str(path.parent)]),
+    ):
+        assert use() == 2
+        error = capsys.readouterr().err
+        assert says in error
+        assert error.count("\n") == 1

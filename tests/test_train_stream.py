@@ -19,12 +19,13 @@ from rich.console import Console
 
 import jepa_jax
 from jepa_jax import config as cfg
-from jepa_jax.checkpoint import load_run, read_progress, saved_steps, values
+from jepa_jax.checkpoint import read_progress, saved_steps, values
 from jepa_jax.config import Config
 from jepa_jax.data import open_source
 from jepa_jax.data.abstract import abstract_source
 from jepa_jax.data.stream import read_some
 from jepa_jax.errors import ConfigError
+from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
 from train import __main__ as program
 from train.checkpointing import Checkpointing

@@ -159,9 +159,9 @@ def find_config(name: str) -> tuple[str, Config]:
     if path.suffix == ".json":
         if not path.is_file():
             raise ConfigError(f"{path} does not exist")
-        from jepa_jax.checkpoint import read_config
+        from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config
 
-        if path.name == "config.json" and "sample_shape" in path.read_text():
+        if path.name == CONFIG_FILE and kind_of(path.parent) == "run":
             return path.resolve().parent.name, read_config(path.parent)[0]
         return path.stem, from_json(path.read_text())
     if path.suffix == ".py":

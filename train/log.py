@@ -7,9 +7,9 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from jepa_jax.checkpoint import CONFIG_FILE
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import write_atomically
+from jepa_jax.run_dir import CONFIG_FILE
 
 KINDS = ("jsonl", "tensorboard", "wandb")
 

@@ -12,16 +12,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jepa_jax.checkpoint import (
-    CONFIG_FILE,
-    SaveError,
-    first_line,
-    read_config,
-    read_progress,
-    restore,
-    saved_steps,
-    write_config,
-)
+from jepa_jax.checkpoint import SaveError, first_line, read_progress, restore, saved_steps
 from jepa_jax.config import Config, check
 from jepa_jax.config_json import differences
 from jepa_jax.data import Source, open_source
@@ -30,6 +21,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory, write_atomically
 from jepa_jax.resolve import law, resolve
+from jepa_jax.run_dir import CONFIG_FILE, read_config, write_config
 from jepa_jax.sharding import check_batch, local_copy, training_mesh
 from train import figures
 from train.checkpointing import Checkpointing

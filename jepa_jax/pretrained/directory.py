@@ -9,13 +9,14 @@ from typing import Any
 
 import jax
 
-from jepa_jax.checkpoint import CONFIG_FILE, restore_params, save_params
+from jepa_jax.checkpoint import restore_params, save_params
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.models.vit import ViT, init, vit_encoder
 from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.convert import Converted
+from jepa_jax.run_dir import CONFIG_FILE, FORMAT
 
 FIELDS = {"vit", "preprocessing", "origin", "sample_shape"}
 
@@ -33,6 +34,7 @@ def write(converted: Converted, out: Path) -> None:
         temporary.mkdir()
         save_params(temporary, converted.params)
         tree = {
+            "format": FORMAT,
             "vit": asdict(converted.config),
             "sample_shape": list(converted.config.shape),
             "preprocessing": converted.preprocessing.to_dict(),

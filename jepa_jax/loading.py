@@ -1,15 +1,18 @@
 """One way to name an encoder: a training run, a converted model, or foreign weights."""
 
-import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from jepa_jax.checkpoint import CONFIG_FILE, load_run, read_config, saved_steps
+import jax
+
+from jepa_jax.checkpoint import restore, saved_steps, values
 from jepa_jax.config import Config
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
-
-Kind = Literal["run", "converted", "foreign"]
+from jepa_jax.models import build_parts, followed, init_parts
+from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.resolve import law, weights_path
+from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config
 
 
 def load(model: str | Path, *, weights: str | None = None, step: str | None = None, **options: Any) -> Encoder:
@@ -47,27 +50,57 @@ def load(model: str | Path, *, weights: str | None = None, step: str | None = No
     return convert(path, Options(**options)).encoder
 
 
-def kind_of(path: Path) -> Kind:
-    """What a path leads to, by its config.json.
+def load_run(run: Path, weights: str | None = None, step: str | None = None) -> Encoder:
+    """The trained encoder of a run directory.
+
+    Args:
+      run: a directory made by `python -m train`.
+      weights: `raw`, `ema`, or None for what the run's recipe takes as its result.
+      step: of the checkpoint: a number, `best`, or None for the newest.
 
     Raises:
-      ConfigError: nothing, or a directory that is none of the three.
+      ConfigError: not a run directory, no checkpoint yet or no such one, a damaged one, or no moving average where it
+        is asked for.
     """
-    if path.is_file():
-        return "foreign"
-    if not path.is_dir():
-        raise ConfigError(f"{path} does not exist; a model is a directory made by python -m train, or weights")
-    try:
-        tree = json.loads((path / CONFIG_FILE).read_text())
-    except FileNotFoundError:
-        tree = None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path / CONFIG_FILE} is damaged: {error}") from None
-    if isinstance(tree, dict) and "sample_shape" in tree:
-        return "converted" if "vit" in tree else "run"
-    if tree is None and not any(p.suffix in (".safetensors", ".bin", ".json") for p in path.iterdir()):
-        raise ConfigError(f"{path} is not a run directory: it has no {CONFIG_FILE}, and it holds no weights")
-    return "foreign"
+    config, shape = read_config(run)
+    number = _chosen(run, step)
+    parts = build_parts(config, shape)
+    model = parts["encoder"]
+    params = jax.eval_shape(lambda: init_parts(parts, jax.random.key(0)))
+    item, *_ = path = weights_path(config, weights)
+    abstract = {"params": params, "target": followed(params), "average": params["encoder"]}[item]
+    found = restore(run, number, {item: abstract})
+    for name in path:
+        found = found[name]
+    return Encoder(
+        found, model.apply, shape, model.dim, law(config), model.null_directions, preprocessing=_as_read(config, shape)
+    )
+
+
+def _as_read(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
+    """How the pictures of a stream were brought to their size; None for what had its size already."""
+    size = config.data.size
+    if size is None or shape[:2] != (size, size) or len(shape) != 3:
+        return None
+    channels = shape[2]
+    return Preprocessing(
+        (size, size), size, "bicubic", (0.0,) * channels, (1.0,) * channels, channels, source="as in training"
+    )
+
+
+def _chosen(run: Path, step: str | None) -> int:
+    steps, judged = saved_steps(run), values(run)
+    if not steps:
+        raise ConfigError(f"{run} has no checkpoint yet; train it first")
+    if step is None:
+        return steps[-1]
+    if step == "best":
+        if not judged:
+            raise ConfigError(f"{run} has no best checkpoint: none was judged by a metric; name a step of {steps}")
+        return max(judged, key=lambda s: (judged[s], s))
+    if not step.isdigit() or int(step) not in steps:
+        raise ConfigError(f"{run} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}, or take best")
+    return int(step)
 
 
 def training_config(model: str | Path) -> Config | None:

@@ -1,0 +1,78 @@
+"""A model's directory: config.json, which says what it is, and what it needs beside its checkpoints."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from jepa_jax.config import Config
+from jepa_jax.config_json import from_json, to_json
+from jepa_jax.errors import ConfigError
+from jepa_jax.files import write_atomically
+
+CONFIG_FILE = "config.json"
+FORMAT = 2  # of config.json; 1, of jepa_jax 0.1, did not say so
+
+Kind = Literal["run", "converted", "foreign"]
+
+
+def kind_of(path: Path) -> Kind:
+    """Whether a path leads to a training run, a converted model or foreign weights.
+
+    Raises:
+      ConfigError: it leads to none of them, or to a directory of a format that this version does not know.
+    """
+    if path.is_file():
+        return "foreign"
+    if not path.is_dir():
+        raise ConfigError(f"{path} does not exist; a model is a directory made by python -m train, or weights")
+    try:
+        tree = json.loads((path / CONFIG_FILE).read_text())
+    except FileNotFoundError:
+        tree = None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path / CONFIG_FILE} is damaged: {error}") from None
+    if isinstance(tree, dict) and "sample_shape" in tree:
+        check_format(path, tree)
+        return "converted" if "vit" in tree else "run"
+    if tree is None and not any(p.suffix in (".safetensors", ".bin", ".json") for p in path.iterdir()):
+        raise ConfigError(f"{path} is not a run directory: it has no {CONFIG_FILE}, and it holds no weights")
+    return "foreign"
+
+
+def check_format(path: Path, tree: dict[str, Any]) -> None:
+    """Refuse a directory whose config.json is of a format that this version does not know.
+
+    Raises:
+      ConfigError: with the two formats.
+    """
+    found = tree.get("format", 1)
+    if found not in range(1, FORMAT + 1):
+        raise ConfigError(
+            f"{path} is of format {found!r}, and this version of jepa_jax knows formats up to {FORMAT}; "
+            "read it with the version that wrote it"
+        )
+
+
+def write_config(run: Path, config: Config, shape: tuple[int, ...]) -> None:
+    """Write config.json: the resolved config, and the shape of one sample, on which the weights depend."""
+    tree = {"format": FORMAT, **json.loads(to_json(config)), "sample_shape": list(shape)}
+    write_atomically(run / CONFIG_FILE, lambda path: path.write_text(json.dumps(tree, indent=2) + "\n"))
+
+
+def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
+    """Config and sample shape of a run directory.
+
+    Raises:
+      ConfigError: there is none, it cannot be read, or it is of a format that this version does not know.
+    """
+    path = run / CONFIG_FILE
+    try:
+        tree = json.loads(path.read_text())
+        shape = tuple(int(n) for n in tree.pop("sample_shape"))
+    except FileNotFoundError:
+        raise ConfigError(f"{run} is not a run directory: it has no {CONFIG_FILE}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}") from None
+    check_format(run, tree)
+    tree.pop("format", None)
+    return from_json(json.dumps(tree)), shape

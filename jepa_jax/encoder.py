@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 from PIL import Image
 
-from jepa_jax.preprocessing import Preprocessing, plain
+from jepa_jax.images import Preprocessing, squashed
 
 
 @jax.tree_util.register_dataclass
@@ -59,10 +59,14 @@ class Encoder:
         return None if self.factor is None else partial(self.factor, self.params)
 
     @property
-    def recipe(self) -> Preprocessing | None:
-        """What `preprocess` does: the encoder's own recipe, or the plain one; None where it takes no images."""
-        images = len(self.shape) == 3 and self.shape[2] in (1, 3)
-        return self.preprocessing or (plain(self.shape) if images else None)
+    def takes_images(self) -> bool:
+        """Whether samples are images [H, W, C], grey or in colour."""
+        return len(self.shape) == 3 and self.shape[2] in (1, 3)
+
+    @property
+    def picture_preprocessing(self) -> Preprocessing | None:
+        """What `preprocess` does: `preprocessing`, or squashing to the shape; None for an encoder of other samples."""
+        return self.preprocessing or (squashed(self.shape) if self.takes_images else None)
 
     def preprocess(self, image: np.ndarray | Image.Image) -> Array:
         """A picture as the sample this encoder expects.
@@ -77,4 +81,4 @@ class Encoder:
         Raises:
           ValueError: the encoder does not take images, or the image is of another kind.
         """
-        return jnp.asarray((self.preprocessing or plain(self.shape))(image))
+        return jnp.asarray((self.preprocessing or squashed(self.shape))(image))

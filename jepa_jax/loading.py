@@ -9,8 +9,8 @@ from jepa_jax.checkpoint import restore, saved_steps, values
 from jepa_jax.config import Config
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.preprocessing import Preprocessing, centre_square
 from jepa_jax.models import build_parts, followed, init_parts
-from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.resolve import law, weights_path
 from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config
 
@@ -82,10 +82,7 @@ def _as_read(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
     size = config.data.size
     if size is None or shape[:2] != (size, size) or len(shape) != 3:
         return None
-    channels = shape[2]
-    return Preprocessing(
-        (size, size), size, "bicubic", (0.0,) * channels, (1.0,) * channels, channels, source="as in training"
-    )
+    return centre_square(size, shape[2])
 
 
 def _chosen(run: Path, step: str | None) -> int:

@@ -11,8 +11,8 @@ from jepa_jax.data import in_memory, is_held_out, read_samples, readable
 from jepa_jax.density import log_law, score_batches
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.loading import training_config
-from jepa_jax.preprocessing import Preprocessing
 from score.options import HOW, Arguments
 
 

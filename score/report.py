@@ -17,7 +17,7 @@ from PIL import Image
 from jepa_jax import evaluate, plots
 from jepa_jax.data import Images, Samples
 from jepa_jax.files import write_atomically
-from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.images.preprocessing import Preprocessing
 from score.options import Arguments
 from score.page import Page, write_report
 from score.scorer import REASONS, UNREADABLE, Scorer

@@ -64,7 +64,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     if a.compile_cache:
         compile_cache.enable()
     encoder = load(a.model, weights=a.weights, step=a.step)
-    samples = read_samples(a.data, a.limit, preprocessing=encoder.recipe)
+    samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing)
     if samples.x.shape[1:] != encoder.shape:
         raise ConfigError(
             f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
@@ -72,7 +72,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     say_if_raw(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
-    others = {name: ood.outliers(name, typical, encoder.recipe) for name in a.against}
+    others = {name: ood.outliers(name, typical, encoder.picture_preprocessing) for name in a.against}
     out = Path(a.out) if a.out else default_table(a)
     page = Path(a.report) if a.report else None
     for path in (out, Path(a.spectra) if a.spectra else None, page):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jepa_jax.decoding import FORMATS, SUFFIXES, Unreadable, convert, decode
+from jepa_jax.images.decoding import FORMATS, SUFFIXES, Unreadable, convert, decode
 
 Y, X = np.mgrid[:24, :32]
 RGB = np.stack([8 * X, 255 - 8 * X, 10 * Y], -1).astype(np.uint8)

@@ -10,8 +10,8 @@ from PIL import Image
 
 from jepa_jax import config as cfg
 from jepa_jax.encoder import Encoder
+from jepa_jax.images.preprocessing import Preprocessing, squashed
 from jepa_jax.models import build
-from jepa_jax.preprocessing import Preprocessing, plain
 
 
 def make(shape, key=None):
@@ -65,10 +65,10 @@ def test_an_encoder_with_its_own_recipe():
     np.testing.assert_array_equal(x, recipe(image))
     np.testing.assert_array_equal(x, encoder.preprocess(Image.fromarray(image)))
     assert jax.jit(lambda encoder, x: encoder(x))(encoder, x).shape == (4,)
-    assert jax.tree.map(lambda a: a, encoder).recipe == recipe
+    assert jax.tree.map(lambda a: a, encoder).picture_preprocessing == recipe
 
 
 def test_the_recipe_of_an_encoder_without_one():
-    assert make((8, 6, 1)).recipe == plain((8, 6, 1))
-    assert make((8, 6, 3)).recipe == plain((8, 6, 3))
-    assert make((8, 6, 2)).recipe is make((3,)).recipe is None
+    assert make((8, 6, 1)).picture_preprocessing == squashed((8, 6, 1))
+    assert make((8, 6, 3)).picture_preprocessing == squashed((8, 6, 3))
+    assert make((8, 6, 2)).picture_preprocessing is make((3,)).picture_preprocessing is None

@@ -15,9 +15,9 @@ from jepa_jax import config as cfg
 from jepa_jax.data import Images, folder, in_memory, open_source, read_samples, readable
 from jepa_jax.data.folder import find_images
 from jepa_jax.errors import ConfigError
-from jepa_jax.preprocessing import Preprocessing, plain
+from jepa_jax.images.preprocessing import Preprocessing, squashed
 
-RECIPE = plain((4, 6, 3))
+RECIPE = squashed((4, 6, 3))
 
 
 def save(path: Path, level: int, size: tuple[int, int] = (6, 4)) -> None:
@@ -118,7 +118,7 @@ def test_rows_are_what_the_recipe_makes(tmp_path: Path) -> None:
     picture.save(tmp_path / "a.png")
     recipe = Preprocessing((8, 8), 9, mean=(0.5,) * 3, std=(0.2,) * 3)
     np.testing.assert_array_equal(Images(tmp_path, recipe)[0], recipe(picture))
-    assert Images(tmp_path, plain((8, 8, 1))).shape == (1, 8, 8, 1)
+    assert Images(tmp_path, squashed((8, 8, 1))).shape == (1, 8, 8, 1)
 
 
 def test_failures(numbered: Path) -> None:

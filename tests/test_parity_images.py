@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jepa_jax.preprocessing import from_huggingface
+from jepa_jax.images.huggingface import from_huggingface
 
 transformers = pytest.importorskip("transformers")
 

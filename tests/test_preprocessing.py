@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from jepa_jax.errors import ConfigError
-from jepa_jax.preprocessing import Preprocessing, from_huggingface, plain
+from jepa_jax.images.huggingface import from_huggingface
+from jepa_jax.images.preprocessing import Preprocessing, squashed
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 DINO = Preprocessing((224, 224), 256, "bicubic", MEAN, STD, source="the paper")
@@ -59,7 +60,7 @@ def test_arrays_and_pictures_are_one() -> None:
     recipe, colour = replace(DINO, size=(9, 9), resize=10), noise(20, 30, 3)
     np.testing.assert_array_equal(recipe(colour), recipe(Image.fromarray(colour)))
     np.testing.assert_array_equal(recipe(colour[:, :, :1]), recipe(colour[:, :, 0]))
-    grey = plain((9, 9, 1))
+    grey = squashed((9, 9, 1))
     assert grey(colour).shape == (9, 9, 1)
     np.testing.assert_array_equal(grey(colour), grey(Image.fromarray(colour).convert("L")))
 
@@ -71,15 +72,15 @@ def test_what_is_no_picture() -> None:
     with pytest.raises(ValueError, match="too long and thin"):
         DINO(np.zeros((1, 100_000), np.uint8))
     with pytest.raises(ConfigError, match=r"samples of shape \[3\], not images"):
-        plain((3,))
+        squashed((3,))
 
 
 def test_a_result_is_shown_in_its_own_colours() -> None:
     colour = noise(9, 9, 3)
-    for recipe in (plain((9, 9, 3)), Preprocessing((9, 9), (9, 9), mean=MEAN, std=STD)):
+    for recipe in (squashed((9, 9, 3)), Preprocessing((9, 9), (9, 9), mean=MEAN, std=STD)):
         np.testing.assert_array_equal(recipe.as_image(recipe(colour)), colour)
         assert recipe.standardises == any(recipe.mean)
-    grey = plain((9, 9, 1))
+    grey = squashed((9, 9, 1))
     np.testing.assert_array_equal(grey.as_image(grey(colour[:, :, 0])), colour[:, :, 0])
 
 
@@ -100,7 +101,7 @@ def test_another_size_keeps_the_proportions(recipe: Preprocessing, side: int, re
     assert recipe.at_size(side)(noise(50, 60, 3)).shape == (side, side, 3)
 
 
-@pytest.mark.parametrize("recipe", [DINO, plain((8, 6, 1)), plain((8, 6, 3)), replace(DINO, crop="floor")])
+@pytest.mark.parametrize("recipe", [DINO, squashed((8, 6, 1)), squashed((8, 6, 3)), replace(DINO, crop="floor")])
 def test_a_recipe_goes_through_json(recipe: Preprocessing) -> None:
     again = Preprocessing.from_dict(json.loads(json.dumps(recipe.to_dict())))
     assert again == recipe

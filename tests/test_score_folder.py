@@ -17,7 +17,7 @@ import jepa_jax
 from jepa_jax import config as cfg
 from jepa_jax.config import Config
 from jepa_jax.data import Images, Samples, folder
-from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.images.preprocessing import Preprocessing
 from score import __main__ as program
 from score import report, shards
 from score import run as story
@@ -94,7 +94,7 @@ def test_a_folder(runs: Path, photos: Path, tmp_path: Path, capsys: pytest.Captu
         assert float(rows[name]["score"]) == pytest.approx(expected, abs=2e-4)
     assert without_score(out) == BROKEN
     summary = json.loads(out.with_suffix(".json").read_text())
-    assert Preprocessing.from_dict(summary["preprocessing"]) == encoder.recipe
+    assert Preprocessing.from_dict(summary["preprocessing"]) == encoder.picture_preprocessing
     assert np.load(tmp_path / "s.npz")["id"].tolist() == list(rows)
     for name in ("s.png", "s_extremes.png"):
         with Image.open(tmp_path / name) as picture:

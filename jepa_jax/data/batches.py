@@ -8,8 +8,8 @@ import jax
 import numpy as np
 
 from jepa_jax.data.fit import Fitted
-from jepa_jax.decoding import Unreadable
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.decoding import Unreadable
 
 AHEAD_BYTES = 2**30  # no more is read ahead by threads, unless it is a single batch
 

@@ -6,10 +6,8 @@ import numpy as np
 from PIL import Image
 
 from jepa_jax.data.records import Records
-from jepa_jax.decoding import Unreadable, convert
 from jepa_jax.errors import ConfigError
-
-LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as Pillow has it for bytes
+from jepa_jax.images import Unreadable, centre_square, recoloured
 
 
 class Fitted:
@@ -78,7 +76,7 @@ class Fitted:
 
 
 def fit(image: np.ndarray | Image.Image, side: int | None, channels: int) -> np.ndarray:
-    """An image in so many channels, its shorter side resized to `side` and the square in its centre cut out.
+    """An image in so many channels, brought to a square by `centre_square`.
 
     Args:
       image: a picture, or an array [H, W, C] of bytes or floats.
@@ -90,30 +88,10 @@ def fit(image: np.ndarray | Image.Image, side: int | None, channels: int) -> np.
     Raises:
       ValueError: numbers of another kind, or channels that cannot be brought to so many.
     """
-    x = _recoloured(np.atleast_3d(np.asarray(image)), channels)
-    if side is None or x.shape[:2] == (side, side):
+    x = recoloured(image, channels)
+    if side is None:
         return x
-    (height, width), short = x.shape[:2], min(x.shape[:2])
-    left, top = (width - short) / 2, (height - short) / 2
-    # The square first and then the size, in one go: the same as the other way round, but for the rounding of a pixel.
-    box = (left, top, left + short, top + short)
-    planes = [x] if channels == 3 and x.dtype == np.uint8 else [x[:, :, c] for c in range(channels)]
-    squares = [Image.fromarray(plane).resize((side, side), Image.Resampling.BICUBIC, box) for plane in planes]
-    return np.dstack([np.asarray(square) for square in squares])
-
-
-def _recoloured(x: np.ndarray, channels: int) -> np.ndarray:
-    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
-        raise ValueError(f"numbers of type {x.dtype}; a stream is of uint8 or floats")
-    if x.dtype != np.uint8:
-        x = x.astype(np.float32, copy=False)
-    match x.shape[2], channels:
-        case have, want if have == want:
-            return x
-        case ((1 | 3 | 4), (1 | 3)) if x.dtype == np.uint8:
-            return np.atleast_3d(np.asarray(convert(Image.fromarray(x.squeeze(2) if x.shape[2] == 1 else x), channels)))
-        case 1, 3:
-            return np.repeat(x, 3, axis=2)
-        case 3, 1:
-            return x @ LUMA[:, None]
-    raise ValueError(f"{x.shape[2]} channels, which cannot be brought to {channels}")
+    square = centre_square(side, channels if channels in (1, 3) else 1)
+    if square.channels != channels:  # neither grey nor colours: plane by plane
+        return np.dstack([fit(x[:, :, c], side, 1) for c in range(channels)])
+    return square.fit(x) if x.dtype == np.uint8 else square.fit_values(x)

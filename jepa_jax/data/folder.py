@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jepa_jax.decoding import SUFFIXES, Unreadable, decode
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.decoding import SUFFIXES, Unreadable, decode
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.memory import available
-from jepa_jax.preprocessing import Preprocessing
 
 AHEAD = 2  # so many times the rows that are asked for are decoded beyond them
 AHEAD_BYTES = 512 * 2**20  # but no more than this

@@ -14,7 +14,7 @@ from jepa_jax.data.streamed import from_stream
 from jepa_jax.data.tfds import PREFIX
 from jepa_jax.data.world_source import from_world, make_world, world_probe
 from jepa_jax.errors import ConfigError, nearest
-from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.worlds import WORLDS
 
 SCORE_SEED = 20251008  # of the samples of a world that score draws: none that a monitor has looked at

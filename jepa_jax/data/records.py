@@ -7,8 +7,8 @@ import numpy as np
 
 from jepa_jax.data.arrays import Samples
 from jepa_jax.data.folder import find_images
-from jepa_jax.decoding import Unreadable, decode
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.decoding import Unreadable, decode
 
 
 class Records(Protocol):

@@ -13,8 +13,8 @@ from jepa_jax.data.batches import Batches, StreamOptions
 from jepa_jax.data.fit import Fitted
 from jepa_jax.data.records import ArrayRecords, FolderRecords, Records, Selected
 from jepa_jax.data.tfds import PREFIX, TfdsRecords
-from jepa_jax.decoding import Unreadable
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.decoding import Unreadable
 
 CHOICE_SEED = 20251009  # of the samples that `read_some` takes, the same for every run
 

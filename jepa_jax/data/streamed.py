@@ -14,6 +14,8 @@ from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, pairs, refuse_op
 from jepa_jax.data.stream import open_stream, read_some
 from jepa_jax.errors import ConfigError
 
+INVERSE_HIGH = np.float32(257 / 2**16)  # 1 / 255 to nine bits
+INVERSE_LOW = np.float32(1 / 255 - 257 / 2**16)
 STANDARDISED = 512  # images by which the input is standardised
 
 
@@ -101,6 +103,11 @@ def stream_source(data: cfg.Data, shape: tuple[int, ...], mean: Array, scale: Ar
 
 
 def pixels(x: Any) -> Array:
-    """Bytes as numbers in [0, 1]; what is floating point stays."""
+    """Bytes as numbers in [0, 1], to the bit those that the host divides by 255; what is floating point stays."""
     x = jnp.asarray(x)
-    return x.astype(jnp.float32) / 255 if x.dtype == jnp.uint8 else x
+    if x.dtype != jnp.uint8:
+        return x
+    # Compilers turn a division by a constant into a product with its rounded inverse. Of an inverse in two parts, the
+    # first product is exact and the sum is rounded as the division is.
+    x = x.astype(jnp.float32)
+    return x * INVERSE_HIGH + x * INVERSE_LOW

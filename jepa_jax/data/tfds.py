@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from jepa_jax.decoding import Unreadable
 from jepa_jax.errors import ConfigError, nearest
+from jepa_jax.images.decoding import Unreadable
 
 PREFIX = "tfds:"
 

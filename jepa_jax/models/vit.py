@@ -12,9 +12,9 @@ from flax import nnx
 from jax import Array
 
 from jepa_jax.encoder import Encoder
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.networks import at_least_float32
 from jepa_jax.models.vit_jacobian import jacobian_factor
-from jepa_jax.preprocessing import Preprocessing
 
 Params = dict[str, Any]
 MLP = Literal["gelu", "quick_gelu", "swiglu"]

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from jepa_jax.cli import as_flags, parse
 from jepa_jax.errors import ConfigError
-from jepa_jax.preprocessing import Preprocessing
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert
 from jepa_jax.pretrained.directory import check_free, write
 from jepa_jax.pretrained.family import Options

@@ -4,8 +4,8 @@ data", arXiv 2309.16671. The embedding is the projected class token, not normali
 from typing import Any
 
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
-from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.family import (
     BY_CONFIG,
     Arch,

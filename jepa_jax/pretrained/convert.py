@@ -8,8 +8,9 @@ import jax
 
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, nearest
+from jepa_jax.images.huggingface import from_huggingface
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT, init, vit_encoder
-from jepa_jax.preprocessing import Preprocessing, from_huggingface
 from jepa_jax.pretrained.clip import METACLIP
 from jepa_jax.pretrained.dinov2 import DINOV2
 from jepa_jax.pretrained.family import Family, Layout, Options, Source

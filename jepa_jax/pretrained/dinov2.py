@@ -4,8 +4,8 @@ The embedding is the class token after the last layer norm."""
 from dataclasses import replace
 
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
-from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
     IMAGENET,

@@ -13,8 +13,8 @@ from jepa_jax.checkpoint import restore_params, save_params
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT, init, vit_encoder
-from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.convert import Converted
 from jepa_jax.run_dir import CONFIG_FILE, FORMAT
 

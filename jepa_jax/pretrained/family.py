@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
-from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.positions import Resize
 from jepa_jax.pretrained.reading import Tensor
 from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows

@@ -1,8 +1,8 @@
 """I-JEPA: Assran et al., "Self-supervised learning from images with a joint-embedding predictive architecture",
 arXiv 2301.08243. The embedding is the mean over the patches after the last layer norm."""
 
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
-from jepa_jax.preprocessing import Preprocessing
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
     IMAGENET,

@@ -9,10 +9,11 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from jepa_jax.decoding import convert
 from jepa_jax.errors import ConfigError
+from jepa_jax.images.decoding import convert
 
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers for them
+LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as Pillow has it for bytes
 LARGEST = 2**26  # pixels of a resized picture: more than any recipe means, but what is long and thin gets there
 
 
@@ -27,7 +28,8 @@ class Preprocessing:
       mean, std: of each channel, subtracted and divided by; 0 and 1 leave the colours in [0, 1].
       channels: 3 for RGB, 1 for grey.
       crop: what to do with an odd number of pixels too many: `round` is torchvision's rule, `floor` that of
-        transformers. For a quarter of all sizes they lie a pixel apart.
+        transformers. For a quarter of all sizes they lie a pixel apart. `box` resizes the middle alone, centred to a
+        fraction of a pixel.
       source: where the recipe is from, in words.
 
     Raises:
@@ -40,7 +42,7 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.0,) * 3
     std: tuple[float, ...] = (1.0,) * 3
     channels: int = 3
-    crop: Literal["round", "floor"] = "round"
+    crop: Literal["round", "floor", "box"] = "round"
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -50,9 +52,9 @@ class Preprocessing:
             ("resize", _are_sides(self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize))),
             ("resample", self.resample in RESAMPLE),
             ("channels", self.channels in (1, 3)),
-            ("mean", _are_numbers(self.mean, self.channels)),
-            ("std", _are_numbers(self.std, self.channels) and min(self.std) > 0),
-            ("crop", self.crop in ("round", "floor")),
+            ("mean", are_numbers(self.mean, self.channels)),
+            ("std", are_numbers(self.std, self.channels) and min(self.std) > 0),
+            ("crop", self.crop in ("round", "floor") or (self.crop == "box" and self._fits_box())),
             ("source", isinstance(self.source, str)),
         ):
             if not ok:
@@ -71,12 +73,25 @@ class Preprocessing:
         Raises:
           ValueError: it is of another kind, or too long and thin to be resized.
         """
-        picture = convert(_as_picture(picture), self.channels)
-        picture = picture.resize(self._resized(*picture.size), RESAMPLE.index(self.resample))
-        height, width = self.size
-        left, top = (_margin(*sides, self.crop) for sides in zip(picture.size, (width, height), strict=True))
-        picture = picture.crop((left, top, left + width, top + height))  # black where it is too small
-        x = np.asarray(picture, np.float32).reshape(height, width, self.channels) / np.float32(255)
+        return self.standardised(self.fit(picture))
+
+    def fit(self, picture: np.ndarray | Image.Image) -> np.ndarray:
+        """Resized and cropped pixels: uint8 [H, W, C]. Training streams carry these, and divide by 255 on the device.
+
+        Args and errors as for the call.
+        """
+        return self._placed(convert(_as_picture(picture), self.channels)).reshape(*self.size, self.channels)
+
+    def fit_values(self, image: np.ndarray) -> np.ndarray:
+        """The same resize and crop of an image of numbers, float [H, W, C] with these channels: float32 [H, W, C]."""
+        channels = [Image.fromarray(image[:, :, c].astype(np.float32)) for c in range(self.channels)]
+        return np.dstack([self._placed(channel) for channel in channels])
+
+    def standardised(self, pixels: np.ndarray) -> np.ndarray:
+        """What `fit` (uint8) or `fit_values` (floats) made, as the encoder takes it: float32 [H, W, C]."""
+        x = pixels.astype(np.float32) / np.float32(255) if pixels.dtype == np.uint8 else pixels
+        if not self.standardises:
+            return x
         return (x - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
 
     @property
@@ -117,6 +132,24 @@ class Preprocessing:
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in tree.items()}
         return Preprocessing(**values)
 
+    def _fits_box(self) -> bool:
+        """Whether the middle of any picture has the pixels of the result."""
+        return isinstance(self.resize, int) and max(self.size) <= self.resize
+
+    def _placed(self, picture: Image.Image) -> np.ndarray:
+        """A picture of any mode, resized, and cropped around the centre; black where it is too small."""
+        height, width = self.size
+        if self.crop == "box":
+            assert isinstance(self.resize, int)
+            (w, h), short = picture.size, min(picture.size)
+            across, down = short * (width / self.resize), short * (height / self.resize)
+            left, top = (w - across) / 2, (h - down) / 2
+            box = (left, top, left + across, top + down)
+            return np.asarray(picture.resize((width, height), RESAMPLE.index(self.resample), box))
+        picture = picture.resize(self._resized(*picture.size), RESAMPLE.index(self.resample))
+        left, top = (_margin(*sides, self.crop) for sides in zip(picture.size, (width, height), strict=True))
+        return np.asarray(picture.crop((left, top, left + width, top + height)))
+
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Width and height after resizing."""
         if isinstance(self.resize, tuple):
@@ -128,8 +161,8 @@ class Preprocessing:
         return width, height
 
 
-def plain(shape: tuple[int, ...]) -> Preprocessing:
-    """The recipe of an encoder that was trained here: squashed to its shape, colours in [0, 1].
+def squashed(shape: tuple[int, ...]) -> Preprocessing:
+    """Preprocessing that squashes a picture to samples of this shape, colours in [0, 1].
 
     Raises:
       ConfigError: samples of this shape are not images.
@@ -137,87 +170,49 @@ def plain(shape: tuple[int, ...]) -> Preprocessing:
     if len(shape) != 3 or shape[2] not in (1, 3):
         raise ConfigError(f"this encoder takes samples of shape {list(shape)}, not images")
     height, width, channels = shape
-    none, one = (0.0,) * channels, (1.0,) * channels
-    return Preprocessing((height, width), (height, width), "bilinear", none, one, channels, source="trained here")
+    return _unstandardised((height, width), (height, width), "bilinear", channels, "trained here")
 
 
-def from_huggingface(config: Any, source: str = "preprocessor_config.json") -> Preprocessing:
-    """The recipe in a `preprocessor_config.json`, in its spellings of all years.
+def centre_square(side: int, channels: int) -> Preprocessing:
+    """Preprocessing that resizes the shorter side to `side` and keeps the square in the middle, colours in [0, 1]."""
+    return replace(_unstandardised((side, side), side, "bicubic", channels, "as in training"), crop="box")
+
+
+def _unstandardised(size: tuple[int, int], resize: Any, resample: Any, channels: int, source: str) -> Preprocessing:
+    zero, one = (0.0,) * channels, (1.0,) * channels
+    return Preprocessing(size, resize, resample, zero, one, channels, source=source)
+
+
+def recoloured(image: np.ndarray | Image.Image, channels: int) -> np.ndarray:
+    """An image in this many channels, its size and its numbers as they are.
 
     Args:
-      config: the file's content.
-      source: what to call it.
+      image: a picture, or an array [H, W] or [H, W, C] of uint8 or floats.
+      channels: C of the result.
+
+    Returns:
+      [H, W, C], uint8 or float32.
 
     Raises:
-      ConfigError: it is damaged, or asks for a step that is not known here.
+      ValueError: numbers of another kind, or channels that cannot be converted.
     """
-    if not isinstance(config, Mapping):
-        raise ConfigError(f"{source} should be an object, not {config!r}")
-    config = {name: value for name, value in config.items() if value is not None}
-    if unknown := [name for name, value in config.items() if value and _is_unknown_step(name)]:
-        raise ConfigError(f"{source} asks for {', '.join(unknown)}, which is not known here")
-    crops = bool(config.get("do_center_crop"))
-    if not config.get("do_resize", True):
-        raise ConfigError(f"{source} does not resize; for images of any size it needs do_resize")
-    # A number alone is the shorter side for CLIP and its like, which crop, and a square for ViT, which does not.
-    resize = _side(config, "size", source, shorter=crops and not config.get("default_to_square"))
-    size = _side(config, "crop_size", source, shorter=False) if crops else resize
-    if isinstance(size, int):
-        raise ConfigError(f"{source} leaves images of many sizes; it needs do_center_crop, and crop_size in both sides")
-    mean, std = (0.0,) * 3, (1.0,) * 3
-    if config.get("do_normalize", True):
-        mean, std = (_statistic(config, name, source) for name in ("image_mean", "image_std"))
-    scale = _scale(config, source)
-    mean, std = (tuple(value / scale for value in values) for values in (mean, std))
-    try:
-        return Preprocessing(size, resize, _resample(config, source), mean, std, crop="floor", source=source)
-    except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
-
-
-def _is_unknown_step(name: str) -> bool:
-    known = ("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_convert_rgb")
-    others = ("crop_pct", "pad_size", "rescale_offset", "size_divisor")
-    return name in others or (name.startswith("do_") and name not in known)
-
-
-def _side(config: Mapping[str, Any], name: str, source: str, shorter: bool) -> int | tuple[int, int]:
-    """A size in any spelling: the shorter side, or height and width."""
-    value = config.get(name)
-    given = {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
-    match given:
-        case {"shortest_edge": int(side), **rest} if not rest:
-            return side
-        case {"height": int(height), "width": int(width), **rest} if not rest:
-            return height, width
-        case int(side):
-            return side if shorter else (side, side)
-    raise ConfigError(f"{source} has {name} {value!r}; it should be a number, shortest_edge, or height and width")
-
-
-def _resample(config: Mapping[str, Any], source: str) -> Any:
-    value = config.get("resample")
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < len(RESAMPLE):
-        raise ConfigError(f"{source} has resample {value!r}; it should be one of Pillow's numbers, 0 to 5")
-    return RESAMPLE[value]
-
-
-def _scale(config: Mapping[str, Any], source: str) -> float:
-    """By how much the result differs from colours in [0, 1] before the statistics."""
-    if not config.get("do_rescale", True):
-        return 255.0
-    value = config.get("rescale_factor", 1 / 255)
-    if not _are_numbers((value,), 1) or value <= 0:
-        raise ConfigError(f"{source} has rescale_factor {value!r}; it should be a positive number, such as 1 / 255")
-    return 1.0 if math.isclose(255 * value, 1, rel_tol=1e-6) else 255.0 * value
-
-
-def _statistic(config: Mapping[str, Any], name: str, source: str) -> tuple[float, ...]:
-    value = config.get(name)
-    values: Any = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
-    if not _are_numbers(values, 3) or (name == "image_std" and min(values) <= 0):
-        raise ConfigError(f"{source} has {name} {value!r}; it should be three numbers, and image_std positive")
-    return values
+    if isinstance(image, Image.Image):
+        return np.atleast_3d(np.asarray(convert(image, channels)))
+    x = np.atleast_3d(image)
+    if x.dtype != np.uint8 and not np.issubdtype(x.dtype, np.floating):
+        raise ValueError(f"numbers of type {x.dtype}; images are of uint8 or floats")
+    if x.dtype != np.uint8:
+        x = x.astype(np.float32, copy=False)
+    match x.shape[2], channels:
+        case have, want if have == want:
+            return x
+        case ((1 | 3 | 4), (1 | 3)) if x.dtype == np.uint8:
+            return np.atleast_3d(np.asarray(convert(_as_picture(x), channels)))
+        case 1, 3:
+            return np.repeat(x, 3, axis=2)
+        case 3, 1:
+            return x @ LUMA[:, None]
+    raise ValueError(f"{x.shape[2]} channels, which cannot be brought to {channels}")
 
 
 def _margin(have: int, want: int, rule: str) -> int:
@@ -231,8 +226,8 @@ def _as_picture(picture: np.ndarray | Image.Image) -> Image.Image:
     if isinstance(picture, Image.Image):
         return picture
     a = np.asarray(picture)
-    if a.dtype != np.uint8 or not (a.ndim == 2 or (a.ndim == 3 and a.shape[2] in (1, 3))):
-        raise ValueError(f"an image is uint8 [H, W] or [H, W, 1 or 3], not {a.dtype} {list(a.shape)}")
+    if a.dtype != np.uint8 or not (a.ndim == 2 or (a.ndim == 3 and a.shape[2] in (1, 3, 4))):
+        raise ValueError(f"an image is uint8 [H, W] or [H, W, 1, 3 or 4], not {a.dtype} {list(a.shape)}")
     return Image.fromarray(a[:, :, 0] if a.shape[2:] == (1,) else a)
 
 
@@ -242,7 +237,8 @@ def _are_sides(value: Any) -> bool:
     return len(value) == 2 and min(value) >= 1 and math.prod(value) <= LARGEST
 
 
-def _are_numbers(value: Any, count: int) -> bool:
+def are_numbers(value: Any, count: int) -> bool:
+    """Whether a value is a tuple of `count` finite numbers."""
     if not isinstance(value, tuple) or len(value) != count:
         return False
     return all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in value)

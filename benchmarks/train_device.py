@@ -63,7 +63,7 @@ def measure(config: Config, batch: int, steps: int, side: int) -> dict[str, Any]
     config = resolve(config, source)
     trainer = make_trainer(config, source)
     images = np.random.default_rng(0).integers(0, 256, (batch, *source.shape), np.uint8)
-    arrays = jax.device_put({"image": images, "index": np.arange(batch, dtype=np.uint32)})
+    arrays = jax.device_put({"x": images, "index": np.arange(batch, dtype=np.uint32)})
     state = trainer.init()
     flops = matmul_flops(jax.make_jaxpr(trainer.run)(state, arrays, 0, 1).jaxpr)
     state, _ = jax.block_until_ready(trainer.run(state, arrays, 0, 2))

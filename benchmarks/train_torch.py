@@ -19,7 +19,7 @@ from benchmarks.part import Part, in_turns, spelled, spread, verdict
 from jepa_jax.config import Config, Data, Encoder, Optim
 from jepa_jax.data import Source, open_source
 from jepa_jax.resolve import resolve
-from train.step import Trainer, make_trainer
+from train.step import Trainer, make_trainer, views_of
 
 CHECKED_STEPS = 20  # of the comparison of losses
 TOLERANCE = 1e-4
@@ -115,13 +115,18 @@ def initial_params(config: Config, source: Source) -> Any:
     return jax.device_get(make_trainer(config, source).init()["params"]["encoder"])
 
 
+def pair_of(views: Any, key: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
+    """Two fixed views [2, B, ...] as examples with partners."""
+    return {"x": views[0], "pair": views[1]}, jax.random.split(key, views.shape[1])
+
+
 def loss_differences(config: Config, source: Source) -> np.ndarray:
     """Absolute differences of our losses from PyTorch's, over steps from the same weights on the same views."""
     from benchmarks.torch_peer import Peer
 
-    views = jax.jit(source.views)(source.arrays, jax.random.key(1))
+    views = jax.jit(views_of(config, source))(source.arrays, jax.random.key(1))[0]
     config = dataclasses.replace(config, optim=dataclasses.replace(config.optim, warmup_steps=CHECKED_STEPS // 2))
-    fixed = dataclasses.replace(source, views=lambda arrays, key: arrays, arrays=views)
+    fixed = dataclasses.replace(source, world=None, noise=0.0, draw=pair_of, arrays=views)
     trainer = make_trainer(config, fixed)
     peer = Peer(config, initial_params(config, fixed))
     _, rows = trainer.run(trainer.init(), jnp.asarray(views), 0, CHECKED_STEPS)

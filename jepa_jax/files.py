@@ -33,4 +33,4 @@ def make_directory(path: Path) -> None:
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise ConfigError(f"cannot write in {path}: {error.strerror}; name another folder with --out") from None
+        raise ConfigError(f"cannot write in {path}: {error.strerror}; name another folder with `out`") from None

@@ -36,7 +36,7 @@ def load(model: str | Path, *, weights: str | None = None, step: str | None = No
     path = Path(model)
     kind = kind_of(path)
     if kind != "run" and (weights is not None or step is not None):
-        raise ConfigError(f"{path} was trained elsewhere and has one set of weights; leave out --weights and --step")
+        raise ConfigError(f"{path} was trained elsewhere and has one set of weights; leave out `weights` and `step`")
     if kind != "foreign":
         if options:
             raise TypeError(f"{', '.join(options)}: only foreign weights take options, and {path} is no such file")

@@ -1,8 +1,11 @@
 """A model's directory: config.json, which says what it is, and what it needs beside its checkpoints."""
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from jepa_jax.config import Config
 from jepa_jax.config_json import from_json, to_json
@@ -10,6 +13,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.files import write_atomically
 
 CONFIG_FILE = "config.json"
+STATISTICS_FILE = "statistics.npz"
 FORMAT = 2  # of config.json; 1, of jepa_jax 0.1, did not say so
 
 Kind = Literal["run", "converted", "foreign"]
@@ -76,3 +80,25 @@ def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
     check_format(run, tree)
     tree.pop("format", None)
     return from_json(json.dumps(tree)), shape
+
+
+def write_statistics(run: Path, statistics: dict[str, Any]) -> None:
+    """Write what a run computed from its data, so that scoring needs no access to them: `mean`, `scale`, `noise`."""
+    arrays = {name: np.asarray(value, np.float32) for name, value in statistics.items()}
+    write_atomically(run / STATISTICS_FILE, lambda path: np.savez(path, allow_pickle=False, **arrays))
+
+
+def read_statistics(run: Path) -> dict[str, np.ndarray] | None:
+    """What `write_statistics` wrote; None in a run of jepa_jax 0.1, which did not write it.
+
+    Raises:
+      ConfigError: the file is damaged.
+    """
+    path = run / STATISTICS_FILE
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path} is damaged: {error}; delete it to have it computed again") from None

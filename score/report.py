@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from jepa_jax import evaluate, plots
-from jepa_jax.data import Images, Samples
+from jepa_jax.data import LazyImages, Samples
 from jepa_jax.files import write_atomically
 from jepa_jax.images.preprocessing import Preprocessing
 from score.options import Arguments
@@ -34,7 +34,7 @@ def row_ids(samples: Samples) -> np.ndarray:
 def reason(samples: Samples, rows: np.ndarray, row: int) -> str:
     """Why a row has no score, "" where it has one; of an image that cannot be read, why that is."""
     code = rows["reason"][row]
-    if code == UNREADABLE and isinstance(samples.x, Images):
+    if code == UNREADABLE and isinstance(samples.x, LazyImages):
         return samples.x.failure(row) or REASONS[code]
     return REASONS[code]
 
@@ -46,7 +46,7 @@ def thumbnails(samples: Samples, preprocessing: Preprocessing | None) -> Callabl
       preprocessing: the encoder's own recipe, if it has one.
     """
     xs = samples.x
-    if isinstance(xs, Images):
+    if isinstance(xs, LazyImages):
         return lambda row: xs.thumbnail(row, SIDE)
     if xs.ndim != 4 or xs.shape[-1] not in (1, 3):
         return None
@@ -99,7 +99,7 @@ def summarise(
     return {
         "model": a.model,
         "data": a.data,
-        "preprocessing": samples.x.preprocessing.to_dict() if isinstance(samples.x, Images) else None,
+        "preprocessing": samples.x.preprocessing.to_dict() if isinstance(samples.x, LazyImages) else None,
         "count": len(rows),
         "options": {k: v for k, v in vars(a).items() if k not in ("model", "data")},
         "device": jax.devices()[0].device_kind,

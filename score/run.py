@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from jepa_jax import compile_cache
-from jepa_jax.data import Images, Samples, in_memory, read_samples
+from jepa_jax.data import LazyImages, Samples, in_memory, read_samples
 from jepa_jax.density import arithmetic_error, evaluate
 from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
@@ -118,10 +118,9 @@ def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, s
     tangent, source = (None, "") if a.tangent is None else tangents(a.data, samples, a.tangent)
     views = None
     if a.views > 1:
-        config = training_config(a.model)
-        if config is None:
+        if training_config(a.model) is None:
             raise ConfigError(f"--views: {a.model} was trained elsewhere, with views that are not known; leave it out")
-        views = open_views(config.data, a.data, samples, a.views)
+        views = open_views(Path(a.model), a.data, samples, a.views)
     local = jax.local_devices()
     count = a.devices or len(local)
     mesh = open_mesh(local, count, a.shard_parameters, have="this process has")
@@ -167,7 +166,7 @@ def score_share(
     return seconds, np.concatenate(spectra) if spectra else None
 
 
-def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray | Images, how: dict[str, Any]) -> dict[str, Any]:
+def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray | LazyImages, how: dict[str, Any]) -> dict[str, Any]:
     """How far the precision of the encoder's arithmetic moves a score: the most over a few samples, in nats.
 
     None where that cannot be measured: an encoder with a precision of its own inside, or one that is so large that a
@@ -203,7 +202,7 @@ def default_table(a: Arguments) -> Path:
 def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
     """Warn where arrays go into an encoder that was trained on standardised images: they may not be."""
     recipe = encoder.preprocessing
-    if recipe is not None and recipe.standardises and not isinstance(samples.x, Images):
+    if recipe is not None and recipe.standardises and not isinstance(samples.x, LazyImages):
         text = "taken as it is, neither resized nor standardised; an image folder would be"
         console.print(f"warning: {a.data} is the encoder's own input, {text}", markup=False)
 
@@ -213,7 +212,7 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
     does not matter."""
     model, data = Path(a.model), Path(a.data)
     file: list[Any] = [data.stat().st_size, data.stat().st_mtime_ns] if data.is_file() else []
-    if isinstance(samples.x, Images):
+    if isinstance(samples.x, LazyImages):
         file = [samples.x.fingerprint(), samples.x.preprocessing.to_dict()]
     numbers = ("weights", "step", "data", "limit", "views", "rank", "tangent", "eps", "batch_size", *HOW)
     return {

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from jepa_jax.data import Images
+from jepa_jax.data import LazyImages
 from jepa_jax.density import Score, aggregate_views, default_batch_size, log_law, score_batches
 from jepa_jax.encoder import Encoder
 from score.views import Views
@@ -25,7 +25,7 @@ _aggregate = jax.jit(aggregate_views)
 class Rows:
     """Consecutive rows of some images, read when they are asked for."""
 
-    def __init__(self, images: Images, start: int, stop: int) -> None:
+    def __init__(self, images: LazyImages, start: int, stop: int) -> None:
         self._images, self._rows = images, range(start, stop)
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class Scorer:
     """
 
     encoder: Encoder
-    xs: np.ndarray | Images
+    xs: np.ndarray | LazyImages
     eps: float
     how: dict[str, Any]
     views: Callable[[int, int], Views] | None
@@ -99,7 +99,7 @@ class Scorer:
         Returns:
           records, as they come; and with each some singular values [n, R], if the method gives them.
         """
-        xs = Rows(self.xs, start, stop) if isinstance(self.xs, Images) else self.xs[start:stop]
+        xs = Rows(self.xs, start, stop) if isinstance(self.xs, LazyImages) else self.xs[start:stop]
         batches = score_batches(
             self.encoder,
             xs if self.views is None else self.views(start, stop),
@@ -146,7 +146,7 @@ class Scorer:
 
     def _mark_unreadable(self, rows: np.ndarray, start: int) -> None:
         """Say of images that cannot be read, whatever the encoder makes of NaN, that they have no score."""
-        if isinstance(self.xs, Images):
+        if isinstance(self.xs, LazyImages):
             failed = [self.xs.failure(start + i) is not None for i in range(len(rows))]
             rows["reason"][failed] = UNREADABLE
             self._empty(rows)

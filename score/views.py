@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +11,16 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data import Images, Samples, make_world, open_source
+from jepa_jax.data import LazyImages, Samples, make_world, open_source
 from jepa_jax.errors import ConfigError
-from jepa_jax.views import jittered
+from jepa_jax.resolve import views_read
+from jepa_jax.run_dir import read_config, read_statistics
+from jepa_jax.views import Pipeline, build_pipeline
 from jepa_jax.worlds import WORLDS, World
 
 VIEW_SEED = 20251009  # of the views that score draws, the same in every call
+Examples = dict[str, "np.ndarray | LazyImages"]
+View = Callable[[Array, dict[str, Array]], Array]
 BLOCK_NUMBERS = 2**22  # in the views that are made by one call of the compiled function
 
 
@@ -24,19 +30,19 @@ class Views:
     Its randomness depends on i and m alone, so that batches, devices, processes and crashes change nothing.
     """
 
-    def __init__(
-        self, one: Callable[[Array, Array], Array], inputs: np.ndarray | Images, count: int, start: int, stop: int
-    ) -> None:
+    def __init__(self, one: View, examples: Examples, count: int, start: int, stop: int) -> None:
         """Views of the samples start..stop.
 
         Args:
-          one: (key, what `inputs` holds of a sample) -> a view.
-          inputs: [N, ...], of all samples.
+          one: (key, example) -> a view.
+          examples: arrays [N, ...] by name, of all samples.
           count: M.
+          start, stop: rows.
         """
-        self._one, self._inputs, self._count, self._start, self._stop = one, inputs, count, start, stop
+        self._one, self._examples, self._count, self._start, self._stop = one, examples, count, start, stop
         self._many = jax.jit(jax.vmap(self._view))
-        size = jax.eval_shape(self._view, 0, 0, inputs[0]).size
+        first = {name: jnp.asarray(column[0]) for name, column in examples.items()}
+        size = jax.eval_shape(self._view, 0, 0, first).size
         self._block = max(1, min(len(self), BLOCK_NUMBERS // size))
 
     def __len__(self) -> int:
@@ -55,19 +61,21 @@ class Views:
     def _make(self, numbers: np.ndarray) -> Array:
         rows, views = np.divmod(numbers, self._count)
         rows += self._start
-        return self._many(jnp.asarray(rows), jnp.asarray(views), jnp.asarray(self._inputs[rows]))
+        given = {name: jnp.asarray(column[rows]) for name, column in self._examples.items()}
+        return self._many(jnp.asarray(rows), jnp.asarray(views), given)
 
-    def _view(self, row: Array, view: Array, given: Array) -> Array:
+    def _view(self, row: Array, view: Array, example: dict[str, Array]) -> Array:
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(VIEW_SEED), row), view)
-        return self._one(key, given)
+        return self._one(key, example)
 
 
-def open_views(data: cfg.Data, name: str, samples: Samples, count: int) -> Callable[[int, int], Views]:
-    """The views of samples that an encoder's config describes.
+def open_views(run: Path, name: str, samples: Samples, count: int) -> Callable[[int, int], Views]:
+    """The views of samples that a run was trained with, one at random of those that training draws with a key.
 
     Args:
-      data: the config's.
+      run: directory of the run.
       name: of the samples, by the data grammar.
+      samples: what is scored.
       count: M.
 
     Returns:
@@ -76,28 +84,49 @@ def open_views(data: cfg.Data, name: str, samples: Samples, count: int) -> Calla
     Raises:
       ConfigError: there are none, or they cannot be made of these samples.
     """
-    if data.source in WORLDS:
-        world = make_world(data)
-        inputs = _states(world, name, samples)
+    pipeline, examples = training_views(run, name, samples)
+    shape = samples.x.shape[1:]
 
-        def one(key: Array, given: Array) -> Array:
-            which, draw = jax.random.split(key)  # the two views of a pair are made differently in some worlds
-            return jnp.stack(world.views(draw, given))[jax.random.randint(which, (), 0, 2)]
+    def one(key: Array, example: dict[str, Array]) -> Array:
+        which, draw = jax.random.split(key)  # the two views of a pair are made differently in some worlds
+        views = jnp.concatenate([group for group in pipeline(draw, example) if group.shape[1:] == shape])
+        return views[jax.random.randint(which, (), 0, len(views))]
 
-    else:
-        # The file is opened for the scale of its samples, where the config does not name the noise.
-        noise = open_source(data).noise if data.noise is None else data.noise
+    return lambda start, stop: Views(one, examples, count, start, stop)
+
+
+def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Examples]:
+    """The pipeline that a run was trained with, and what it takes of each sample. Arguments and errors as above."""
+    config, shape = read_config(run)
+    data = config.data
+    world = make_world(data) if data.source in WORLDS else None
+    if world is not None and config.views.kind != "noise" and name != world.name:
+        world = None  # crops are made of any image
+    examples: Examples = {"x": samples.x}
+    noise: Any = 0.0
+    if world is not None:
+        examples = {"state": _states(world, name, samples)}
+    elif config.views.kind == "noise":
+        noise = _noise(run, data)
         if not (np.any(noise) or data.shift):
-            raise ConfigError(f"--views: this encoder was trained on the pairs in {data.source}, with no random views")
-        inputs = samples.x
+            raise ConfigError(f"`views`: this encoder was trained on the pairs in {data.source}, with no random views")
+        if samples.pair is not None:
+            examples["pair"] = samples.pair
+    pipeline = build_pipeline(
+        config.views, shape=shape, noise=noise, shift=data.shift, world=world, most=views_read(config)
+    )
+    return pipeline, examples
 
-        def one(key: Array, given: Array) -> Array:
-            return jittered(key, given, noise, data.shift)
 
-    return lambda start, stop: Views(one, inputs, count, start, stop)
+def _noise(run: Path, data: cfg.Data) -> Any:
+    """Deviation of the view noise; of a run of jepa_jax 0.1 its file is opened for the scale of its samples."""
+    if data.noise is not None:
+        return data.noise
+    statistics = read_statistics(run)
+    return open_source(data).noise if statistics is None else statistics["noise"]
 
 
-def _states(world: World, name: str, samples: Samples) -> np.ndarray | Images:
+def _states(world: World, name: str, samples: Samples) -> np.ndarray | LazyImages:
     """What the world makes views of: the samples themselves, or what they were rendered from."""
     shape = jax.eval_shape(world.draw, jax.random.key(0)).shape
     if shape == world.shape:
@@ -106,6 +135,6 @@ def _states(world: World, name: str, samples: Samples) -> np.ndarray | Images:
         return samples.states
     size = math.prod(shape)
     raise ConfigError(
-        f"--views: this encoder's views change the {size} latents of {world.name}, which {name} does not have; "
-        f"score --data {world.name}, or leave out --views"
+        f"`views`: this encoder's views change the {size} latents of {world.name}, which {name} does not have; "
+        f"score --data {world.name}, or leave out `views`"
     )

@@ -228,7 +228,7 @@ def test_resolve_chooses_the_width_by_the_data(shape: tuple[int, ...], dim: int)
 
 
 def test_output_and_term_must_go_together() -> None:
-    with pytest.raises(ConfigError, match=r"infonce works on the sphere.*--encoder.output"):
+    with pytest.raises(ConfigError, match=r"infonce works on the sphere.*`encoder.output`"):
         resolve(Config(objective=cfg.Objective("infonce"), encoder=cfg.Encoder(output="free")), source(2))
     forced = resolve(Config(objective=cfg.Objective("sigreg"), encoder=cfg.Encoder(output="sphere")), source(2))
     assert forced.encoder.output == "sphere"
@@ -262,5 +262,5 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     assert not list((tmp_path / "a" / "b").iterdir())
     (tmp_path / "file").touch()
     for path in (tmp_path / "file", tmp_path / "file" / "c"):
-        with pytest.raises(ConfigError, match="--out"):
+        with pytest.raises(ConfigError, match="`out`"):
             make_directory(path)

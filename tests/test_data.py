@@ -4,6 +4,7 @@ import itertools
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,11 @@ import numpy as np
 import pytest
 
 from jepa_jax import config as cfg
-from jepa_jax.data import is_held_out, open_source, read_arrays, read_samples
+from jepa_jax.data import Source, is_held_out, open_source, read_arrays, read_samples
 from jepa_jax.errors import ConfigError
 from jepa_jax.views import jittered
 from jepa_jax.worlds import WORLDS
+from train.step import views_of
 
 
 class Bomb:
@@ -193,7 +195,7 @@ def test_limit_takes_the_first_rows(limit: int | None, rows: Callable[..., str])
 def test_samples_of_a_world_come_with_its_density() -> None:
     samples = read_samples("rings", 7)
     np.testing.assert_allclose(samples.log_density, jax.vmap(WORLDS["rings"]().log_density)(samples.x), rtol=1e-5)
-    assert len(read_samples("rings", None, world_count=9).x) == 9
+    assert len(read_samples("rings", 9).x) == 9
 
 
 @pytest.mark.parametrize(
@@ -204,8 +206,8 @@ def test_samples_of_a_world_come_with_its_density() -> None:
         (cfg.Data("zzz"), "known: banana.*sprites"),
         (cfg.Data("tfds:mnist"), "not prepared"),
         (cfg.Data("."), "give a size, to which all are brought"),
-        (cfg.Data("moons", rho=0.5), "--data.rho"),
-        (cfg.Data("digits", rho=0.5), "--data.rho"),
+        (cfg.Data("moons", rho=0.5), "`data.rho"),
+        (cfg.Data("digits", rho=0.5), "`data.rho"),
         (cfg.Data("missing.npy"), "does not exist"),
     ],
 )
@@ -214,9 +216,14 @@ def test_unknown_data(data: cfg.Data, says: str) -> None:
         open_source(data)
 
 
+def pair(source: Source, key: jax.Array) -> jax.Array:
+    """Two views [2, B, ...] of a batch, as training makes them."""
+    return views_of(cfg.Config(), source)(source.arrays, key)[0]
+
+
 def test_options_that_the_rows_do_not_have(rows: Callable[..., str]) -> None:
     path = rows(x=numbered(6, 2))
-    with pytest.raises(ConfigError, match=r"--data.shift is for images"):
+    with pytest.raises(ConfigError, match=r"`data\.shift` is for images"):
         open_source(cfg.Data(path, shift=1))
     with pytest.raises(ConfigError, match="at least 2"):
         open_source(cfg.Data(path, holdout=0.999))
@@ -227,11 +234,11 @@ def test_a_world_is_a_source(name: str, key: jax.Array) -> None:
     source = open_source(cfg.Data(name, batch_size=16, noise=0.25))
     assert source.world is not None
     assert (source.noise, source.world.noise) == (0.25, 0.25)
-    make = jax.jit(source.views)
-    views = make(source.arrays, key)
+    make = jax.jit(partial(pair, source))
+    views = make(key)
     assert views.shape == (2, 16, *source.shape)
-    assert (make(source.arrays, key) == views).all()
-    assert (make(source.arrays, jax.random.key(1)) != views).any()
+    assert (make(key) == views).all()
+    assert (make(jax.random.key(1)) != views).any()
     probe = source.probe(9)
     assert probe.x.shape == (9, *source.shape)
     assert probe.log_density is not None
@@ -259,7 +266,7 @@ def test_vectors_are_standardised_per_number_and_images_by_one(rows: Callable[..
 def test_pairs_are_read_from_the_file(rows: Callable[..., str], key: jax.Array) -> None:
     x = numbered(8, 2)
     source = open_source(cfg.Data(rows(x=x, pair=x + 1), batch_size=5))
-    one, two = np.asarray(source.views(source.arrays, key))
+    one, two = np.asarray(pair(source, key))
     assert one.shape == (5, 2)
     np.testing.assert_array_equal(two, one + 1)
     assert len(set(one[:, 0])) == 5  # no row twice
@@ -268,22 +275,22 @@ def test_pairs_are_read_from_the_file(rows: Callable[..., str], key: jax.Array) 
 
 def test_rows_without_pairs_are_jittered(rows: Callable[..., str], key: jax.Array) -> None:
     source = open_source(cfg.Data(rows(x=numbered(400, 5)), batch_size=400, noise=0.5))
-    one, two = np.asarray(source.views(source.arrays, key))
+    one, two = np.asarray(pair(source, key))
     number = one.mean(1, keepdims=True).round(-1)
     e1, e2 = one - number, two - number
     assert set(number.ravel()) == set(10.0 * np.arange(400))
     assert e1.std() == pytest.approx(0.5, rel=0.1)
     assert e2.std() == pytest.approx(0.5, rel=0.1)
     assert abs(np.corrcoef(e1.ravel(), e2.ravel())[0, 1]) < 0.1
-    again = np.asarray(source.views(source.arrays, key))
+    again = np.asarray(pair(source, key))
     assert (again == [one, two]).all()
-    assert (np.asarray(source.views(source.arrays, jax.random.key(1))) != [one, two]).any()
+    assert (np.asarray(pair(source, jax.random.key(1))) != [one, two]).any()
 
 
 def test_a_batch_is_no_larger_than_the_rows(rows: Callable[..., str], key: jax.Array) -> None:
     source = open_source(cfg.Data(rows(x=numbered(6, 2)), batch_size=100))
     assert source.batch_size == 6
-    assert source.views(source.arrays, key).shape == (2, 6, 2)
+    assert pair(source, key).shape == (2, 6, 2)
     assert open_source(cfg.Data(rows(x=numbered(6, 2)), batch_size=4)).batch_size == 4
 
 

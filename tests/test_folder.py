@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from jepa_jax import config as cfg
-from jepa_jax.data import Images, folder, in_memory, open_source, read_samples, readable
-from jepa_jax.data.folder import find_images
+from jepa_jax.data import LazyImages, in_memory, lazy_images, open_source, read_samples, readable
+from jepa_jax.data import image_folder as folder
+from jepa_jax.data.image_folder import ImageFolder, find_images
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing, squashed
 
@@ -23,6 +24,10 @@ RECIPE = squashed((4, 6, 3))
 def save(path: Path, level: int, size: tuple[int, int] = (6, 4)) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", size, (level, level, level)).save(path)
+
+
+def images_of(path: Path, preprocessing: Preprocessing, limit: int | None = None) -> LazyImages:
+    return LazyImages(ImageFolder(path, preprocessing.channels), preprocessing, limit)
 
 
 @pytest.fixture
@@ -97,7 +102,7 @@ def test_a_forbidden_folder(numbered: Path) -> None:
 
 
 def test_rows(numbered: Path) -> None:
-    images = Images(numbered, RECIPE)
+    images = images_of(numbered, RECIPE)
     assert (images.shape, images.ndim, images.dtype, len(images)) == ((40, 4, 6, 3), 4, np.float32, 40)
     for which in (slice(0, 9), slice(9, 12), slice(5, 33), slice(38, 99), slice(4, 4), slice(None), slice(30, 2, -7)):
         rows = images[which]
@@ -117,22 +122,22 @@ def test_rows_are_what_the_recipe_makes(tmp_path: Path) -> None:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8))
     picture.save(tmp_path / "a.png")
     recipe = Preprocessing((8, 8), 9, mean=(0.5,) * 3, std=(0.2,) * 3)
-    np.testing.assert_array_equal(Images(tmp_path, recipe)[0], recipe(picture))
-    assert Images(tmp_path, squashed((8, 8, 1))).shape == (1, 8, 8, 1)
+    np.testing.assert_array_equal(images_of(tmp_path, recipe)[0], recipe(picture))
+    assert images_of(tmp_path, squashed((8, 8, 1))).shape == (1, 8, 8, 1)
 
 
 def test_failures(numbered: Path) -> None:
-    images = Images(numbered, RECIPE)
+    images = images_of(numbered, RECIPE)
     images[5:9]
     (numbered / "07.png").unlink()
     assert [images.failure(i) for i in (6, 7)] == [None, "the file is empty"]  # as it was read
     assert images.failure(31) == "not in an image format that is read"  # read now
     assert images.failure(30) is None
-    fresh = Images(numbered, RECIPE)
+    fresh = images_of(numbered, RECIPE)
     assert fresh.failure(30) == "not in an image format that is read"
     (numbered / "thin.png").unlink(missing_ok=True)
     Image.new("L", (90_000, 1)).save(numbered / "thin.png")
-    assert Images(numbered, Preprocessing((40, 40), 40)).failure(39) == "the picture is too long and thin"
+    assert images_of(numbered, Preprocessing((40, 40), 40)).failure(39) == "the picture is too long and thin"
 
 
 @pytest.fixture
@@ -149,14 +154,14 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def settle(images: Images) -> None:
+def settle(images: LazyImages) -> None:
     """Wait for what is decoded ahead."""
     for future in images._pending.values():
         future.exception()
 
 
 def test_what_is_decoded(numbered: Path, decoded: list[str]) -> None:
-    images = Images(numbered, RECIPE)
+    images = images_of(numbered, RECIPE)
     assert decoded == []
     images[3]
     assert decoded == ["03"]
@@ -167,22 +172,22 @@ def test_what_is_decoded(numbered: Path, decoded: list[str]) -> None:
         images[start : start + 4]
     settle(images)
     assert sorted(decoded) == [f"{i:02d}" for i in range(40)]  # none twice
-    limited = Images(numbered, RECIPE, limit=3)
+    limited = images_of(numbered, RECIPE, limit=3)
     decoded.clear()
     assert levels(limited[:]) == [0, 1, 2]
     assert sorted(decoded) == ["00", "01", "02"]
 
 
 def test_ahead_is_bounded_in_bytes(numbered: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folder, "AHEAD_BYTES", 3 * 4 * 4 * 6 * 3 + 1)
-    images = Images(numbered, RECIPE)
+    monkeypatch.setattr(lazy_images, "AHEAD_BYTES", 3 * 4 * 4 * 6 * 3 + 1)
+    images = images_of(numbered, RECIPE)
     images[0:10]
     settle(images)
     assert len(decoded) == 13
 
 
 def test_a_jump_drops_what_was_ahead(numbered: Path) -> None:
-    images = Images(numbered, RECIPE)
+    images = images_of(numbered, RECIPE)
     images[0:4]
     images[30:32]
     assert set(images._pending) == {31, 32, 33, 34, 35}
@@ -200,8 +205,8 @@ def test_who_reads_in_order_does_not_wait(numbered: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(folder, "decode", slow)
 
     def waited(ahead: int) -> float:
-        monkeypatch.setattr(folder, "AHEAD", ahead)
-        images, seconds = Images(numbered, RECIPE), 0.0
+        monkeypatch.setattr(lazy_images, "AHEAD", ahead)
+        images, seconds = images_of(numbered, RECIPE), 0.0
         for start in range(0, 40, 4):
             before = time.perf_counter()
             images[start : start + 4]
@@ -216,7 +221,7 @@ def test_who_reads_in_order_does_not_wait(numbered: Path, monkeypatch: pytest.Mo
 def test_nothing_is_left_when_it_goes(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = folder.decode
     monkeypatch.setattr(folder, "decode", lambda path, channels: (time.sleep(0.02), decode(path, channels))[1])
-    images = Images(numbered, RECIPE)
+    images = images_of(numbered, RECIPE)
     threads = {t for t in threading.enumerate() if t.name.startswith("decode")}
     images[0:10]
     mine = {t for t in threading.enumerate() if t.name.startswith("decode")} - threads
@@ -232,7 +237,7 @@ def test_nothing_is_left_when_it_goes(numbered: Path, monkeypatch: pytest.Monkey
 
 def test_fingerprint(numbered: Path) -> None:
     def now(**options: Any) -> str:
-        return Images(numbered, RECIPE, **options).fingerprint()
+        return images_of(numbered, RECIPE, **options).fingerprint()
 
     whole = now()
     assert now() == whole
@@ -253,7 +258,7 @@ def test_thumbnails_are_not_distorted(tmp_path: Path) -> None:
     save(tmp_path / "1.png", 50, (400, 100))
     save(tmp_path / "2.png", 50, (10, 20))
     (tmp_path / "3.png").touch()
-    images = Images(tmp_path, RECIPE)
+    images = images_of(tmp_path, RECIPE)
     found = [images.thumbnail(i, 64) for i in range(3)]
     assert [image and image.size for image in found] == [(64, 16), (10, 20), None]
     assert found[0] is not None
@@ -261,24 +266,24 @@ def test_thumbnails_are_not_distorted(tmp_path: Path) -> None:
 
 
 def test_all_in_memory(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = Images(numbered, RECIPE)
+    images = images_of(numbered, RECIPE)
     whole = in_memory(images, "--against", "use --limit")
     assert levels(whole) == expected(range(40))
     np.testing.assert_array_equal(np.flatnonzero(~readable(whole)), [7, 31])
     assert in_memory(whole, "", "") is whole
     needed = whole.nbytes
-    monkeypatch.setattr(folder, "available", lambda: 4 * needed)
+    monkeypatch.setattr(lazy_images, "available", lambda: 4 * needed)
     assert len(in_memory(images, "", "")) == 40
-    monkeypatch.setattr(folder, "available", lambda: None)
+    monkeypatch.setattr(lazy_images, "available", lambda: None)
     assert len(in_memory(images, "", "")) == 40
-    monkeypatch.setattr(folder, "available", lambda: 4 * needed - 1)
+    monkeypatch.setattr(lazy_images, "available", lambda: 4 * needed - 1)
     with pytest.raises(ConfigError, match=r"--against needs all 40 images in memory.*; use --limit"):
         in_memory(images, "--against", "use --limit")
 
 
 def test_the_grammar(numbered: Path) -> None:
     samples = read_samples(str(numbered), 9, preprocessing=RECIPE)
-    assert isinstance(samples.x, Images)
+    assert isinstance(samples.x, LazyImages)
     assert samples.ids is not None
     assert samples.ids.tolist() == [f"{i:02d}.png" for i in range(9)]
     assert samples.log_density is samples.label is samples.pair is None
@@ -306,5 +311,5 @@ def test_names_that_are_no_unicode(tmp_path: Path) -> None:
     assert samples.ids is not None
     assert samples.ids.tolist() == ["\\xff.png"]
     assert levels(samples.x[:]) == [9]
-    assert isinstance(samples.x, Images)
+    assert isinstance(samples.x, LazyImages)
     assert len(samples.x.fingerprint()) == 64

@@ -38,6 +38,7 @@ ROOMS = {
     "jepa_jax/distributed.py": ("jepa_jax.errors",),
     "jepa_jax/evaluate/": ("jepa_jax.evaluate",),
     "jepa_jax/worlds/": ("jepa_jax.worlds",),
+    "jepa_jax/views/pipeline.py": ("jepa_jax.views", "jepa_jax.config", "jepa_jax.errors"),
     "jepa_jax/views/": ("jepa_jax.views",),
     "jepa_jax/masking.py": (),
     "jepa_jax/errors.py": (),

@@ -186,14 +186,14 @@ def changed(name: str, room: str, **values) -> Config:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (changed("masked", "encoder", kind="mlp"), "needs --encoder.kind vit"),
+        (changed("masked", "encoder", kind="mlp"), "needs `encoder.kind` vit"),
         (changed("masked", "objective", projector=(4,)), "masked has a predictor of its own"),
-        (changed("masked", "objective", predictor_width=10), "--objective.predictor-width 10"),
+        (changed("masked", "objective", predictor_width=10), "`objective.predictor_width` 10"),
         (changed("masked", "objective", mask_blocks=0), "recipe masked: a mask cannot have num_targets 0"),
         (changed("masked", "encoder", patch_size=8), "recipe masked"),
         (changed("masked", "views", kind="crops"), "masked takes one view"),
         (changed("vicreg", "views", local_views=2), "pair compares two views, not 4"),
-        (changed("multiview", "views", kind="noise"), "needs --views.kind crops"),
+        (changed("multiview", "views", kind="noise"), "needs `views.kind` crops"),
         (changed("multiview", "views", global_scale=(0.5, 0.2)), "a view cannot have scale"),
         (changed("multiview", "data", source="mixture_2d", holdout=0.0), "crops needs square images"),
     ],

@@ -17,7 +17,6 @@ from jepa_jax import density
 from jepa_jax.config import Config
 from jepa_jax.data import read_samples
 from jepa_jax.density import aggregate_views, batches, log_law
-from jepa_jax.run_dir import read_config
 from score import __main__ as program
 from score import run as story
 from score import shards
@@ -271,7 +270,7 @@ def test_views_of_the_program(runs, tmp_path, name, data):
     assert list(found) == ["id", "score", "log_density", "clipped", "standard_error"]
     # By hand, of the last sample, which shares no batch here.
     encoder, samples = jepa_jax.load(runs / name), read_samples(data, 12)
-    views = open_views(read_config(runs / name)[0].data, data, samples, 5)(11, 12)
+    views = open_views(runs / name, data, samples, 5)(11, 12)
     assert len(views) == 5
     assert len({np.asarray(views[m]).tobytes() for m in range(5)}) == 5
     evaluate = jax.jit(lambda x: density.evaluate(encoder, x))

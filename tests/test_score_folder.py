@@ -16,7 +16,8 @@ from rich.console import Console
 import jepa_jax
 from jepa_jax import config as cfg
 from jepa_jax.config import Config
-from jepa_jax.data import Images, Samples, folder
+from jepa_jax.data import LazyImages, Samples, lazy_images
+from jepa_jax.data import image_folder as folder
 from jepa_jax.images.preprocessing import Preprocessing
 from score import __main__ as program
 from score import report, shards
@@ -181,7 +182,7 @@ def test_views_along_a_manifold_and_against(runs: Path, photos: Path, tmp_path: 
 def test_too_many_to_hold(
     runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(folder, "available", lambda: 1000)
+    monkeypatch.setattr(lazy_images, "available", lambda: 1000)
     for option in (("--against", "noise"), ("--tangent", 2)):
         assert score(runs / "images", "--data", photos, "--out", tmp_path / "s.csv", *option) == 2
         error = capsys.readouterr().err
@@ -250,12 +251,12 @@ def test_an_encoder_that_makes_numbers_of_nan(
 
 
 def test_what_the_pictures_show(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    images = Images(photos, RECIPE)
+    images = LazyImages(folder.ImageFolder(photos), RECIPE)
     show = report.thumbnails(Samples(images), RECIPE)
     assert show is not None
     with Image.open(photos / "a" / "00.png") as picture:
         np.testing.assert_array_equal(show(0), picture)  # as it is in the file, being small
-    assert [name for i, name in enumerate(images.names) if show(i) is None] == list(BROKEN)
+    assert [name for i, name in enumerate(images.dataset.names) if show(i) is None] == list(BROKEN)
     standardised = report.thumbnails(Samples(images[:3]), RECIPE)
     assert standardised is not None
     np.testing.assert_array_equal(standardised(1), RECIPE.as_image(images[1]))
@@ -270,10 +271,10 @@ def test_what_the_pictures_show(photos: Path, monkeypatch: pytest.MonkeyPatch) -
     rows = np.zeros(len(images), [("score", "f4"), ("log_density", "f4"), ("clipped", "i4"), ("reason", "u1")])
     rows["score"] = np.arange(len(images))
     for name in BROKEN:
-        row = images.names.index(name)
+        row = images.dataset.names.index(name)
         rows["score"][row], rows["reason"][row] = np.nan, report.UNREADABLE
     asked: list[int] = []
     out = photos.parent / "s.csv"
     report.draw(out, rows, Samples(images), np.ones((2, 3)), lambda row: (asked.append(row), show(row))[1])
-    assert sorted(asked) == [i for i in range(32) if images.names[i] not in BROKEN]
+    assert sorted(asked) == [i for i in range(32) if images.dataset.names[i] not in BROKEN]
     assert asked[0] == 29  # the most likely of those with a score

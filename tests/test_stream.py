@@ -13,18 +13,19 @@ import pytest
 from PIL import Image
 
 from jepa_jax.data import tfds as tfds_records
-from jepa_jax.data.batches import Batches, StreamOptions
-from jepa_jax.data.fit import fit
+from jepa_jax.data.loader import Loader, LoaderOptions
 from jepa_jax.data.sprites_builder.__main__ import main as prepare
-from jepa_jax.data.stream import open_stream, read_some
+from jepa_jax.data.streaming import open_stream, read_some
 from jepa_jax.errors import ConfigError
+from jepa_jax.images import centre_square
+from jepa_jax.images import fit as fit_image
 from jepa_jax.worlds import sprites
 
 COUNT = 30
 
 
-def options(batch_size: int = 6, **changes: Any) -> StreamOptions:
-    return StreamOptions(**{"batch_size": batch_size, "seed": 0, "size": None, **changes})
+def options(batch_size: int = 6, **changes: Any) -> LoaderOptions:
+    return LoaderOptions(**{"batch_size": batch_size, "seed": 0, "size": None, **changes})
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def data_dir(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return prepared
 
 
-def take(batches: Batches, count: int) -> list[np.ndarray]:
+def take(batches: Loader, count: int) -> list[np.ndarray]:
     """The numbers of the samples in so many batches."""
     return [next(batches)["index"] for _ in range(count)]
 
@@ -73,16 +74,16 @@ def test_a_batch(arrays: str) -> None:
     batch = next(stream.batches())
     kinds = {name: (column.dtype, column.shape) for name, column in batch.items()}
     assert kinds == {
-        "image": (np.uint8, (6, 4, 4, 3)),
+        "x": (np.uint8, (6, 4, 4, 3)),
         "label": (np.int32, (6,)),
         "index": (np.int64, (6,)),
         "log_density": (np.float32, (6,)),
     }
     numbers = batch["index"]
-    np.testing.assert_array_equal(batch["image"], np.broadcast_to(numbers[:, None, None, None], (6, 4, 4, 3)))
+    np.testing.assert_array_equal(batch["x"], np.broadcast_to(numbers[:, None, None, None], (6, 4, 4, 3)))
     np.testing.assert_array_equal(batch["label"], np.array([2, 0, 1])[numbers % 3])  # blue, green, red
     np.testing.assert_array_equal(batch["log_density"], numbers.astype(np.float32))
-    assert type(next(open_stream(arrays, options(workers=2)).batches())["image"]) is np.ndarray  # from no other process
+    assert type(next(open_stream(arrays, options(workers=2)).batches())["x"]) is np.ndarray  # from no other process
 
 
 def test_epochs(arrays: str) -> None:
@@ -160,7 +161,7 @@ def test_a_folder(folder: str) -> None:
     numbers = columns["index"]
     # In the place of what cannot be read, the next.
     assert sorted(numbers) == sorted([*(set(range(COUNT)) - {4, 5, 29}), 6, 6, 0])
-    np.testing.assert_array_equal(columns["image"], np.broadcast_to(8 * numbers[:, None, None, None], (30, 8, 8, 3)))
+    np.testing.assert_array_equal(columns["x"], np.broadcast_to(8 * numbers[:, None, None, None], (30, 8, 8, 3)))
     np.testing.assert_array_equal(columns["label"], numbers // 10)
     said = batches.unreadable()
     assert said is not None
@@ -210,8 +211,8 @@ def test_read_some(folder: str, arrays: str) -> None:
     some = read_some(folder, 7, size=8)
     assert some["index"].tolist() == sorted({*some["index"].tolist()} - {4, 5, 29})
     assert some["index"].tolist() != list(range(7))  # not the first ones, which are of one class
-    assert some["image"][:, 0, 0, 0].tolist() == [8 * n for n in some["index"]]
-    assert (some["image"].dtype, some["label"].dtype) == (np.uint8, np.int32)
+    assert some["x"][:, 0, 0, 0].tolist() == [8 * n for n in some["index"]]
+    assert (some["x"].dtype, some["label"].dtype) == (np.uint8, np.int32)
     assert len(read_some(folder, 99, size=8)["index"]) == COUNT - 3
     rows = read_some(arrays, 4, size=None)
     np.testing.assert_array_equal(rows["log_density"], rows["index"].astype(np.float32))
@@ -221,9 +222,9 @@ def test_holdout(folder: str) -> None:
     """What is kept out of the stream is read by `held`, and nothing is in both."""
     stream = open_stream(folder, options(5, size=8, holdout=0.4))
     batches = stream.batches()
-    seen = {int(v) for _ in range(8) for v in next(batches)["image"][:, 0, 0, 0]}
-    held = set(read_some(folder, 99, size=8, holdout=0.4, held=True)["image"][:, 0, 0, 0].tolist())
-    rest = set(read_some(folder, 99, size=8, holdout=0.4)["image"][:, 0, 0, 0].tolist())
+    seen = {int(v) for _ in range(8) for v in next(batches)["x"][:, 0, 0, 0]}
+    held = set(read_some(folder, 99, size=8, holdout=0.4, held=True)["x"][:, 0, 0, 0].tolist())
+    rest = set(read_some(folder, 99, size=8, holdout=0.4)["x"][:, 0, 0, 0].tolist())
     assert seen == rest
     assert not seen & held
     assert len(seen | held) == COUNT - 3
@@ -235,8 +236,13 @@ def test_digits() -> None:
     stream = open_stream("digits", options(8, channels=1, labels=True))
     assert (stream.shape, stream.count, stream.classes) == ((8, 8, 1), 1797, 10)
     batch = next(stream.batches())
-    assert batch["image"].dtype == np.float32
-    assert 0 <= batch["image"].min() < batch["image"].max() == 1
+    assert batch["x"].dtype == np.float32
+    assert 0 <= batch["x"].min() < batch["x"].max() == 1
+
+
+def fit(image: np.ndarray, side: int | None, channels: int) -> np.ndarray:
+    """As a stream brings its images to a square."""
+    return fit_image(image, None if side is None else centre_square(side, channels), channels)
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
@@ -270,15 +276,15 @@ def test_colours(kind: type) -> None:
     out = fit(grey, None, 3)
     np.testing.assert_array_equal(out, np.repeat(grey, 3, axis=2).astype(out.dtype))
     np.testing.assert_allclose(fit(out, None, 1), grey, rtol=1e-6)
-    assert fit(np.zeros((5, 4, 7), kind), 4, 7).shape == (4, 4, 7)
+    assert fit(np.zeros((5, 4, 7), kind), None, 7).shape == (5, 4, 7)
 
 
 def test_colours_of_pictures(tmp_path: Path) -> None:
     for name, mode, colour in (("a", "L", 200), ("b", "RGB", (255, 0, 0)), ("c", "RGBA", (0, 0, 255, 0))):
         Image.new(mode, (4, 4), colour).save(tmp_path / f"{name}.png")
-    colours = read_some(str(tmp_path), 3, size=None)["image"]
+    colours = read_some(str(tmp_path), 3, size=None)["x"]
     assert colours[:, 0, 0].tolist() == [[200] * 3, [255, 0, 0], [0, 0, 255]]
-    assert read_some(str(tmp_path), 3, size=None, channels=1)["image"][:, 0, 0].tolist() == [[200], [76], [29]]
+    assert read_some(str(tmp_path), 3, size=None, channels=1)["x"][:, 0, 0].tolist() == [[200], [76], [29]]
 
 
 @pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.int32), np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 4))])
@@ -303,7 +309,7 @@ def test_wrong_options(arrays: str, changes: dict[str, Any], message: str) -> No
     refused(arrays, options(**changes), message)
 
 
-def refused(spec: str, o: StreamOptions, message: str) -> None:
+def refused(spec: str, o: LoaderOptions, message: str) -> None:
     """Opening says so, in one line."""
     with pytest.raises(ConfigError, match=message) as caught:
         open_stream(spec, o)
@@ -313,7 +319,7 @@ def refused(spec: str, o: StreamOptions, message: str) -> None:
 def test_wrong_folders(folder: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused(str(tmp_path / "empty"), options(), "empty has no images in it")
-    refused(str(tmp_path / "none"), options(), "unknown images '.*none': not a folder that exists, a .npy")
+    refused(str(tmp_path / "none"), options(), "unknown data '.*none': not a world, digits")
     refused(folder, options(channels=4), "in 4 channels; take 3 for colours or 1 for grey")
     with pytest.raises(ConfigError, match=r"image \d+ is of \d+ x \d+ pixels and another of 8 x 8; give a size"):
         take(open_stream(folder, options()).batches(), 5)
@@ -345,12 +351,12 @@ def test_sprites(data_dir: Path) -> None:
     assert sorted(np.concatenate([batch["index"] for batch in epoch])) == list(range(96))
     assert len(open_stream("tfds:jepa_sprites/small:train[:25%]+test", options(8, channels=1)).samples) == 24 + 32
     batch = epoch[0]
-    assert batch["image"].dtype == np.float32
-    latents = np.stack([stream.samples.records._source[number]["latents"] for number in batch["index"]])
-    np.testing.assert_allclose(jax.vmap(sprites.render)(latents), batch["image"], atol=1e-6)
+    assert batch["x"].dtype == np.float32
+    latents = np.stack([stream.samples.dataset._source[number]["latents"] for number in batch["index"]])
+    np.testing.assert_allclose(jax.vmap(sprites.render)(latents), batch["x"], atol=1e-6)
     np.testing.assert_allclose(jax.vmap(sprites.log_density)(latents), batch["log_density"], rtol=1e-5)
     train, test = (read_some(f"tfds:jepa_sprites/small:{split}", 96, size=None) for split in ("train", "test"))
-    images = np.concatenate([train["image"], test["image"]])
+    images = np.concatenate([train["x"], test["x"]])
     assert len(np.unique(images.reshape(128, -1), axis=0)) == 128
     assert open_stream("tfds:jepa_sprites/small", options(8, size=8)).shape == (8, 8, 3)
 
@@ -415,10 +421,10 @@ def test_the_catalogue(name: str, classes: int, sizes: tuple[int | None, ...], d
             batches = stream.batches()
             epoch = [next(batches) for _ in range(2)]
             assert sorted(np.concatenate([batch["index"] for batch in epoch])) == list(range(12))
-            assert epoch[0]["image"].dtype == np.uint8
+            assert epoch[0]["x"].dtype == np.uint8
             assert all(0 <= label < classes for label in epoch[0]["label"])
         some = read_some(f"tfds:{name}:test", 3, size=16, channels=1)
-        assert some["image"].shape == (3, 16, 16, 1)
+        assert some["x"].shape == (3, 16, 16, 1)
 
 
 def test_mixed_sizes_in_tfds(data_dir: Path) -> None:
@@ -458,7 +464,7 @@ def test_tfrecord(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(tfds_records.importlib, "util", found)
     if tensorflow:
         stream = open_stream("tfds:jepa_sprites/small", options())
-        assert (stream.count, stream.samples.records.in_memory) == (9, True)
+        assert (stream.count, stream.samples.dataset.in_memory) == (9, True)
     else:
         message = "prepared as tfrecord in .*, which only TensorFlow reads; delete it, then prepare it: python -m jepa"
         refused("tfds:jepa_sprites/small", options(), message)

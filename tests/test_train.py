@@ -127,7 +127,7 @@ def test_a_finished_run_is_left_as_it_is(tmp_path):
     train(config, tmp_path, QUIET)
     before = rows_without_time(tmp_path)
     said = io.StringIO()
-    train(config, tmp_path, Console(file=said))
+    train(config, tmp_path, Console(file=said, soft_wrap=True))
     assert "is finished" in said.getvalue()
     assert rows_without_time(tmp_path) == before
 

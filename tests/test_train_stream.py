@@ -23,7 +23,7 @@ from jepa_jax.checkpoint import read_progress, saved_steps, values
 from jepa_jax.config import Config
 from jepa_jax.data import open_source, pixels
 from jepa_jax.data.abstract import abstract_source
-from jepa_jax.data.stream import read_some
+from jepa_jax.data.streaming import read_some
 from jepa_jax.errors import ConfigError
 from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
@@ -113,8 +113,8 @@ def test_images_are_the_same_from_memory_and_from_a_stream(images: str) -> None:
     np.testing.assert_allclose(*held, rtol=1e-6)
     assert stream.batches is not None
     batch = next(stream.batches())
-    rows, index = stream.rows(batch, jax.random.key(0))
-    np.testing.assert_allclose(rows, np.asarray(memory.arrays["x"])[np.asarray(index)], rtol=1e-6)
+    examples, _ = stream.draw(batch, jax.random.key(0))
+    np.testing.assert_array_equal(examples["x"], np.asarray(memory.arrays["x"])[batch["index"]])
 
 
 def test_a_folder_is_scored_as_it_was_read(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_folder_is_scored_as_it_was_read(tmp_path: Path) -> None:
     data = cfg.Data(str(tmp_path / "photos"), 8, size=8)
     train(small("", data=data, steps=2), tmp_path / "run", quiet())
     encoder = jepa_jax.load(tmp_path / "run")
-    read = read_some(data.source, 12, size=8)["image"] / np.float32(255)
+    read = read_some(data.source, 12, size=8)["x"] / np.float32(255)
     for picture, seen in zip(pictures, read, strict=True):
         np.testing.assert_array_equal(encoder.preprocess(picture), seen)
     every = np.arange(256, dtype=np.uint8)  # what the device makes of bytes is what the host makes of them
@@ -144,7 +144,7 @@ def test_views_of_a_sample_depend_on_seed_step_and_sample_alone(images: str) -> 
     source = open_source(config.data)
     assert source.batches is not None
     views = jax.jit(views_of(resolve(config, source), source))
-    batch = {name: next(source.batches())[name] for name in ("image", "index")}
+    batch = {name: next(source.batches())[name] for name in ("x", "index")}
     turned = {name: column[::-1] for name, column in batch.items()}
     one, other, next_step = (views(b, jax.random.key(step))[0] for b, step in ((batch, 0), (turned, 0), (batch, 1)))
     np.testing.assert_array_equal(one, other[:, ::-1])
@@ -353,15 +353,15 @@ def test_large_configs_step_on_a_mesh(name: str, tmp_path: Path) -> None:
     ("changes", "says"),
     [
         ({"monitor": {"labels": True}, "data": {"holdout": 0.0}}, "--monitor.labels needs labels and held-out samples"),
-        ({"data": {"stream": False, "probe_source": "digits"}}, "--data.probe-source is for streams"),
+        ({"data": {"stream": False, "probe_source": "digits"}}, "`data.probe_source` is for streams"),
         (
             {"data": {"probe_source": "digits", "size": 6}, "encoder": {"kind": "vit", "patch_size": 8}},
             "not a multiple",
         ),
         ({"data": {"source": "tfds:cifar01"}}, "the nearest are .*cifar10"),
         ({"data": {"source": "tfds:mnist", "stream": False}}, "only read as a stream"),
-        ({"views": {"local_views": 1, "local_size": 4}}, "--views.local-size needs --encoder.kind vit"),
-        ({"data": {"shift": 1, "rho": 0.5}}, "--data.rho is for worlds"),
+        ({"views": {"local_views": 1, "local_size": 4}}, "`views.local_size` needs `encoder.kind` vit"),
+        ({"data": {"shift": 1, "rho": 0.5}}, "`data.rho` is for worlds"),
     ],
 )
 def test_what_a_stream_is_refused(images: str, tmp_path: Path, changes: dict, says: str) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import importlib
 import importlib.util
 import pkgutil
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def print_summary(summary: dict[str, Any], out: Path, source: str) -> None:
         print(f"monitors took {watching} % of the time and pictures {drawing} %, compilation aside")
     if "figure" in summary:
         print(f"picture: {summary['figure']}")
-    print(f"next: python -m score {out} --data {source}")
+    print(f"next: {shlex.join(('python', '-m', 'score', str(out), '--data', source))}")
 
 
 def overview() -> str:

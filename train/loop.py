@@ -21,7 +21,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory, write_atomically
 from jepa_jax.resolve import law, resolve
-from jepa_jax.run_dir import CONFIG_FILE, read_config, write_config
+from jepa_jax.run_dir import CONFIG_FILE, read_config, write_config, write_statistics
 from jepa_jax.sharding import check_batch, local_copy, training_mesh
 from train import figures
 from train.checkpointing import Checkpointing
@@ -178,6 +178,7 @@ def claim(out: Path, config: Config, source: Source, first: bool) -> None:
             raise ConfigError(f"{out} holds a run of another config ({what}); name another folder with --out")
     elif first:
         write_config(out, config, source.shape)
+        write_statistics(out, {"mean": source.mean, "scale": source.scale, "noise": source.noise})
     (out / "figures").mkdir(exist_ok=True)
 
 

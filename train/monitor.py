@@ -9,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import evaluate
+from jepa_jax.cli import as_flags
 from jepa_jax.config import Config
 from jepa_jax.data import Probe, Source, pixels
 from jepa_jax.density import log_law, score_batches, score_samples
@@ -81,7 +82,7 @@ class Monitor:
         log_density = None if law is None else score + np.asarray(law)
         moments = self._moments(z, encoder.law)
         folded = float(self._folded(self.probe.x[:FOLD_PROBES], z[:FOLD_PROBES]))
-        health = evaluate.diagnose(
+        verdict = evaluate.diagnose(
             spread=float(moments.spread),
             effective_rank=float(moments.effective_rank),
             folded=folded,
@@ -90,6 +91,7 @@ class Monitor:
             output=self.config.encoder.output,
             law=encoder.law,
         )
+        health = verdict._replace(sentence=as_flags(verdict.sentence, Config))
         metrics: dict[str, float | str] = {
             "density/score_mean": float(score.mean()),
             "density/clipped": float(clipped.mean()),

@@ -12,13 +12,12 @@ from jax.sharding import Mesh
 from jepa_jax import config as cfg
 from jepa_jax import objectives
 from jepa_jax.data import Source
-from jepa_jax.errors import ConfigError
 from jepa_jax.models import Model, build_parts, followed, init_parts
-from jepa_jax.resolve import weights_path
+from jepa_jax.resolve import views_read, weights_path
 from jepa_jax.sharding import batch_sharding, replicated, state_shardings
-from jepa_jax.views import Augmentation, multi_crop, sample_keys
+from jepa_jax.views import Pipeline, Views, build_pipeline
 from train import optim
-from train.tasks import Views, build_task
+from train.tasks import build_task
 
 State = dict[str, Any]
 METRICS = ("loss", "prediction", "anti_collapse", "grad_norm")
@@ -138,27 +137,24 @@ def ema_decay(config: cfg.Config, number: Array) -> Array | float:
     return options.ema + (options.ema_end - options.ema) * number / config.steps
 
 
+def pipeline_of(config: cfg.Config, source: Source) -> Pipeline:
+    """The pipeline of a resolved config on its source."""
+    return build_pipeline(
+        config.views,
+        shape=source.shape,
+        noise=source.noise,
+        shift=config.data.shift,
+        world=source.world,
+        most=views_read(config),
+    )
+
+
 def views_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], Views]:
-    """(arrays, key) -> views [V, B, ...] in groups: the source's own pair, or crops of its images."""
-    options = config.views
-    if options.kind == "noise":
-        return lambda arrays, key: (source.views(arrays, key),)
-    common: dict[str, Any] = {"flip": options.flip, "jitter": options.jitter, "grey": options.grey}
-    common |= {"blur": options.blur, "noise": options.noise}
-    try:
-        large = Augmentation(source.shape[0], options.global_scale, **common)
-        small = Augmentation(options.local_size or source.shape[0], options.local_scale, **common)
-    except ValueError as error:
-        raise ConfigError(f"--views: {error}") from None
+    """(arrays, key) -> views [V, B, ...] in groups of one size, of a batch of the source's examples."""
+    pipeline = pipeline_of(config, source)
 
-    def crops(arrays: Any, key: Array) -> Views:
-        pick, draw = jax.random.split(key)
-        images, index = source.rows(arrays, pick)
+    def views(arrays: Any, key: Array) -> Views:
+        examples, keys = source.draw(arrays, key)
+        return jax.vmap(pipeline, out_axes=1)(keys, examples)
 
-        def one(key: Array, image: Array) -> Views:
-            return multi_crop(key, image, large, options.global_views, small, options.local_views)
-
-        groups = jax.vmap(one)(sample_keys(draw, index), images)
-        return tuple(jnp.swapaxes(group, 0, 1) for group in groups if group.shape[1])
-
-    return crops
+    return views

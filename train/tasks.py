@@ -16,9 +16,9 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.masking import Masking, multi_block
 from jepa_jax.models import Model
 from jepa_jax.models.networks import on_sphere
+from jepa_jax.views import Views
 
 Params = dict[str, Any]
-Views = tuple[Array, ...]
 CENTRE_DECAY = 0.9  # of the teacher's running mean, as in DINO
 
 

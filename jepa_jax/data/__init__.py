@@ -1,14 +1,17 @@
-"""Where samples come from, behind one grammar: worlds, arrays, the digits, folders of images."""
+"""Where samples come from, behind one grammar: worlds, arrays, the digits, folders of images, TensorFlow Datasets."""
 
-from jepa_jax.data.arrays import Samples, is_held_out, read_arrays
-from jepa_jax.data.folder import Images, in_memory, readable
-from jepa_jax.data.grammar import is_stream, open_source, read_samples
+from jepa_jax.data.arrays import read_arrays
+from jepa_jax.data.build import is_stream, open_source, read_samples
+from jepa_jax.data.dataset import Dataset, Samples, is_held_out
+from jepa_jax.data.lazy_images import LazyImages, in_memory, readable
+from jepa_jax.data.registry import open_dataset
 from jepa_jax.data.source import Probe, Source
-from jepa_jax.data.streamed import pixels
-from jepa_jax.data.world_source import make_world
+from jepa_jax.data.streaming import pixels
+from jepa_jax.data.synthetic import make_world
 
 __all__ = [
-    "Images",
+    "Dataset",
+    "LazyImages",
     "Probe",
     "Samples",
     "Source",
@@ -16,6 +19,7 @@ __all__ = [
     "is_held_out",
     "is_stream",
     "make_world",
+    "open_dataset",
     "open_source",
     "pixels",
     "read_arrays",

@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax import config as cfg
-from jepa_jax.data.arrays import Samples
-from jepa_jax.data.grammar import is_stream, open_source
-from jepa_jax.data.rows import from_samples
+from jepa_jax.data.build import is_stream, open_source
+from jepa_jax.data.dataset import Samples
+from jepa_jax.data.in_memory import from_samples
 from jepa_jax.data.source import Source
-from jepa_jax.data.streamed import stream_source
+from jepa_jax.data.streaming import stream_source
 from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS
 
@@ -37,7 +37,7 @@ def abstract_source(data: cfg.Data) -> Source:
             # As many as a batch: the others do not go through the networks.
             return from_samples(Samples(np.zeros((rows, *shape[1:]), np.float32)), data)
     if data.size is None:
-        raise ConfigError(f"a dry run does not read {data.source}: say the side of its images with --data.size")
+        raise ConfigError(f"a dry run does not read {data.source}: say the side of its images with `data.size`")
     return stream_source(data, (data.size, data.size, data.channels), jnp.zeros(()), jnp.ones(()), np.uint8)
 
 

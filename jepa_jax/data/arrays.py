@@ -3,37 +3,12 @@
 import tokenize
 import zipfile
 import zlib
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from jepa_jax.data.folder import Images
+from jepa_jax.data.dataset import Samples
 from jepa_jax.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Samples, float32.
-
-    Attributes:
-      x: [N, ...], in memory, or the images of a folder, read when they are asked for; uint8 where `read_arrays` was to
-        keep it.
-      log_density: [N] exact log-density, or None.
-      label: [N], or None.
-      pair: [N, ...] the positive partner of each row, or None.
-      ids: [N] what stands in the `id` column.
-      states: [N, ...] what the samples of a world were rendered from, or None.
-      tangent: [N, D, d], orthonormal bases of the manifold's tangent spaces where a world knows them, or None.
-    """
-
-    x: np.ndarray | Images
-    log_density: np.ndarray | None = None
-    label: np.ndarray | None = None
-    pair: np.ndarray | None = None
-    ids: np.ndarray | None = None
-    states: np.ndarray | None = None
-    tangent: np.ndarray | None = None
 
 
 def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
@@ -83,7 +58,7 @@ def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
     ):
         if array is not None and array.shape != shape:
             raise ConfigError(f"{path}: {name} has shape {list(array.shape)}; with this x it must be {list(shape)}")
-    return Samples(x, log_density, label, pair)
+    return Samples(x, log_density, label, pair, name=str(path))
 
 
 def read_digits() -> Samples:
@@ -91,15 +66,7 @@ def read_digits() -> Samples:
     from sklearn.datasets import load_digits  # here: scikit-learn takes a second to import
 
     x, label = load_digits(return_X_y=True)
-    return Samples((x.reshape(-1, 8, 8, 1) / 16).astype(np.float32), label=label)
-
-
-def is_held_out(count: int, fraction: float) -> np.ndarray:
-    """Which of `count` rows a run with this `data.holdout` keeps out of training, [count].
-
-    A fixed random choice for each row by itself, so that it is the same when only the first rows are read.
-    """
-    return np.random.default_rng(0).random(count) < fraction
+    return Samples((x.reshape(-1, 8, 8, 1) / 16).astype(np.float32), label=label, name="digits")
 
 
 def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What a run trains on, and the fixed samples it is looked at with."""
+"""What a run trains on, and the fixed samples on which its density is evaluated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,9 +10,8 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data.batches import Batches
+from jepa_jax.data.loader import Loader
 from jepa_jax.errors import ConfigError
-from jepa_jax.views import jittered, sample_keys
 from jepa_jax.worlds import World
 
 PROBE_SEED = 20251007  # of the probe set, the same for every run
@@ -21,7 +20,7 @@ NOISE_FRACTION = 0.1  # of the data's standard deviation: the view noise of arra
 
 @dataclass(frozen=True)
 class Probe:
-    """A fixed set of samples on which the density is looked at.
+    """A fixed set of samples on which the density is evaluated.
 
     Attributes:
       x: [N, ...].
@@ -47,16 +46,16 @@ class Source:
       noise: standard deviation of the view noise, in the data's units (a scalar, or per input number).
       batch_size: B, no larger than the number of rows there are.
       mean, scale: what standardises the samples, broadcastable to `shape`.
-      arrays: what `views` reads; an argument of the compiled step, so that data are not constants in it. Of a stream,
+      arrays: what `draw` reads; an argument of the compiled step, so that data are not constants in it. For a stream,
         the shapes and types of a batch, of all processes together.
-      views: (arrays, key) -> [2, B, *shape], made on the device.
-      rows: (arrays, key) -> [B, *shape], samples as they are, and [B], their numbers, which seed their views.
+      draw: (arrays, key) -> a batch of examples, a dict of arrays [B, ...], and the key [B] of each for its views. An
+        example is what `views.pipeline` takes: `x`, and `pair` where rows have partners; or the `state` of a world.
       probe: n -> a Probe of at most n samples.
       world: the World, where the source is one.
       labelled: n -> at most n samples [N, *shape] and labels [N] of those that are trained on, for probes to be fitted
         on, where there are labels and others to judge them on; or None. Bytes are pixels.
-      batches: () -> an iterator over batches that stand in the place of `arrays`, one a step, where samples are read
-        as training goes; or None.
+      batches: () -> a loader of batches that stand in the place of `arrays`, one a step, where samples are read as
+        training goes; or None.
     """
 
     shape: tuple[int, ...]
@@ -65,21 +64,14 @@ class Source:
     mean: Array
     scale: Array
     arrays: Any
-    views: Callable[[Any, Array], Array]
-    rows: Callable[[Any, Array], tuple[Array, Array]]
+    draw: Callable[[Any, Array], tuple[dict[str, Array], Array]]
     probe: Callable[[int], Probe]
     world: World | None = None
     labelled: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
-    batches: Callable[[], Batches] | None = None
+    batches: Callable[[], Loader] | None = None
 
 
 jax.tree_util.register_dataclass(Probe)
-
-
-def pairs(key: Array, index: Array, one: Array, other: Array, noise: Any, shift: int) -> Array:
-    """Two views [2, B, *shape] of the samples of these numbers: each moved, with noise."""
-    keys = jnp.swapaxes(jax.vmap(jax.random.split)(sample_keys(key, index)), 0, 1)
-    return jax.vmap(jax.vmap(lambda k, x: jittered(k, x, noise, shift)))(keys, jnp.stack([one, other]))
 
 
 def refuse_options(data: cfg.Data, shape: tuple[int, ...]) -> None:
@@ -89,10 +81,10 @@ def refuse_options(data: cfg.Data, shape: tuple[int, ...]) -> None:
       ConfigError: the option, and why.
     """
     if data.rho is not None:
-        raise ConfigError(f"--data.rho is for worlds with Gaussian latents; {data.source} has rows")
+        raise ConfigError(f"`data.rho` is for worlds with Gaussian latents; {data.source} has rows")
     if data.shift and len(shape) != 3:
         raise ConfigError(
-            f"--data.shift is for images [H, W, C], and a sample of {data.source} has shape {list(shape)}"
+            f"`data.shift` is for images [H, W, C], and a sample of {data.source} has shape {list(shape)}"
         )
 
 

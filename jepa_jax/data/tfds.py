@@ -2,10 +2,14 @@
 
 import contextlib
 import difflib
+import hashlib
 import importlib.util
 import os
 from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.images.decoding import Unreadable
@@ -13,8 +17,8 @@ from jepa_jax.images.decoding import Unreadable
 PREFIX = "tfds:"
 
 
-class TfdsRecords:
-    """A split of a prepared data set: its features `image`, `label` and `log_density`."""
+class TfdsDataset:
+    """A split of a prepared data set: its features `image`, `label` and `log_density`. A `Dataset`."""
 
     def __init__(self, spec: str) -> None:
         """A spec is `tfds:NAME[/CONFIG][:SPLIT]`; the split is `train` unless it says another.
@@ -34,16 +38,21 @@ class TfdsRecords:
             raise ConfigError(f"{spec} has no images: no feature is named image among {', '.join(features)}")
         label = features.get("label")
         self.classes = label.num_classes if isinstance(label, tfds.features.ClassLabel) else None
-        self._wanted = ["image", *(["label"] if self.classes else []), *({"log_density"} & features.keys())]
-        self._source = _open(spec, builder, split or "train")
+        self._known = [*(["label"] if self.classes else []), *({"log_density"} & features.keys())]
+        self._builder, self._split = builder, split or "train"
+        self._source = _open(spec, builder, self._split)
         self.in_memory = isinstance(self._source, list)
 
     def __len__(self) -> int:
-        """Samples of the split."""
+        """Number of samples in the split."""
         return len(self._source)
 
-    def read(self, number: int) -> dict[str, Any]:
-        """A sample.
+    def id(self, number: int) -> str:
+        """Name of a sample in messages."""
+        return f"sample {number}"
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """One sample: `x`, and `label` and `log_density` where the features have them.
 
         Raises:
           Unreadable: its image is damaged.
@@ -51,8 +60,38 @@ class TfdsRecords:
         try:
             sample = self._source[number]
         except Exception as error:  # of a damaged image decoders raise whatever they stumble over
-            raise Unreadable(f"sample {number}: {_first_line(error)}") from None
-        return {name: sample[name] for name in self._wanted}
+            raise Unreadable(_first_line(error)) from None
+        return {"x": sample["image"], **{name: sample[name] for name in self._known}}
+
+    def columns(self, count: int) -> dict[str, np.ndarray]:
+        """Labels and log-densities of the first `count` samples, [count] each; images are not decoded for it."""
+        import tensorflow_datasets as tfds
+
+        if not self._known:
+            return {}
+        source = self._source
+        if not self.in_memory:
+            skipped = {"image": tfds.decode.SkipDecoding()}
+            source = self._builder.as_data_source(split=self._split, decoders=skipped)
+        samples = [source[number] for number in range(count)]
+        return {name: np.array([sample[name] for sample in samples]) for name in self._known}
+
+    def thumbnail(self, number: int) -> Image.Image:
+        """The picture of a sample; of numbers the least is black and the largest white.
+
+        Raises:
+          Unreadable: its image is damaged.
+        """
+        x = np.atleast_3d(self[number]["x"])
+        if x.dtype != np.uint8:
+            x = np.round(255 * (x - x.min()) / max(np.ptp(x), 1e-12)).astype(np.uint8)
+        return Image.fromarray(x[:, :, 0] if x.shape[2] == 1 else x)
+
+    def fingerprint(self, count: int) -> str:
+        """Digest of the split's name, version and size."""
+        del count  # a prepared data set does not change
+        info = self._builder.info
+        return hashlib.sha256(f"{info.full_name} {self._split} {len(self)}".encode()).hexdigest()
 
 
 def _find(spec: str, name: str) -> Any:

@@ -53,12 +53,12 @@ def diagnose(
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):
-        return Health("collapsed", "the embedding is not finite: lower --optim.lr or set --optim.clip-norm 1")
+        return Health("collapsed", "the embedding is not finite: lower `optim.lr` or set `optim.clip_norm` 1")
     if spread < 0.05 * full:
         return Health(
             "collapsed",
             f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy); "
-            "raise --objective.weight, or take an --objective.anti-collapse other than none",
+            "raise `objective.weight`, or take an `objective.anti_collapse` other than none",
         )
     # A D-dimensional world needs D directions; of K < D, as for images, a fair share should be in use.
     needed = 0.75 * size if size <= dim else 0.25 * dim
@@ -66,13 +66,13 @@ def diagnose(
         return Health(
             "low-rank",
             f"losing dimensions: the embedding uses {effective_rank:.1f} of its {dim} directions; "
-            "raise --objective.weight or lower --data.noise",
+            "raise `objective.weight` or lower `data.noise`",
         )
     if folded > 0.15:
         remedy = (
-            "more training, a larger --data.batch-size or --encoder.skip help"
+            "more training, a larger `data.batch_size` or `encoder.skip` help"
             if law == "normal" and dim == size
-            else "raise --encoder.dim above twice the data's dimension, or lower --objective.weight"
+            else "raise `encoder.dim` above twice the data's dimension, or lower `objective.weight`"
         )
         return Health(
             "folding", f"folding: {folded:.0%} of the samples have a far-away sample for nearest neighbour; {remedy}"

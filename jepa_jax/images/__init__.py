@@ -2,7 +2,7 @@
 
 from jepa_jax.images.decoding import SUFFIXES, Unreadable, convert, decode
 from jepa_jax.images.huggingface import from_huggingface
-from jepa_jax.images.preprocessing import Preprocessing, centre_square, recoloured, squashed
+from jepa_jax.images.preprocessing import Preprocessing, centre_square, fit, recoloured, squashed
 
 __all__ = [
     "SUFFIXES",
@@ -11,6 +11,7 @@ __all__ = [
     "centre_square",
     "convert",
     "decode",
+    "fit",
     "from_huggingface",
     "recoloured",
     "squashed",

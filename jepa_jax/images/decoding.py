@@ -15,7 +15,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings` keeps a filter
 
 
-class Unreadable(Exception):
+class Unreadable(ValueError):
     """A file that gives no picture. The message says why in a few words, the same for all files of a kind."""
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from jepa_jax.errors import ConfigError
-from jepa_jax.images.decoding import convert
+from jepa_jax.images.decoding import Unreadable, convert
 
 RESAMPLE = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")  # in the order of Pillow's numbers for them
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # of red, green and blue, as Pillow has it for bytes
@@ -157,7 +157,7 @@ class Preprocessing:
         shorter = min(width, height)
         width, height = (int(self.resize * side / shorter) for side in (width, height))
         if width * height > LARGEST:
-            raise ValueError("the picture is too long and thin")
+            raise Unreadable("the picture is too long and thin")
         return width, height
 
 
@@ -181,6 +181,28 @@ def centre_square(side: int, channels: int) -> Preprocessing:
 def _unstandardised(size: tuple[int, int], resize: Any, resample: Any, channels: int, source: str) -> Preprocessing:
     zero, one = (0.0,) * channels, (1.0,) * channels
     return Preprocessing(size, resize, resample, zero, one, channels, source=source)
+
+
+def fit(image: np.ndarray | Image.Image, preprocessing: Preprocessing | None, channels: int) -> np.ndarray:
+    """An image of a dataset, resized and cropped, before it is standardised.
+
+    Args:
+      image: a picture, or an array [H, W] or [H, W, C] of uint8 or floats.
+      preprocessing: the resize and the crop; None leaves the size.
+      channels: C of the result; that of `preprocessing`, where there is one.
+
+    Returns:
+      [H, W, C], uint8 or float32.
+
+    Raises:
+      ValueError: as `recoloured`, or it is too long and thin to be resized (`Unreadable`).
+    """
+    if preprocessing is None:
+        return recoloured(image, channels)
+    if isinstance(image, Image.Image):
+        return preprocessing.fit(image)
+    x = recoloured(image, channels)
+    return preprocessing.fit(x) if x.dtype == np.uint8 else preprocessing.fit_values(x)
 
 
 def recoloured(image: np.ndarray | Image.Image, channels: int) -> np.ndarray:

@@ -56,7 +56,7 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str, remat: bool
         raise ValueError("encoder.dim is open; resolve the config first")
     if encoder.kind != "mlp" and len(shape) != 3:
         raise ConfigError(
-            f"--encoder.kind {encoder.kind} needs images [H, W, C], and a sample here has shape {list(shape)}; use mlp"
+            f"`encoder.kind` {encoder.kind} needs images [H, W, C], and a sample here has shape {list(shape)}; use mlp"
         )
 
     def make(key: Array) -> Encoder:
@@ -110,9 +110,9 @@ def standardised(params: Params, x: Array) -> Array:
 def _vit(encoder: cfg.Encoder, shape: tuple[int, ...], dim: int, remat: bool) -> vit.ViT:
     """A vision transformer whose embedding is the mean patch, or a linear map of it where K is not its width."""
     if encoder.skip:
-        raise ConfigError("--encoder.skip is for mlp and conv; leave it out")
+        raise ConfigError("`encoder.skip` is for mlp and conv; leave it out")
     if shape[0] != shape[1]:
-        raise ConfigError(f"--encoder.kind vit needs square images, not {shape[0]} x {shape[1]}; use conv")
+        raise ConfigError(f"`encoder.kind` vit needs square images, not {shape[0]} x {shape[1]}; use conv")
     try:
         config = vit.ViT(
             image_size=shape[0],
@@ -129,7 +129,7 @@ def _vit(encoder: cfg.Encoder, shape: tuple[int, ...], dim: int, remat: bool) ->
         )
         jax.eval_shape(partial(vit.init, config), jax.random.key(0))
     except ValueError as error:
-        raise ConfigError(f"--encoder.kind vit: {error}") from None
+        raise ConfigError(f"`encoder.kind` vit: {error}") from None
     return config
 
 

@@ -59,7 +59,7 @@ def followed(params: Params) -> Params:
 def _token_predictor(config: Config, shape: tuple[int, ...]) -> Model:
     encoder, options = config.encoder, config.objective
     if encoder.kind != "vit":
-        raise ConfigError(f"--objective.recipe masked hides patches: it needs --encoder.kind vit, not {encoder.kind}")
+        raise ConfigError(f"`objective.recipe` masked hides patches: it needs `encoder.kind` vit, not {encoder.kind}")
     try:
         sizes = Predictor(
             shape[0] // encoder.patch_size,
@@ -71,7 +71,7 @@ def _token_predictor(config: Config, shape: tuple[int, ...]) -> Model:
         )
         jax.eval_shape(partial(init_predictor, sizes), jax.random.key(0))
     except ValueError as error:
-        raise ConfigError(f"--objective.predictor-width {options.predictor_width}: {error}") from None
+        raise ConfigError(f"`objective.predictor_width` {options.predictor_width}: {error}") from None
     # Its function takes more than a model's usually does: see `predict_tokens`.
     return Model(partial(init_predictor, sizes), partial(predict_tokens, sizes), encoder.width)  # type: ignore[arg-type]
 

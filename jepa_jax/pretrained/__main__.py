@@ -96,7 +96,7 @@ def show(converted: Converted, a: Arguments) -> None:
     print(f"embedding: {vit.dim} numbers of an image of {vit.image_size} px{resized}")
     print(f"preprocessing: {describe(converted.preprocessing)}")
     for note in origin["notes"]:
-        print(f"note: {note}")
+        print(f"note: {as_flags(note, Arguments)}")
     print(f"licence: {origin['licence']}")
     print(f"model: {a.out}; score a folder of images with: python -m score {a.out} --data FOLDER")
 

@@ -169,7 +169,7 @@ def mlp(
         return ("quick_gelu" if arch.quick else "gelu"), ()
     if any(part in source.name.lower() for part in GELU_FILES):
         return "gelu", ()
-    return "quick_gelu", ("the file does not say its activation: quick_gelu, as in MetaCLIP (--arch names another)",)
+    return "quick_gelu", ("the file does not say its activation: quick_gelu, as in MetaCLIP (`arch` names another)",)
 
 
 def preprocessing(source: Source, native: int) -> Preprocessing:

@@ -88,15 +88,15 @@ def _branch(weights: Weights, options: Options) -> tuple[dict[str, Tensor], str 
     """The state dict that is meant, and which of an I-JEPA checkpoint's two encoders it is."""
     groups, name = weights.groups, weights.path.name
     if options.branch is not None and options.branch not in BRANCHES:
-        raise ConfigError(f"--branch is {options.branch}{nearest(options.branch, BRANCHES)}")
+        raise ConfigError(f"`branch` is {options.branch}{nearest(options.branch, BRANCHES)}")
     if any(group in groups for group in BRANCHES.values()):
         branch = options.branch or "target"
         if BRANCHES[branch] not in groups:
             other = next(b for b, group in BRANCHES.items() if group in groups)
-            raise ConfigError(f"{name} has no {BRANCHES[branch]}; take the other encoder with --branch {other}")
+            raise ConfigError(f"{name} has no {BRANCHES[branch]}; take the other encoder with `branch` {other}")
         return groups[BRANCHES[branch]], branch
     if options.branch is not None:
-        raise ConfigError(f"--branch is for original I-JEPA checkpoints, with two encoders; {name} has one")
+        raise ConfigError(f"`branch` is for original I-JEPA checkpoints, with two encoders; {name} has one")
     for group in ("state_dict", "model", ""):
         if group in groups:
             return groups[group], None
@@ -129,7 +129,7 @@ def _recognise(
 def _family(name: str) -> Family:
     names = {n: family for family in FAMILIES for n in (family.name, *family.aliases)}
     if name.lower() not in names:
-        raise ConfigError(f"--family is {name}{nearest(name, [family.name for family in FAMILIES])}")
+        raise ConfigError(f"`family` is {name}{nearest(name, [family.name for family in FAMILIES])}")
     return names[name.lower()]
 
 

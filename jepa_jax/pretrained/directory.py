@@ -45,7 +45,7 @@ def write(converted: Converted, out: Path) -> None:
             shutil.rmtree(out)
         os.replace(temporary, out)
     except OSError as error:
-        raise ConfigError(f"cannot write {out}: {error.strerror or error}; name another folder with --out") from None
+        raise ConfigError(f"cannot write {out}: {error.strerror or error}; name another folder with `out`") from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -59,7 +59,7 @@ def check_free(out: Path) -> None:
     if out.is_dir() and (not any(out.iterdir()) or is_converted(_tree(out))):
         return
     if out.exists() or out.is_symlink():
-        raise ConfigError(f"{out} exists and is no converted model; name another folder with --out")
+        raise ConfigError(f"{out} exists and is no converted model; name another folder with `out`")
 
 
 def is_converted(tree: dict[str, Any] | None) -> bool:

@@ -210,11 +210,11 @@ def named_arch(options: Options, archs: dict[str, Arch], found: dict[str, Any], 
     known = {key.lower(): a for key, a in archs.items()}
     arch = known.get(options.arch.lower())
     if arch is None:
-        raise ConfigError(f"--arch {options.arch} is unknown; known: {', '.join(archs)}")
+        raise ConfigError(f"`arch` {options.arch} is unknown; known: {', '.join(archs)}")
     if (arch.width, arch.depth) != (found["width"], found["depth"]) or arch.patch not in (None, found["patch_size"]):
         raise ConfigError(
             f"{name} has width {found['width']}, depth {found['depth']} and patches of {found['patch_size']}, "
-            f"which is not --arch {options.arch}"
+            f"which is not `arch` {options.arch}"
         )
     return arch
 
@@ -232,7 +232,7 @@ def resolve_heads(options: Options, arch: Arch | None, configured: int | None, w
             f"published: convert it with python -m jepa_jax.pretrained {name} --out DIR --heads N"
         )
     if options.heads and options.heads != heads:
-        raise ConfigError(f"--heads is {options.heads}, and {BY_CONFIG} of {name} says {heads}")
+        raise ConfigError(f"`heads` is {options.heads}, and {BY_CONFIG} of {name} says {heads}")
     if width % heads:
         raise ConfigError(f"{heads} heads do not divide the width {width} of {name}")
     return heads

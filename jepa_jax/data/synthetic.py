@@ -3,45 +3,45 @@
 from typing import Any
 
 import jax
-import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
+from jepa_jax.data.dataset import Samples
 from jepa_jax.data.source import PROBE_SEED, Probe, Source, standardise
 from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS, World
 
+SCORE_SEED = 20251008  # of the samples of a world that score draws: none that a monitor has evaluated
+STANDARDISED = 4096  # samples by which the input is standardised
+
 
 def make_world(data: cfg.Data) -> World:
-    """The world a config names, with the config's view options."""
+    """The world that a config names, with the config's view options."""
     options = {k: v for k, v in (("noise", data.noise), ("rho", data.rho)) if v is not None}
     try:
         return WORLDS[data.source](**options)
     except TypeError:
-        raise ConfigError(f"--data.rho is for worlds with Gaussian latents; {data.source} pairs by noise") from None
+        raise ConfigError(f"`data.rho` is for worlds with Gaussian latents; {data.source} pairs by noise") from None
 
 
 def from_world(world: World, data: cfg.Data) -> Source:
     """A world, with fresh samples in every batch."""
 
-    def views(arrays: Any, key: Array) -> Array:
+    def draw(arrays: Any, key: Array) -> tuple[dict[str, Array], Array]:
         del arrays
-        draw, view = jax.random.split(key)
-        states = jax.vmap(world.draw)(jax.random.split(draw, data.batch_size))
-        return jnp.stack(jax.vmap(world.views)(jax.random.split(view, data.batch_size), states))
-
-    def rows(arrays: Any, key: Array) -> tuple[Array, Array]:
-        del arrays
-        return world.sample(key, data.batch_size)[0], jnp.arange(data.batch_size)
+        fresh, view = jax.random.split(key)
+        states = jax.vmap(world.draw)(jax.random.split(fresh, data.batch_size))
+        return {"state": states}, jax.random.split(view, data.batch_size)
 
     # Enough samples to standardise by; which ones does not matter to the density, only to the conditioning.
-    x, _ = jax.jit(world.sample, static_argnums=1)(jax.random.key(PROBE_SEED + 1), 4096)
+    x, _ = jax.jit(world.sample, static_argnums=1)(jax.random.key(PROBE_SEED + 1), STANDARDISED)
     mean, scale = standardise(x)
 
     def probe(n: int) -> Probe:
         return world_probe(world, n)[0]
 
-    return Source(world.shape, world.noise, data.batch_size, mean, scale, (), views, rows, probe, world)
+    return Source(world.shape, world.noise, data.batch_size, mean, scale, (), draw, probe, world)
 
 
 def world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Array]:
@@ -55,3 +55,12 @@ def world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Ar
         return Probe(x, jax.lax.map(world.log_density, states), smoothed, tangent), states
 
     return make(jax.random.key(seed))
+
+
+def world_samples(name: str, n: int) -> Samples:
+    """n samples of a world to score."""
+    probe, states = world_probe(WORLDS[name](), n, SCORE_SEED)
+    tangent = None if probe.tangent is None else np.asarray(probe.tangent)
+    return Samples(
+        np.asarray(probe.x), np.asarray(probe.log_density), states=np.asarray(states), tangent=tangent, name=name
+    )

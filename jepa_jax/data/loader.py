@@ -7,15 +7,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from jepa_jax.data.fit import Fitted
+from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.errors import ConfigError
-from jepa_jax.images.decoding import Unreadable
+from jepa_jax.images import Unreadable
 
 AHEAD_BYTES = 2**30  # no more is read ahead by threads, unless it is a single batch
 
 
 @dataclass(frozen=True)
-class StreamOptions:
+class LoaderOptions:
     """How a data set is read.
 
     Attributes:
@@ -41,14 +41,14 @@ class StreamOptions:
     holdout: float = 0.0
 
 
-class Batches:
+class Loader:
     """An iterator without end.
 
     All processes together walk one sequence of samples, a permutation of the data set in each epoch, and take turns:
     a batch holds the same samples however many processes share it. It goes on over the end of an epoch.
     """
 
-    def __init__(self, samples: Fitted, options: StreamOptions) -> None:
+    def __init__(self, samples: PreparedImages, options: LoaderOptions) -> None:
         """From the beginning."""
         self._samples, self._options = samples, options
         self._next = 0  # place in the sequence of all processes; what was only read ahead does not count
@@ -57,15 +57,15 @@ class Batches:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Shapes and types of what a step reads of a batch of this process: `image` and `index`."""
+        """Shapes and types of what a step reads of a batch of this process: `x` and `index`."""
         size = self._options.batch_size // self._options.processes
         dtype = self._samples.dtype
         return {
-            "image": jax.ShapeDtypeStruct((size, *self._samples.shape), dtype),
+            "x": jax.ShapeDtypeStruct((size, *self._samples.shape), dtype),
             "index": jax.ShapeDtypeStruct((size,), np.uint32),  # without float64, JAX has no 64 bits
         }
 
-    def __iter__(self) -> "Batches":
+    def __iter__(self) -> "Loader":
         """Itself."""
         return self
 
@@ -73,7 +73,7 @@ class Batches:
         """The next batch, of b = batch_size // processes samples.
 
         Returns:
-          `image` uint8 or float32 [b, H, W, C], `label` int32 [b] (-1 without), `index` int64 [b], the samples' numbers
+          `x` uint8 or float32 [b, H, W, C], `label` int32 [b] (-1 without), `index` int64 [b], the samples' numbers
           in the data set; `log_density` float32 [b] where it is known.
 
         Raises:
@@ -100,7 +100,7 @@ class Batches:
           ConfigError: the state is of other data or of another seed, which shuffle differently.
         """
         here = self.get_state()
-        for name, what in (("seed", "the seed"), ("count", f"the number of images in {self._samples.records.name}")):
+        for name, what in (("seed", "the seed"), ("count", f"the number of images in {self._samples.dataset.name}")):
             if state[name] != here[name]:
                 raise ConfigError(
                     f"{what} was {state[name]} when the run was saved and is {here[name]} now; "
@@ -118,7 +118,7 @@ class Batches:
         if not self._unreadable:
             return None
         try:
-            self._samples.records.read(min(self._unreadable))
+            self._samples.read(min(self._unreadable))
             first = "which can be read now"
         except Unreadable as error:
             first = f"{error}"
@@ -132,7 +132,7 @@ class Batches:
         self._iterator = None
 
 
-def _read_ahead(samples: Fitted, options: StreamOptions, start: int) -> Any:
+def _read_ahead(samples: PreparedImages, options: LoaderOptions, start: int) -> Any:
     """A grain iterator over the batches of this process from a place in the sequence on."""
     import grain  # here: it takes a second to import
 
@@ -143,7 +143,7 @@ def _read_ahead(samples: Fitted, options: StreamOptions, start: int) -> Any:
     share = grain.MapDataset.source(samples).shuffle(seed).repeat()[options.process :: options.processes]
     # Each thread, and each worker, makes whole batches: handing over single samples costs more than making small ones.
     batches = share[start // options.processes :].batch(size, drop_remainder=True)
-    workers = 0 if samples.records.in_memory else options.workers
+    workers = 0 if samples.dataset.in_memory else options.workers
     room = AHEAD_BYTES // (size * samples.nbytes)
     threads = 1 if workers else max(1, min(os.cpu_count() or 1, room))
     batches = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))

@@ -1,0 +1,236 @@
+"""Images that are read as training goes: batches in the place of arrays, and fixed samples to evaluate on."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jepa_jax import config as cfg
+from jepa_jax.data.dataset import Dataset, Samples, Subset, is_held_out
+from jepa_jax.data.loader import Loader, LoaderOptions
+from jepa_jax.data.prepared import PreparedImages
+from jepa_jax.data.registry import Options, open_dataset
+from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, refuse_options, standardise
+from jepa_jax.errors import ConfigError
+from jepa_jax.images import Unreadable
+from jepa_jax.views import sample_keys
+
+CHOICE_SEED = 20251009  # of the samples that `read_some` takes, the same for every run
+STANDARDISED = 512  # images by which the input is standardised
+INVERSE_HIGH = np.float32(257 / 2**16)  # 1 / 255 to nine bits
+INVERSE_LOW = np.float32(1 / 255 - 257 / 2**16)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A dataset of images, read one epoch after the other.
+
+    Attributes:
+      shape: H, W, C of an image.
+      count: samples of the dataset, of all processes together.
+      classes: number of labels, 0 .. classes - 1; None without labels.
+      samples: the dataset, by number.
+      options: how it is read; its batches are no larger than the dataset.
+    """
+
+    shape: tuple[int, int, int]
+    count: int
+    classes: int | None
+    samples: PreparedImages
+    options: LoaderOptions
+
+    def batches(self) -> Loader:
+        """A new loader, from the beginning."""
+        return Loader(self.samples, self.options)
+
+
+def open_stream(spec: str, options: LoaderOptions) -> Stream:
+    """The dataset of images that a spec names.
+
+    Args:
+      spec: as for `open_dataset`.
+      options: how to read it.
+
+    Raises:
+      ConfigError: options that cannot be, an unknown name, data that cannot be read or are not images, or fewer than
+        processes.
+    """
+    o = options
+    for ok, message in (
+        (o.batch_size >= 1, f"the batch size is {o.batch_size}; it must be positive"),
+        (o.size is None or o.size >= 1, f"the size of images is {o.size}; it must be positive"),
+        (o.workers >= 0, f"the number of workers is {o.workers}; it must not be negative"),
+        (0 <= o.process < o.processes, f"process {o.process} of {o.processes}; they count from 0"),
+        (
+            o.batch_size % o.processes == 0,
+            f"a batch of {o.batch_size} cannot be divided among {o.processes} processes; take a multiple",
+        ),
+    ):
+        if not ok:
+            raise ConfigError(message)
+    dataset = _part(_open_images(spec, o.channels, o.labels), o.holdout, held=False)
+    most = len(dataset) // o.processes * o.processes
+    if not most:
+        raise ConfigError(f"{spec} has {len(dataset)} images, fewer than there are processes, {o.processes}")
+    o = replace(o, batch_size=min(o.batch_size, most))
+    samples = PreparedImages(dataset, o.size, o.channels)
+    height, width, channels = samples.shape
+    return Stream((height, width, channels), len(dataset), dataset.classes, samples, o)
+
+
+def read_some(
+    spec: str,
+    count: int,
+    *,
+    size: int | None,
+    channels: int = 3,
+    labels: bool = False,
+    holdout: float = 0.0,
+    held: bool = False,
+) -> dict[str, np.ndarray]:
+    """A fixed random choice of `count` readable samples of a dataset of images, or all of them, for probes.
+
+    Args:
+      spec: as for `open_dataset`.
+      count: at most.
+      size, channels, labels, holdout: as in LoaderOptions.
+      held: take them from what `holdout` keeps out of the stream, instead of from the stream.
+
+    Returns:
+      A batch, as a stream gives them, in the order of the dataset.
+
+    Raises:
+      ConfigError: as `open_stream`.
+    """
+    samples = PreparedImages(_part(_open_images(spec, channels, labels), holdout, held), size, channels)
+
+    def read(number: int) -> dict[str, Any] | None:
+        try:
+            return samples.read(number)
+        except Unreadable:
+            return None
+
+    found: list[dict[str, Any]] = []
+    numbers = iter(np.random.default_rng(CHOICE_SEED).permutation(len(samples)).tolist())
+    with ThreadPoolExecutor() as pool:
+        while missing := list(islice(numbers, count - len(found))):
+            found += [sample for sample in pool.map(read, missing) if sample is not None]
+    found.sort(key=lambda sample: sample["index"])
+    return {name: np.stack([sample[name] for sample in found]) for name in found[0]}
+
+
+def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Source:
+    """A dataset that is read as training goes.
+
+    Args:
+      data: the config's.
+      seed: of its order.
+      process, processes: index of this process, which reads a share of every batch, and their number.
+
+    Raises:
+      ConfigError: it cannot be read, or an option that it does not have.
+    """
+    options = LoaderOptions(
+        data.batch_size, seed, data.size, data.workers, process, processes, data.channels, holdout=data.holdout
+    )
+    stream = open_stream(data.source, options)
+    data = replace(data, batch_size=stream.options.batch_size)
+
+    def some(n: int, held: bool) -> dict[str, np.ndarray]:
+        if held and data.probe_source:
+            found = read_some(data.probe_source, n, size=data.size, channels=data.channels)
+        else:
+            held = held and data.holdout > 0
+            found = read_some(data.source, n, size=data.size, channels=data.channels, holdout=data.holdout, held=held)
+        if found["x"].shape[1:] != stream.shape:
+            raise ConfigError(
+                f"{data.probe_source} has images of shape {list(found['x'].shape[1:])}, and {data.source} of "
+                f"{list(stream.shape)}; give `data.size`"
+            )
+        return found
+
+    def probe(n: int) -> Probe:
+        found = some(n, held=True)
+        truth, label = found.get("log_density"), found["label"]
+        every = (label >= 0).all()
+        return Probe(
+            pixels(found["x"]),
+            None if truth is None else jnp.asarray(truth),
+            label=jnp.asarray(label) if every else None,
+        )
+
+    def labelled(n: int) -> tuple[np.ndarray, np.ndarray]:
+        found = some(n, held=False)
+        known = found["label"] >= 0
+        return found["x"][known], found["label"][known]
+
+    first = some(STANDARDISED, held=False)["x"]
+    source = stream_source(data, stream.shape, *standardise(pixels(first)), first.dtype)
+    judged = stream.classes is not None and bool(data.probe_source or data.holdout)
+    return replace(source, probe=probe, labelled=labelled if judged else None, batches=stream.batches)
+
+
+def stream_source(data: cfg.Data, shape: tuple[int, ...], mean: Array, scale: Array, dtype: Any) -> Source:
+    """Source for a training step on a stream of images of this shape and type; it has no samples to evaluate on.
+
+    Raises:
+      ConfigError: an option that a stream does not have.
+    """
+    refuse_options(data, shape)
+    noise = NOISE_FRACTION * scale if data.noise is None else data.noise
+
+    def draw(batch: Any, key: Array) -> tuple[dict[str, Array], Array]:
+        _, view = jax.random.split(key)  # as for samples in memory, which are picked by the first
+        return {"x": pixels(batch["x"])}, sample_keys(view, batch["index"])
+
+    def probe(n: int) -> Probe:
+        raise NotImplementedError(f"{n} samples of a stream that was not opened")
+
+    batch = {
+        "x": jax.ShapeDtypeStruct((data.batch_size, *shape), dtype),
+        "index": jax.ShapeDtypeStruct((data.batch_size,), jnp.uint32),
+    }
+    return Source(shape, noise, data.batch_size, mean, scale, batch, draw, probe)
+
+
+def pixels(x: Any) -> Array:
+    """Bytes as numbers in [0, 1], to the bit those that the host divides by 255; what is floating point stays."""
+    x = jnp.asarray(x)
+    if x.dtype != jnp.uint8:
+        return x
+    # Compilers turn a division by a constant into a product with its rounded inverse. With an inverse in two parts, the
+    # first product is exact and the sum is rounded as the division is.
+    x = x.astype(jnp.float32)
+    return x * INVERSE_HIGH + x * INVERSE_LOW
+
+
+def _part(dataset: Dataset, holdout: float, held: bool) -> Dataset:
+    """What is trained on, or what is kept out of it."""
+    if not holdout:
+        return dataset
+    kept_out = is_held_out(len(dataset), holdout)
+    numbers = np.flatnonzero(kept_out if held else ~kept_out)
+    if not len(numbers):
+        raise ConfigError(f"{dataset.name}: a holdout of {holdout} of {len(dataset)} images leaves none; change it")
+    return Subset(dataset, numbers)
+
+
+def _open_images(spec: str, channels: int, labels: bool) -> Dataset:
+    """A dataset whose samples are images, with labels if they are asked for."""
+    dataset = open_dataset(spec, Options(channels, keep_bytes=True))
+    if isinstance(dataset, Samples):
+        shape = list(dataset.x.shape[1:])
+        if len(shape) != 3:
+            raise ConfigError(f"{spec}: a sample has shape {shape}; a stream is of images, x [N, H, W, C]")
+        if dataset.pair is not None:
+            raise ConfigError(f"{spec} has pairs, and a stream is of single images; leave out the array named pair")
+    if labels and dataset.classes is None:
+        raise ConfigError(
+            f"{spec} has no labels; a folder has them in its first level of folders, an .npz as label [N]"
+        )
+    return dataset

@@ -29,25 +29,25 @@ from benchmarks.estimators import ESTIMATORS, FIT
 from benchmarks.report import environment, markdown_table, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
-from jepa_jax.config import Config, Data, Encoder, Objective
+from jepa_jax.config import MLP, Config, Data, Objective
 from jepa_jax.data import Probe, Source, open_source
-from jepa_jax.density import log_law
+from jepa_jax.density import base_log_density
 from jepa_jax.encoder import Encoder as Scored
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.files import make_directory
 from jepa_jax.objectives import TERMS
-from jepa_jax.resolve import law, resolve
+from jepa_jax.resolve import resolve
+from jepa_jax.training.step import STEPS_PER_DISPATCH, make_trainer
 from jepa_jax.worlds import WORLDS
 from train.loop import progress
 from train.monitor import score_all
-from train.step import STEPS_PER_DISPATCH, encoder_params, make_trainer
 
 DEFAULT_WORLDS = ("mixture_2d", "mixture_8d", "moons", "banana", "coupling_2d")
 FULL_WORLDS = (*DEFAULT_WORLDS, "mixture_32d", "rings", "checkerboard", "spiral", "coupling_8d")
 VARIANTS = {
     "sigreg, K = D": Config(objective=Objective("sigreg")),
     "untrained": Config(steps=0),
-    "linear": Config(encoder=Encoder(widths=()), objective=Objective("vicreg")),
+    "linear": Config(encoder=MLP(widths=()), objective=Objective("vicreg")),
 }
 METRICS = {
     "spearman": "Spearman correlation of the score with the exact log-density",
@@ -183,7 +183,7 @@ def cell(source: Source, probe: Probe, row: str, seed: int, plan: Plan) -> dict[
         encoder = trained(recipe(row, source, seed, plan.steps), source)
         seconds = time.perf_counter() - started
         learned, z, *_ = score_all(encoder, probe.x, EPS)
-        logs = log_law(z, encoder.law)
+        logs = base_log_density(z, encoder.base)
         corrected = None if logs is None else learned + np.asarray(logs)
     found: dict[str, Any] = evaluate.agreement(learned, probe.log_density)._asdict()
     if corrected is not None:
@@ -196,6 +196,7 @@ def recipe(row: str, source: Source, seed: int, steps: int) -> Config:
     config = VARIANTS.get(row) or Config(objective=Objective(row))  # type: ignore[arg-type]
     assert source.world is not None
     dim = source.shape[0] if row == "sigreg, K = D" else None
+    assert isinstance(config.encoder, MLP)
     widths = config.encoder.widths and (128, 128, 128)
     return dataclasses.replace(
         config,
@@ -215,10 +216,7 @@ def trained(config: Config, source: Source) -> Scored:
     for start in range(0, steps, DISPATCH):
         state, rows = trainer.run(state, source.arrays, start, min(steps, start + DISPATCH))
         jax.block_until_ready(rows)
-    model = trainer.encoder
-    return Scored(
-        encoder_params(state, config), model.apply, source.shape, model.dim, law(config), model.null_directions
-    )
+    return trainer.encoder(state)
 
 
 def write(out: Path, name: str, about: dict[str, Any], cells: dict[str, dict[str, Any]], plan: Plan) -> None:

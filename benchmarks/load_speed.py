@@ -28,7 +28,7 @@ from benchmarks.report import environment, flat, markdown_table, process_memory,
 from jepa_jax.cli import parse
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
-from jepa_jax.models.vit import ViT, init
+from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained import convert
 from jepa_jax.pretrained.dinov2 import ARCHS, HUGGING_FACE, RELEASED
 from jepa_jax.pretrained.family import Layout
@@ -111,7 +111,7 @@ def main(args: list[str]) -> int:
 def random_tensors(config: ViT, layout: Layout) -> Iterator[tuple[str, np.ndarray]]:
     """The tensors that a network of this size has in a file of this layout."""
     rng = np.random.default_rng(0)
-    abstract = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+    abstract = jax.eval_shape(lambda: config.network.init(jax.random.key(0)))
     shapes = {name: leaf.shape for name, leaf in flat(abstract).items()}
     seen = set()
     for rule in layout.rules:

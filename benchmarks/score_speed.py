@@ -388,7 +388,7 @@ def our_encoder(case: dict[str, Any], params: dict[str, Any]) -> Any:
     from jepa_jax.models import build
 
     widths = TOY["widths"]
-    model = build(cfg.Encoder(widths=widths[1:-1], dim=widths[-1]), widths[:1], "sphere")
+    model = build(cfg.MLP(widths=widths[1:-1], dim=widths[-1]), widths[:1], "sphere")
     return Encoder(params, model.apply, widths[:1], model.dim, None, model.null_directions)
 
 
@@ -400,7 +400,7 @@ def our_rate(precision: Any) -> float:
 
     side = 2048 if jax.default_backend() == "cpu" else 8192
     a, b = jax.random.normal(jax.random.key(0), (2, side, side))
-    with arithmetic(precision):
+    with arithmetic(precision, jax.default_backend()):
         multiply = jax.jit(lambda a, b: a @ b).lower(a, b).compile()
     return matmul_rate(lambda: multiply(a, b).block_until_ready(), side)
 

@@ -11,11 +11,11 @@ import numpy as np
 from benchmarks.part import Part
 from benchmarks.report import matmul_rate
 from configs import imagenet_lejepa
-from jepa_jax.config import Config
+from jepa_jax.config import Config, Crops
 from jepa_jax.data.abstract import abstract_source
 from jepa_jax.resolve import resolve
-from train.dry_run import matmul_flops
-from train.step import make_trainer
+from jepa_jax.training.cost import matmul_flops
+from jepa_jax.training.step import make_trainer
 
 BATCHES = (512, 256, 128, 64, 32)  # the first that fits
 STEPS = 20
@@ -59,6 +59,7 @@ def largest(config: Config) -> dict[str, Any]:
 
 def measure(config: Config, batch: int, steps: int, side: int) -> dict[str, Any]:
     """Images per second of a stream's config in batches of this size, and the share of the matrix product rate."""
+    views = config.views
     source = abstract_source(dataclasses.replace(config.data, batch_size=batch))
     config = resolve(config, source)
     trainer = make_trainer(config, source)
@@ -73,7 +74,7 @@ def measure(config: Config, batch: int, steps: int, side: int) -> dict[str, Any]
     best = bfloat16_rate(side)
     return {
         "batch": batch,
-        "views": config.views.global_views,
+        "views": views.global_views if isinstance(views, Crops) else 2,
         "steps": steps,
         "images_per_second": steps * batch / seconds,
         "flops_per_step": flops,

@@ -16,12 +16,12 @@ from PIL import Image
 
 from benchmarks.part import Part, spread, verdict
 from configs import cifar10_lejepa
-from jepa_jax.config import Config
+from jepa_jax.config import Config, ViT
 from jepa_jax.data import Source, open_source
 from jepa_jax.resolve import resolve
 from jepa_jax.sharding import training_mesh
+from jepa_jax.training.step import State, Trainer, make_trainer
 from train.input_pipeline import InputPipeline
-from train.step import State, Trainer, make_trainer
 
 BAR = 0.05  # of the time, at most, in which the devices wait
 SIDE = 256  # pixels of a file, before it is brought to the config's
@@ -55,6 +55,7 @@ def keeping_up() -> Part:
     """LeJEPA at CIFAR-10's sizes; on a CPU with a smaller network."""
     config = cifar10_lejepa.get_config()
     small = jax.devices()[0].platform == "cpu"
+    assert isinstance(config.encoder, ViT)
     if small:
         encoder = dataclasses.replace(config.encoder, depth=1, width=48)
         config = dataclasses.replace(
@@ -65,7 +66,7 @@ def keeping_up() -> Part:
     remarks = []
     if small:
         remarks = [
-            f"the ViT has depth {config.encoder.depth} and width {config.encoder.width} in float32 here, because the "
+            f"the ViT has depth {row['depth']} and width {row['width']} in float32 here, because the "
             "config's own is too slow for a CPU; batch, views and losses are the config's",
             "decoding and the step share the cores: together they cannot be as fast as the slower one alone",
         ]
@@ -113,8 +114,8 @@ def measure(config: Config, files: int, side: int, steps: int) -> dict[str, Any]
         "files": files,
         "side": side,
         "steps": steps,
-        "depth": config.encoder.depth,
-        "width": config.encoder.width,
+        "depth": getattr(config.encoder, "depth", None),
+        "width": getattr(config.encoder, "width", None),
         "compute": config.optim.compute,
         "repeats": REPEATS,
         "images_per_second": {"decoding": decoding, "step": images / alone, "together": images / seconds},

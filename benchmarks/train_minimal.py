@@ -17,11 +17,11 @@ from jax import Array
 from benchmarks.part import Part, in_turns, spelled, spread, verdict
 from benchmarks.train_torch import ours
 from jepa_jax import objectives
-from jepa_jax.config import Config, Data, Encoder, Objective, Optim, Views
+from jepa_jax.config import MLP, Config, Crops, Data, Multiview, Objective, Optim, ViT
 from jepa_jax.data import Source, open_source
 from jepa_jax.models import build
 from jepa_jax.resolve import resolve
-from train.step import Trainer, make_trainer, views_of
+from jepa_jax.training.step import Trainer, make_trainer, views_of
 
 BAR = 1.15  # times the other's time, at most
 CHECKED_STEPS = 10  # of the comparison of losses
@@ -31,11 +31,10 @@ VIT_SHARE = 10  # a ViT takes so many times fewer steps
 
 OPTIM = Optim(warmup_steps=5, weight_decay=1e-4)
 CASES = {
-    "MLP, mixture_2d": Config(data=Data("mixture_2d", 256), encoder=Encoder(widths=(128,) * 3, dim=16), optim=OPTIM),
+    "MLP, mixture_2d": Config(data=Data("mixture_2d", 256), encoder=MLP(widths=(128,) * 3, dim=16), optim=OPTIM),
     "ViT LeJEPA, digits": Config(
         data=Data("digits", 64),
-        views=Views(
-            kind="crops",
+        views=Crops(
             local_views=2,
             global_scale=(0.8, 1.0),
             local_scale=(0.5, 0.8),
@@ -45,8 +44,9 @@ CASES = {
             noise=0.05,
             local_size=4,
         ),
-        encoder=Encoder(kind="vit", patch_size=2, width=48, depth=2, heads=3, dim=16),
-        objective=Objective(recipe="multiview", anti_collapse="sigreg", weight=0.1),
+        encoder=ViT(patch_size=2, width=48, depth=2, heads=3, dim=16),
+        recipe=Multiview(),
+        objective=Objective(anti_collapse="sigreg", weight=0.1),
         optim=OPTIM,
     ),
 }
@@ -83,7 +83,7 @@ def minimal(config: Config, source: Source) -> Minimal:
     def loss(params: Any, views: tuple[Array, ...], key: Array) -> Array:
         flat = [apply(params, group.reshape(-1, *group.shape[2:])) for group in views]
         z = jnp.concatenate([e.reshape(*group.shape[:2], -1) for e, group in zip(flat, views, strict=True)])
-        target = z[::-1] if o.recipe == "pair" else z[: len(views[0])].mean(axis=0, keepdims=True)
+        target = z[::-1] if config.recipe.kind == "pair" else z[: len(views[0])].mean(axis=0, keepdims=True)
         prediction = jnp.mean(jnp.sum((z - target) ** 2, axis=-1))
         return prediction + regulariser.weight * regulariser.term(z, key)
 

@@ -36,7 +36,7 @@ from benchmarks.train_torch import against_torch
 from jepa_jax.cli import parse
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
-from train.step import STEPS_PER_DISPATCH
+from jepa_jax.training.step import STEPS_PER_DISPATCH
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.part import Part, in_turns, spelled, spread, verdict
-from jepa_jax.config import Config, Data, Encoder, Optim
+from jepa_jax.config import MLP, Config, Data, Optim
 from jepa_jax.data import Source, open_source
 from jepa_jax.resolve import resolve
-from train.step import Trainer, make_trainer, views_of
+from jepa_jax.training.step import Trainer, make_trainer, views_of
 
 CHECKED_STEPS = 20  # of the comparison of losses
 TOLERANCE = 1e-4
@@ -36,7 +36,7 @@ class Case:
     @property
     def config(self) -> Config:
         """Uniformity on the sphere in 16 dimensions, on eight Gaussians in the plane."""
-        encoder = Encoder(widths=(self.width,) * 3, dim=16)
+        encoder = MLP(widths=(self.width,) * 3, dim=16)
         return Config(data=Data("mixture_2d", self.batch), encoder=encoder, optim=Optim(weight_decay=1e-4))
 
 

@@ -5,14 +5,14 @@
 Two cores, some minutes. Watch `healthy` in the progress lines; with `log_density` in the file, the agreement too.
 """
 
-from jepa_jax.config import Config, Data, Encoder, Objective, Optim
+from jepa_jax.config import MLP, Config, Data, Objective, Optim
 
 
 def get_config() -> Config:
     """InfoNCE on the sphere; K is four times the width of the data; views add a tenth of each column's deviation."""
     return Config(
         data=Data(source="", batch_size=512),
-        encoder=Encoder(dim=None),
+        encoder=MLP(dim=None),
         objective=Objective(anti_collapse="infonce", temperature=0.2),
-        optim=Optim(lr=5e-3, average=0.995),
+        optim=Optim(lr=5e-3, ema=0.995),
     )

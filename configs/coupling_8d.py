@@ -5,7 +5,7 @@
 Two cores: about 60 s. Spearman of the corrected log-density: 0.984.
 """
 
-from jepa_jax.config import Config, Data, Encoder, Objective, Optim
+from jepa_jax.config import MLP, Config, Data, Objective, Optim
 
 
 def get_config() -> Config:
@@ -13,7 +13,7 @@ def get_config() -> Config:
     return Config(
         steps=4000,
         data=Data(source="coupling_8d", batch_size=512, rho=0.95),
-        encoder=Encoder(widths=(128, 128, 128), dim=8, skip=True),
+        encoder=MLP(widths=(128, 128, 128), dim=8, skip=True),
         objective=Objective(anti_collapse="sigreg", weight=1e-2, num_slices=32),
-        optim=Optim(lr=5e-3, average=0.998),
+        optim=Optim(lr=5e-3, ema=0.998),
     )

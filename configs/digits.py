@@ -7,7 +7,7 @@ Two cores: about 40 s. AUROC of the held-out digits against the same digits inve
 random: 1.000, 0.999, 0.950.
 """
 
-from jepa_jax.config import Config, Data, Encoder, Objective, Optim
+from jepa_jax.config import Config, Conv, Data, Objective, Optim
 
 
 def get_config() -> Config:
@@ -15,7 +15,7 @@ def get_config() -> Config:
     return Config(
         steps=2000,
         data=Data(source="digits", batch_size=256, noise=0.05, shift=1, holdout=0.5),
-        encoder=Encoder(kind="conv", widths=(32, 64), dim=32),
+        encoder=Conv(widths=(32, 64), dim=32),
         objective=Objective(anti_collapse="infonce", temperature=0.1),
-        optim=Optim(average=0.99),
+        optim=Optim(ema=0.99),
     )

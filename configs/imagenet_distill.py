@@ -6,7 +6,7 @@ A TPU slice, or a box of GPUs without --distributed. ImageNet has to be prepared
 not run it to its end: tests build it and take steps on made-up images.
 """
 
-from jepa_jax.config import Checkpoints, Config, Data, Encoder, Monitor, Objective, Optim, Views
+from jepa_jax.config import Checkpoints, Config, Crops, Data, Distill, Monitor, Objective, Optim, ViT
 
 
 def get_config() -> Config:
@@ -20,23 +20,10 @@ def get_config() -> Config:
             size=224,
             workers=16,
         ),
-        views=Views(
-            kind="crops",
-            local_views=6,
-            global_scale=(0.3, 1.0),
-            local_scale=(0.05, 0.3),
-            local_size=96,
-            blur=0.5,
-        ),
-        encoder=Encoder(kind="vit", patch_size=16, width=384, depth=12, heads=6, dim=384),
-        objective=Objective(
-            recipe="distill",
-            anti_collapse="koleo",
-            weight=0.1,
-            ema=0.996,
-            ema_end=1.0,
-            prototypes=8192,
-        ),
+        views=Crops(local_views=6, global_scale=(0.3, 1.0), local_scale=(0.05, 0.3), local_size=96, blur=0.5),
+        encoder=ViT(patch_size=16, width=384, depth=12, heads=6, dim=384),
+        recipe=Distill(ema=0.996, ema_end=1.0, prototypes=8192),
+        objective=Objective(anti_collapse="koleo", weight=0.1),
         optim=Optim(lr=1e-3, warmup_steps=5000, weight_decay=0.05, clip_norm=3.0, compute="bfloat16", remat=True),
         monitor=Monitor(every=5000, probes=128, labelled=20_000),
         checkpoint=Checkpoints(every=2500),

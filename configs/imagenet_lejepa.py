@@ -6,7 +6,7 @@ A TPU slice, or a box of GPUs without --distributed. ImageNet has to be prepared
 not run it to its end: tests build it and take steps on made-up images.
 """
 
-from jepa_jax.config import Checkpoints, Config, Data, Encoder, Monitor, Objective, Optim, Views
+from jepa_jax.config import Checkpoints, Config, Crops, Data, Monitor, Multiview, Objective, Optim, ViT
 
 
 def get_config() -> Config:
@@ -20,18 +20,12 @@ def get_config() -> Config:
             size=224,
             workers=16,
         ),
-        views=Views(
-            kind="crops",
-            local_views=6,
-            global_scale=(0.3, 1.0),
-            local_scale=(0.05, 0.3),
-            local_size=96,
-            blur=0.5,
-        ),
-        encoder=Encoder(kind="vit", patch_size=16, width=384, depth=12, heads=6, dim=128),
-        objective=Objective(recipe="multiview", anti_collapse="sigreg", weight=0.05, num_slices=1024),
+        views=Crops(local_views=6, global_scale=(0.3, 1.0), local_scale=(0.05, 0.3), local_size=96, blur=0.5),
+        encoder=ViT(patch_size=16, width=384, depth=12, heads=6, dim=128),
+        recipe=Multiview(),
+        objective=Objective(anti_collapse="sigreg", weight=0.05, num_slices=1024),
         optim=Optim(
-            lr=1e-3, warmup_steps=5000, weight_decay=0.05, clip_norm=3.0, compute="bfloat16", remat=True, average=0.9998
+            lr=1e-3, warmup_steps=5000, weight_decay=0.05, clip_norm=3.0, compute="bfloat16", remat=True, ema=0.9998
         ),
         monitor=Monitor(every=5000, probes=128, labelled=20_000),
         checkpoint=Checkpoints(every=2500),

@@ -6,7 +6,7 @@ A TPU slice, or a box of GPUs without --distributed. ImageNet has to be prepared
 not run it to its end: tests build it and take steps on made-up images.
 """
 
-from jepa_jax.config import Checkpoints, Config, Data, Encoder, Monitor, Objective, Optim, Views
+from jepa_jax.config import Checkpoints, Config, Crops, Data, Monitor, Objective, Optim, Pair, ViT
 
 
 def get_config() -> Config:
@@ -20,15 +20,12 @@ def get_config() -> Config:
             size=224,
             workers=16,
         ),
-        views=Views(
-            kind="crops",
-            global_scale=(0.2, 1.0),
-            blur=0.5,
-        ),
-        encoder=Encoder(kind="vit", patch_size=16, width=384, depth=12, heads=6, dim=384),
-        objective=Objective(anti_collapse="vicreg", projector=(4096, 4096)),
+        views=Crops(global_scale=(0.2, 1.0), blur=0.5),
+        encoder=ViT(patch_size=16, width=384, depth=12, heads=6, dim=384),
+        recipe=Pair(projector=(4096, 4096)),
+        objective=Objective(anti_collapse="vicreg"),
         optim=Optim(
-            lr=1e-3, warmup_steps=5000, weight_decay=0.05, clip_norm=3.0, compute="bfloat16", remat=True, average=0.9998
+            lr=1e-3, warmup_steps=5000, weight_decay=0.05, clip_norm=3.0, compute="bfloat16", remat=True, ema=0.9998
         ),
         monitor=Monitor(every=5000, probes=128, labelled=20_000),
         checkpoint=Checkpoints(every=2500),

@@ -6,14 +6,14 @@ Two cores, some minutes. A folder's pictures are brought to 32 x 32 pixels (--da
 uint8 is scaled to [0, 1]; views move by a pixel and add noise. --data.holdout 0.1 keeps some out for the probe set.
 """
 
-from jepa_jax.config import Config, Data, Encoder, Objective, Optim
+from jepa_jax.config import Config, Conv, Data, Objective, Optim
 
 
 def get_config() -> Config:
     """A small convolutional encoder under InfoNCE."""
     return Config(
         data=Data(source="", batch_size=256, shift=1, size=32),
-        encoder=Encoder(kind="conv", widths=(32, 64), dim=64),
+        encoder=Conv(widths=(32, 64), dim=64),
         objective=Objective(anti_collapse="infonce", temperature=0.2),
-        optim=Optim(average=0.99),
+        optim=Optim(ema=0.99),
     )

@@ -5,7 +5,7 @@
 Two cores: about 30 s. Spearman of the score with the exact log-density: 0.935.
 """
 
-from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+from jepa_jax.config import MLP, Config, Data, Monitor, Objective, Optim
 
 
 def get_config() -> Config:
@@ -13,8 +13,8 @@ def get_config() -> Config:
     return Config(
         steps=3000,
         data=Data(source="moons"),
-        encoder=Encoder(widths=(128, 128, 128), dim=16),
+        encoder=MLP(widths=(128, 128, 128), dim=16),
         objective=Objective(anti_collapse="infonce", temperature=0.2),
-        optim=Optim(lr=5e-3, average=0.995),
+        optim=Optim(lr=5e-3, ema=0.995),
         monitor=Monitor(every=500),
     )

@@ -3,7 +3,7 @@
 python -m train sprites
 """
 
-from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+from jepa_jax.config import MLP, Config, Data, Monitor, Objective, Optim
 
 
 def get_config() -> Config:
@@ -15,8 +15,8 @@ def get_config() -> Config:
     return Config(
         steps=2500,
         data=Data(source="sprites", batch_size=512, noise=0.1, rho=0.95),
-        encoder=Encoder(widths=(512, 256), dim=4),
+        encoder=MLP(widths=(512, 256), dim=4),
         objective=Objective(anti_collapse="sigreg", weight=0.05, num_slices=64),
-        optim=Optim(lr=3e-3, average=0.99),
+        optim=Optim(lr=3e-3, ema=0.99),
         monitor=Monitor(every=500),
     )

@@ -7,7 +7,7 @@ untrained encoder: nothing is gained. Corrected 0.49 (0.59), along the tangent 0
 LOG.md has what was tried.
 """
 
-from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+from jepa_jax.config import Blocks, Config, Data, Masked, Monitor, Objective, Optim, ViT
 
 
 def get_config() -> Config:
@@ -15,17 +15,9 @@ def get_config() -> Config:
     return Config(
         steps=400,
         data=Data(source="sprites", batch_size=128, noise=0.05),
-        encoder=Encoder(kind="vit", patch_size=4, width=24, depth=2, heads=3, dim=24),
-        objective=Objective(
-            recipe="masked",
-            anti_collapse="sigreg",
-            weight=0.1,
-            num_slices=64,
-            ema=0.99,
-            ema_end=1.0,
-            predictor_width=24,
-            mask_blocks=2,
-        ),
+        encoder=ViT(patch_size=4, width=24, depth=2, heads=3, dim=24),
+        recipe=Masked(ema=0.99, ema_end=1.0, predictor_width=24, mask=Blocks(targets=2)),
+        objective=Objective(anti_collapse="sigreg", weight=0.1, num_slices=64),
         optim=Optim(lr=1e-3),
         monitor=Monitor(every=100, probes=1024),
     )

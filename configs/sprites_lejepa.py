@@ -7,7 +7,7 @@ seeds 0 and 1 (along the tangent 0.987 and 0.986), where it is -0.17 and -0.30 o
 alone: 0.63 and 0.62, untrained -0.56 and -0.68.
 """
 
-from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+from jepa_jax.config import MLP, Config, Data, Monitor, Multiview, Objective, Optim
 
 
 def get_config() -> Config:
@@ -19,8 +19,9 @@ def get_config() -> Config:
     return Config(
         steps=2500,
         data=Data(source="sprites", batch_size=512, noise=0.1, rho=0.95),
-        encoder=Encoder(widths=(512, 256), dim=4),
-        objective=Objective(recipe="multiview", anti_collapse="sigreg", weight=0.0125, num_slices=64),
-        optim=Optim(lr=3e-3, average=0.99),
+        encoder=MLP(widths=(512, 256), dim=4),
+        recipe=Multiview(),
+        objective=Objective(anti_collapse="sigreg", weight=0.0125, num_slices=64),
+        optim=Optim(lr=3e-3, ema=0.99),
         monitor=Monitor(every=500),
     )

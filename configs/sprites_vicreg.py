@@ -7,7 +7,7 @@ singular values 0.84 and 0.82, along the tangent 0.82 and 0.81), where it is 0.5
 The embedding has no known law, so there is no correction.
 """
 
-from jepa_jax.config import Config, Data, Encoder, Monitor, Objective, Optim
+from jepa_jax.config import MLP, Config, Data, Monitor, Objective, Optim
 
 
 def get_config() -> Config:
@@ -19,8 +19,8 @@ def get_config() -> Config:
     return Config(
         steps=1200,
         data=Data(source="sprites", batch_size=512, noise=0.1, rho=0.95),
-        encoder=Encoder(widths=(256, 256), dim=6, output="sphere"),
+        encoder=MLP(widths=(256, 256), dim=6, output="sphere"),
         objective=Objective(anti_collapse="vicreg", weight=1.0),
-        optim=Optim(lr=3e-3, average=0.99),
+        optim=Optim(lr=3e-3, ema=0.99),
         monitor=Monitor(every=300),
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jepa_jax.config import Config
-    from jepa_jax.density import jacobian, jepa_score, log_law, score_batches, score_samples, singular_values
+    from jepa_jax.density import base_log_density, jacobian, jepa_score, score_batches, score_samples, singular_values
     from jepa_jax.encoder import Encoder
     from jepa_jax.errors import ConfigError
     from jepa_jax.loading import load
@@ -26,7 +26,7 @@ _HOMES = {
     "jacobian": "jepa_jax.density",
     "jepa_score": "jepa_jax.density",
     "load": "jepa_jax.loading",
-    "log_law": "jepa_jax.density",
+    "base_log_density": "jepa_jax.density",
     "score_batches": "jepa_jax.density",
     "score_samples": "jepa_jax.density",
     "singular_values": "jepa_jax.density",
@@ -40,10 +40,10 @@ __all__ = [
     "Encoder",
     "World",
     "__version__",
+    "base_log_density",
     "jacobian",
     "jepa_score",
     "load",
-    "log_law",
     "score_batches",
     "score_samples",
     "singular_values",

@@ -15,6 +15,7 @@ from jepa_jax.errors import ConfigError
 FOLDER = "checkpoints"
 PROGRESS = "progress"  # the item of a checkpoint that holds JSON
 VALUE = "value"  # the metric that says which checkpoint is the best
+RENAMED = {"teacher": "target", "ema": "average"}  # items as jepa_jax 0.1 called them
 WORST = -1e300  # of a checkpoint that was not judged
 
 
@@ -132,9 +133,15 @@ def restore(run: Path, step: int, abstract: dict[str, Any], shardings: dict[str,
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            return {name: checkpointer.restore(folder / name, tree) for name, tree in abstract.items()}
+            return {name: checkpointer.restore(_item(folder, name), tree) for name, tree in abstract.items()}
     except Exception as error:  # orbax and tensorstore raise a dozen kinds for a damaged file
         raise _damaged(run, step, error) from None
+
+
+def _item(folder: Path, name: str) -> Path:
+    """Folder of an item of a checkpoint."""
+    path = folder / name
+    return folder / RENAMED[name] if name in RENAMED and not path.is_dir() else path
 
 
 def _damaged(run: Path, step: int, error: Exception) -> ConfigError:

@@ -5,11 +5,12 @@ import dataclasses
 import io
 import re
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import tyro
 
+from jepa_jax.config_json import member, members
 from jepa_jax.errors import ConfigError, nearest
 
 T = TypeVar("T")
@@ -19,52 +20,156 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, de
     """Parse arguments into a dataclass.
 
     Args:
-      kind: the dataclass; nested ones become dotted options.
+      kind: the dataclass; nested ones become dotted options. `--section.kind` chooses one of a union of dataclasses.
       args: without the program's name.
-      default: an instance whose values are the defaults.
+      prog, description: for the help text.
+      default: an instance whose values are the defaults. Required for unions.
 
     Raises:
       ConfigError: an unknown option or value; the message names the nearest valid one.
       SystemExit: 0, after `--help` was printed.
     """
-    known = list(_options(kind))
+    default = default if default is None else _with_kinds(default, args)
+    known = list(options(kind if default is None else default))
     for arg in args:
         name = arg.split("=")[0].replace("_", "-")
         if name.startswith("--") and name not in known:
-            raise ConfigError(f"unknown option {arg.split('=')[0]}{nearest(name, known)} (--help lists them)")
+            raise ConfigError(f"unknown option {arg.split('=')[0]}{_hint(name, known, kind)} (--help lists them)")
     errors = io.StringIO()
     extra = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(errors):
-            return tyro.cli(kind, args=list(args), prog=prog, description=description, **extra)
+            # Without subcommands: the defaults say which dataclass of a union it is.
+            chosen: Any = tyro.conf.AvoidSubcommands[kind]  # type: ignore[valid-type]
+            return tyro.cli(chosen, args=list(args), prog=prog, description=description, **extra)
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
-        raise ConfigError(_one_line(errors.getvalue())) from None
+        raise _refusal(stop) or ConfigError(_one_line(errors.getvalue())) from None
+
+
+def renamed(args: Sequence[str], names: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Arguments with options under their new names, and a line for each that had an old one.
+
+    Args:
+      args: of a command line.
+      names: dotted fields, from old to new.
+    """
+    now, notes = list(args), []
+    flags = {_flag(old): _flag(new) for old, new in names.items()}
+    for i, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        new = flags.get(name.replace("_", "-")) if name.startswith("--") else None
+        if new is not None:
+            now[i] = f"{new}{equals}{value}"
+            notes.append(f"{name} is {new} since jepa_jax 0.2")
+    return now, notes
 
 
 def as_flags(message: str, kind: Any) -> str:
     """A message of the library with its fields, such as `optim.lr`, written as the options of this command line."""
-    known = set(_options(kind))
+    known = set(_every_option(kind))
 
     def flag(match: re.Match[str]) -> str:
-        option = f"--{match[1].replace('_', '-')}"
+        option = _flag(match[1])
         return option if option in known else match[0]
 
     return re.sub(r"`([a-z_.]+)`", flag, message)
 
 
-def _options(kind: Any, prefix: str = "") -> typing.Iterator[str]:
+def options(kind: Any, prefix: str = "") -> Iterator[str]:
+    """Options of a dataclass, or of an instance, whose sections are then those that they are."""
     yield from ("--help", "-h")
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind if isinstance(kind, type) else type(kind))
     for field in dataclasses.fields(kind):
-        name = f"{prefix}{field.name.replace('_', '-')}"
-        if dataclasses.is_dataclass(hints[field.name]):
-            yield from _options(hints[field.name], f"{name}.")
+        name = f"{prefix}{field.name}"
+        section = hints[field.name] if isinstance(kind, type) else getattr(kind, field.name)
+        if dataclasses.is_dataclass(section):
+            yield from options(section, f"{name}.")
         else:
-            yield f"--{name}"
+            yield _flag(name)
             if hints[field.name] is bool:
-                yield f"--{prefix}no-{field.name.replace('_', '-')}"
+                yield _flag(f"{prefix}no_{field.name}")
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _unions(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and types of the sections that come in kinds, in all kinds."""
+    for name, hint in typing.get_type_hints(kind).items():
+        found = members(hint)
+        if found:
+            yield f"{prefix}{name}", hint
+        for section in found or ((hint,) if dataclasses.is_dataclass(hint) else ()):
+            yield from _unions(section, f"{prefix}{name}.")
+
+
+def _every_option(kind: Any) -> Iterator[str]:
+    """Options of a dataclass with those of all kinds of its sections."""
+    yield from options(kind)
+    for name, hint in _unions(kind):
+        for option in members(hint):
+            yield from options(option, f"{name}.")
+
+
+def _with_kinds(default: Any, args: Sequence[str]) -> Any:
+    """The defaults with the kinds that the arguments ask for; what two kinds have in common stays."""
+    for name, hint in dict(_unions(type(default))).items():
+        wanted = _value(args, _flag(f"{name}.kind"))
+        node = default
+        *above, last = name.split(".")
+        try:
+            for section in above:
+                node = getattr(node, section)
+            now = getattr(node, last)
+        except AttributeError:  # a section of another kind
+            continue
+        if wanted is None or wanted == now.kind:
+            continue
+        try:
+            target = member(hint, wanted, name)
+        except ConfigError:
+            known = (next(f.default for f in dataclasses.fields(o) if f.name == "kind") for o in members(hint))
+            raise ConfigError(f"{_flag(name)}.kind cannot be {wanted!r}{nearest(wanted, map(str, known))}") from None
+        kept = {f.name for f in dataclasses.fields(target)} & {f.name for f in dataclasses.fields(now)} - {"kind"}
+        default = _replaced(default, name.split("."), target(**{field: getattr(now, field) for field in kept}))
+    return default
+
+
+def _replaced(node: Any, path: list[str], value: Any) -> Any:
+    if not path:
+        return value
+    return dataclasses.replace(node, **{path[0]: _replaced(getattr(node, path[0]), path[1:], value)})
+
+
+def _value(args: Sequence[str], option: str) -> str | None:
+    """The last value of an option."""
+    found = None
+    for i, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name.replace("_", "-") == option:
+            found = value if equals else args[i + 1] if i + 1 < len(args) else None
+    return found
+
+
+def _hint(name: str, known: Sequence[str], kind: Any) -> str:
+    """What to do about an unknown option: the kind that has it, or the nearest name."""
+    for section, hint in _unions(kind):
+        for option in members(hint):
+            if name in options(option, f"{section}."):
+                which = next(f.default for f in dataclasses.fields(option) if f.name == "kind")
+                return f"; it is an option of {_flag(section)}.kind {which}"
+    return nearest(name, known)
+
+
+def _refusal(stop: BaseException) -> ConfigError | None:
+    """The error of a dataclass that refused its values, which the parser caught."""
+    error: BaseException | None = stop
+    while error is not None and not isinstance(error, ConfigError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _one_line(boxed: str) -> str:

@@ -4,20 +4,45 @@ import dataclasses
 import json
 import types
 import typing
+from collections.abc import Iterator
 from typing import Any, Literal
 
-from jepa_jax.config import Config, flatten
+from jepa_jax.config import Config
 from jepa_jax.errors import ConfigError, nearest
 
 # Fields that say where and by what a run is computed, not what it computes.
 ELSEWHERE = ("mesh.", "data.workers", "monitor.writers")
+# What fields of jepa_jax 0.1 are called now.
+RENAMED = {
+    "objective.recipe": "recipe.kind",
+    "objective.ema": "recipe.ema",
+    "objective.ema_end": "recipe.ema_end",
+    "objective.projector": "recipe.projector",
+    "objective.predictor": "recipe.predictor",
+    "objective.prototypes": "recipe.prototypes",
+    "objective.teacher_temperature": "recipe.teacher_temperature",
+    "objective.targets": "recipe.targets",
+    "objective.predictor_width": "recipe.predictor_width",
+    "objective.predictor_depth": "recipe.predictor_depth",
+    "objective.mask_blocks": "recipe.mask.targets",
+    "optim.average": "optim.ema",
+}
 
 
 def differences(before: Config, now: Config) -> list[str]:
     """The fields in which two configs differ, as text, but for those in which one run may be continued otherwise."""
     a, b = dict(flatten(dataclasses.asdict(before))), dict(flatten(dataclasses.asdict(now)))
-    changed = [name for name in a if a[name] != b[name] and not name.startswith(ELSEWHERE)]
-    return [f"{name} is {a[name]} there, {b[name]} here" for name in changed]
+    changed = [name for name in {**a, **b} if a.get(name) != b.get(name) and not name.startswith(ELSEWHERE)]
+    return [f"{name} is {a.get(name)} there, {b.get(name)} here" for name in changed]
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values of a nested dict."""
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            yield from flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def to_json(config: Config) -> str:
@@ -26,7 +51,7 @@ def to_json(config: Config) -> str:
 
 
 def from_json(text: str) -> Config:
-    """The config that `to_json` wrote.
+    """The config that `to_json` wrote, also that of jepa_jax 0.1.
 
     Raises:
       ConfigError: not JSON, an unknown field, or a value of another type. A missing field takes its default.
@@ -35,10 +60,37 @@ def from_json(text: str) -> Config:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"the config is not JSON: {error}") from None
-    return _build(Config, tree, "config")
+    return _build(Config, _renamed(tree), "config")
+
+
+def members(kind: Any) -> tuple[Any, ...]:
+    """The dataclasses of a union that `kind` tells apart; one alone for a dataclass with a `kind`; () for others."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
+    if all(dataclasses.is_dataclass(o) and any(f.name == "kind" for f in dataclasses.fields(o)) for o in options):
+        return options
+    return ()
+
+
+def member(kind: Any, name: Any, where: str) -> Any:
+    """The dataclass of a union whose `kind` has this name.
+
+    Raises:
+      ConfigError: there is none.
+    """
+    known = {_kind(option): option for option in members(kind)}
+    if name not in known:
+        raise ConfigError(f"{where}.kind is {name!r}{nearest(str(name), known)}")
+    return known[name]
+
+
+def _kind(option: Any) -> str:
+    return str(next(f.default for f in dataclasses.fields(option) if f.name == "kind"))
 
 
 def _build(kind: Any, value: Any, where: str) -> Any:
+    if options := members(kind):
+        name = value.get("kind", _kind(options[0])) if isinstance(value, dict) else _kind(options[0])
+        kind = member(kind, name, where)
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
             raise ConfigError(f"{where} should be an object, not {value!r}")
@@ -63,3 +115,28 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
     raise ConfigError(f"{where} is {value!r}, which is not of its type, {kind}")
+
+
+def _renamed(tree: Any) -> Any:
+    """The tree of a config of jepa_jax 0.1, whose sections had the options of all kinds, as one of today."""
+    if not isinstance(tree, dict):
+        return tree
+    flat = dict(flatten(tree))
+    if not flat.keys() & RENAMED.keys():
+        return tree
+    if flat.get("objective.recipe") == "distill" and flat.get("objective.temperature") is not None:
+        flat["recipe.student_temperature"] = flat["objective.temperature"]
+    now: dict[str, Any] = {}
+    for name, value in flat.items():
+        *sections, last = RENAMED.get(name, name).split(".")
+        node = now
+        for section in sections:
+            node = node.setdefault(section, {})
+        node[last] = value
+    hints = typing.get_type_hints(Config)
+    for section in ("views", "encoder", "recipe"):
+        if isinstance(now.get(section), dict):
+            options = members(hints[section])
+            kind = member(hints[section], now[section].get("kind", _kind(options[0])), f"config.{section}")
+            now[section] = {k: v for k, v in now[section].items() if k in typing.get_type_hints(kind)}
+    return now

@@ -24,10 +24,10 @@ class Encoder:
       apply: (params, x) -> [K].
       shape: of one sample.
       dim: K.
-      law: the law training drove the embedding to: `normal`, `sphere`, or None if unknown.
+      base: distribution p(z) that training drove the embedding to: `normal`, `sphere`, or None if unknown.
       null_directions: output directions that are constant by construction.
-      factor: (params, x, chunk) -> a matrix with the singular values of the Jacobian at x, where the network has a
-        faster way to it than to differentiate itself; or None.
+      factor: (params, x, chunk, platform) -> a matrix with the singular values of the Jacobian at x, where the
+        network has a faster way to it than to differentiate itself; or None.
       preprocessing: from a picture to x, where the weights came with a recipe of their own; or None.
     """
 
@@ -35,9 +35,9 @@ class Encoder:
     apply: Callable[[Any, Array], Array] = field(metadata={"static": True})
     shape: tuple[int, ...] = field(metadata={"static": True})
     dim: int = field(metadata={"static": True})
-    law: str | None = field(default=None, metadata={"static": True})
+    base: str | None = field(default=None, metadata={"static": True})
     null_directions: int = field(default=0, metadata={"static": True})
-    factor: Callable[[Any, Array, int | None], Array] | None = field(default=None, metadata={"static": True})
+    factor: Callable[[Any, Array, int | None, str], Array] | None = field(default=None, metadata={"static": True})
     preprocessing: Preprocessing | None = field(default=None, metadata={"static": True})
 
     def __call__(self, x: Array) -> Array:
@@ -54,7 +54,7 @@ class Encoder:
         return self.apply(self.params, x)
 
     @property
-    def jacobian_factor(self) -> Callable[[Array, int | None], Array] | None:
+    def jacobian_factor(self) -> Callable[[Array, int | None, str], Array] | None:
         """`factor` with the weights: what the scorer asks for before it differentiates."""
         return None if self.factor is None else partial(self.factor, self.params)
 

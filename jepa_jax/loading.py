@@ -10,8 +10,8 @@ from jepa_jax.config import Config
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing, centre_square
-from jepa_jax.models import build_parts, followed, init_parts
-from jepa_jax.resolve import law, weights_path
+from jepa_jax.recipes import build_networks, followed, init_networks, weights_path
+from jepa_jax.resolve import base_distribution
 from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config
 
 
@@ -64,16 +64,22 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
     """
     config, shape = read_config(run)
     number = _chosen(run, step)
-    parts = build_parts(config, shape)
-    model = parts["encoder"]
-    params = jax.eval_shape(lambda: init_parts(parts, jax.random.key(0)))
+    networks = build_networks(config, shape)
+    params = jax.eval_shape(lambda: init_networks(networks, jax.random.key(0)))
     item, *_ = path = weights_path(config, weights)
-    abstract = {"params": params, "target": followed(params), "average": params["encoder"]}[item]
+    abstract = {"params": params, "teacher": followed(params), "ema": params["encoder"]}[item]
     found = restore(run, number, {item: abstract})
     for name in path:
         found = found[name]
+    model = networks["encoder"]
     return Encoder(
-        found, model.apply, shape, model.dim, law(config), model.null_directions, preprocessing=_as_read(config, shape)
+        found,
+        model.apply,
+        shape,
+        model.dim,
+        base_distribution(config),
+        model.null_directions,
+        preprocessing=_as_read(config, shape),
     )
 
 

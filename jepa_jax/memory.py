@@ -12,25 +12,31 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 BATCH_BYTES = {"cpu": 256 * 2**20}
 # What the activations of one chunk of products may take: near the last cache's size on CPU.
 CHUNK_BYTES = {"cpu": 64 * 2**20}
+LEAST_BYTES = 256 * 2**20
+ASSUMED_BYTES = 8 * 2**30  # of a device that does not tell
 SHARE = 8  # of a device's memory, one part in this many, where the tables above name no figure
 
 
-def budget(table: dict[str, int]) -> int:
-    """Bytes for one purpose on the default device."""
-    platform = jax.default_backend()
+def budget(table: dict[str, int], platform: str) -> int:
+    """Bytes for one purpose on a device of this platform, `cpu`, `gpu` or `tpu`."""
     if platform in table:
         return table[platform]
-    return max(256 * 2**20, (available() or 8 * 2**30) // SHARE)
+    return max(LEAST_BYTES, (available(platform) or ASSUMED_BYTES) // SHARE)
 
 
-def available() -> int | None:
-    """Bytes that can still be allocated on the default device, or None where the system does not tell."""
-    device = jax.local_devices()[0]
-    stats = device.memory_stats() if device.platform != "cpu" else None
+def available(platform: str) -> int | None:
+    """Bytes that can still be allocated on a device of this platform, or None where the system does not tell.
+
+    Of several devices the first counts. A platform that this process has no device of tells nothing: a program may be
+    compiled for a device that is not here.
+    """
+    if platform == "cpu":
+        known = hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names
+        return _free_memory() if known else None
+    device = next((d for d in jax.local_devices() if d.platform == platform), None)
+    stats = None if device is None else device.memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"]) - int(stats.get("bytes_in_use", 0))
-    if device.platform == "cpu" and hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names:
-        return _free_memory()
     return None
 
 

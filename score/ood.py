@@ -8,7 +8,7 @@ import numpy as np
 
 from jepa_jax import evaluate
 from jepa_jax.data import in_memory, is_held_out, read_samples, readable
-from jepa_jax.density import log_law, score_batches
+from jepa_jax.density import base_log_density, score_batches
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
@@ -94,9 +94,9 @@ def separation(
         batches = score_batches(encoder, samples, a.eps, **how, batch_size=a.batch_size, values=False)
         score = np.concatenate([np.asarray(b.score) for b in batches])
         found = {"JEPA-SCORE": score}
-        law = log_law(jnp.asarray(z), encoder.law)
-        if law is not None and np.ptp(np.asarray(law)) > 0:
-            found["log_density"] = score + np.asarray(law)
+        base = base_log_density(jnp.asarray(z), encoder.base)
+        if base is not None and np.ptp(np.asarray(base)) > 0:
+            found["log_density"] = score + np.asarray(base)
         return found | {
             "k-NN, embedding": -evaluate.knn_distance(fit_z, z),
             "Mahalanobis, embedding": -evaluate.mahalanobis(fit_z, z),

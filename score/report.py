@@ -108,7 +108,7 @@ def summarise(
         "score_mean": float(rows["score"][scored].mean(dtype=np.float64)) if scored.any() else None,
         "clipped_mean": float(rows["clipped"].mean()),
         "null_directions": scorer.encoder.null_directions,
-        "law": scorer.encoder.law,
+        "law": scorer.encoder.base,
         "without_score_count": len(bad),
         "without_score": [{"id": ids[i].item(), "reason": reason(samples, rows, i)} for i in bad[:LISTED].tolist()],
         **truth(rows[scored], None if samples.log_density is None else samples.log_density[scored]),

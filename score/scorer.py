@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jepa_jax.data import LazyImages
-from jepa_jax.density import Score, aggregate_views, default_batch_size, log_law, score_batches
+from jepa_jax.density import Score, aggregate_views, base_log_density, default_batch_size, score_batches
 from jepa_jax.encoder import Encoder
 from score.views import Views
 
@@ -86,7 +86,8 @@ class Scorer:
         """Views at once, over all devices."""
         devices = 1 if self.mesh is None else self.mesh.shape["data"]
         share = -(-len(self.xs) * self.num_views // devices)
-        return self.batch_size or devices * default_batch_size(share, self._columns, self.encoder.dim)
+        platform = jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
+        return self.batch_size or devices * default_batch_size(share, self._columns, self.encoder.dim, platform)
 
     @property
     def unit(self) -> int:
@@ -130,9 +131,9 @@ class Scorer:
     def _records(self, batch: Score, sigma: np.ndarray | None) -> np.ndarray:
         """The record of each view."""
         records = np.zeros(len(batch.score), self.record)
-        law = log_law(batch.embedding, self.encoder.law)
+        base = base_log_density(batch.embedding, self.encoder.base)
         records["score"] = batch.score
-        records["log_density"] = np.nan if law is None else batch.score + law
+        records["log_density"] = np.nan if base is None else batch.score + base
         records["clipped"] = batch.clipped
         if self.rank and sigma is not None:
             records["top"] = self._top(sigma)

@@ -13,7 +13,7 @@ from jax import Array
 from jepa_jax import config as cfg
 from jepa_jax.data import LazyImages, Samples, make_world, open_source
 from jepa_jax.errors import ConfigError
-from jepa_jax.resolve import views_read
+from jepa_jax.recipes import RECIPES
 from jepa_jax.run_dir import read_config, read_statistics
 from jepa_jax.views import Pipeline, build_pipeline
 from jepa_jax.worlds import WORLDS, World
@@ -113,7 +113,12 @@ def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Ex
         if samples.pair is not None:
             examples["pair"] = samples.pair
     pipeline = build_pipeline(
-        config.views, shape=shape, noise=noise, shift=data.shift, world=world, most=views_read(config)
+        config.views,
+        shape=shape,
+        noise=noise,
+        shift=data.shift,
+        world=world,
+        most=RECIPES[config.recipe.kind].views_read,
     )
     return pipeline, examples
 

@@ -16,9 +16,9 @@ import pytest
 from jepa_jax import config as cfg
 from jepa_jax.data import Source, is_held_out, open_source, read_arrays, read_samples
 from jepa_jax.errors import ConfigError
+from jepa_jax.training.step import views_of
 from jepa_jax.views import jittered
 from jepa_jax.worlds import WORLDS
-from train.step import views_of
 
 
 class Bomb:

@@ -14,12 +14,12 @@ from scipy import stats
 
 from jepa_jax import Encoder
 from jepa_jax.density import (
+    base_log_density,
     batches,
     default_batch_size,
     evaluate,
     jacobian,
     jepa_score,
-    log_law,
     score_batches,
     score_samples,
     singular_values,
@@ -167,8 +167,8 @@ def test_every_method_is_exact_on_the_worst_spectrum(method: Any, turned: bool, 
 def test_single_values_of_the_worst_spectrum(worst: tuple[jax.Array, float]) -> None:
     exact = np.linalg.svd(np.asarray(worst[0], np.float64), compute_uv=False)
     for method in ("svd", "gram64"):
-        np.testing.assert_allclose(spectrum.values(worst[0], method), exact, rtol=1e-5)
-    np.testing.assert_allclose(spectrum.on_host(worst[0][:64]), spectrum.values(worst[0][:64], "svd"), rtol=1e-6)
+        np.testing.assert_allclose(spectrum.values(worst[0], method, "cpu"), exact, rtol=1e-5)
+    np.testing.assert_allclose(spectrum.on_host(worst[0][:64]), spectrum.values(worst[0][:64], "svd", "cpu"), rtol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -272,10 +272,10 @@ def test_chunk_follows_the_activations_and_is_even() -> None:
         return hidden[:100] * x
 
     x = jax.ShapeDtypeStruct((100,), jnp.float32)
-    chunk = default_chunk(f, x, "reverse")
+    chunk = default_chunk(f, x, "reverse", "cpu")
     assert 1 <= chunk < 10
-    assert default_chunk(f, x, "reverse", samples=100) == 1
-    assert default_chunk(lambda x: x, x, "auto") == 100
+    assert default_chunk(f, x, "reverse", "cpu", samples=100) == 1
+    assert default_chunk(lambda x: x, x, "auto", "cpu") == 100
     assert [even(100, most) for most in (100, 1000, 60, 34, 33)] == [100, 100, 50, 34, 25]
 
 
@@ -283,7 +283,7 @@ def test_what_does_not_fit_is_made_smaller_and_said(monkeypatch: pytest.MonkeyPa
     f = Partial(apply_bent, jnp.asarray(prescribed(8, 6, np.geomspace(2, 0.1, 6)), jnp.float32))
     xs = sample((6,), count=12)
     plain = score_samples(f, xs)
-    monkeypatch.setattr(batches, "available", lambda: 4 * 8 * 6 * 8 * 4)
+    monkeypatch.setattr(batches, "available", lambda platform: 4 * 8 * 6 * 8 * 4)
     with pytest.warns(ResourceWarning, match="a batch of 12 needs more memory than there is; 2 at once"):
         np.testing.assert_allclose(score_samples(f, xs, batch_size=12), plain, atol=2e-5)
     with pytest.warns(ResourceWarning, match="a chunk of 6 needs more memory than there is; 1 at once"):
@@ -291,7 +291,7 @@ def test_what_does_not_fit_is_made_smaller_and_said(monkeypatch: pytest.MonkeyPa
 
 
 def test_available_memory_is_a_sensible_number() -> None:
-    free = available()
+    free = available("cpu")
     assert free is None or 2**20 < free < 2**50
 
 
@@ -300,7 +300,7 @@ def test_a_cpu_has_one_precision(precision: Any) -> None:
     with pytest.raises(ValueError, match="this CPU computes in float32"):
         jepa_score(lambda x: x, jnp.ones(3), precision=precision)
     with pytest.raises(ValueError, match="half"):
-        arithmetic("half")  # pyright: ignore[reportArgumentType]
+        arithmetic("half", "cpu")  # pyright: ignore[reportArgumentType]
 
 
 def test_auto_takes_the_fewer_products() -> None:
@@ -468,10 +468,10 @@ def test_batch_size_must_be_positive(batch_size: int) -> None:
 
 
 def test_default_batch_size_bounds_memory() -> None:
-    assert default_batch_size(10, 2, 16) == 10
-    assert default_batch_size(10**6, 2, 16) == 4096
-    assert default_batch_size(10**6, 150_528, 768) == 1
-    size = default_batch_size(10**6, 3072, 128)
+    assert default_batch_size(10, 2, 16, "cpu") == 10
+    assert default_batch_size(10**6, 2, 16, "cpu") == 4096
+    assert default_batch_size(10**6, 150_528, 768, "cpu") == 1
+    size = default_batch_size(10**6, 3072, 128, "cpu")
     assert 1 < size < 4096
     assert size * 3072 * 128 * 4 < 256 * 2**20
 
@@ -480,22 +480,22 @@ def test_default_batch_size_bounds_memory() -> None:
 def test_normal_law(dim: int) -> None:
     z = np.random.default_rng(0).standard_normal((6, dim))
     exact = stats.multivariate_normal.logpdf(z, np.zeros(dim))
-    law = log_law(jnp.asarray(z, jnp.float32), "normal")
+    law = base_log_density(jnp.asarray(z, jnp.float32), "normal")
     assert law is not None
     np.testing.assert_allclose(law, np.reshape(exact, 6), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("dim", "area"), [(2, 2 * math.pi), (3, 4 * math.pi), (4, 2 * math.pi**2)])
 def test_sphere_law_is_one_over_the_area(dim: int, area: float) -> None:
-    law = log_law(jnp.zeros((2, dim)), "sphere")
+    law = base_log_density(jnp.zeros((2, dim)), "sphere")
     assert law is not None
     np.testing.assert_allclose(law, [-math.log(area)] * 2, rtol=1e-5)
 
 
 def test_other_laws() -> None:
-    assert log_law(jnp.zeros(3), None) is None
+    assert base_log_density(jnp.zeros(3), None) is None
     with pytest.raises(ValueError, match="cauchy"):
-        log_law(jnp.zeros(3), "cauchy")
+        base_log_density(jnp.zeros(3), "cauchy")
 
 
 @pytest.mark.parametrize("name", ["banana", "coupling_2d", "coupling_8d"])
@@ -504,7 +504,7 @@ def test_a_map_to_the_normal_law_gives_the_exact_density(name: str, key: jax.Arr
     xs, states = world.sample(key, 50)
     inverse = inspect.getclosurevars(world.log_density).nonlocals["inverse"]
     batch = next(score_batches(lambda x: inverse(x)[0], xs))
-    law = log_law(batch.embedding, "normal")
+    law = base_log_density(batch.embedding, "normal")
     np.testing.assert_allclose(batch.score + law, jax.vmap(world.log_density)(states), atol=2e-4)
 
 
@@ -516,4 +516,4 @@ def test_an_equal_area_map_to_the_sphere_gives_the_uniform_density() -> None:
 
     xs = jnp.asarray(np.random.default_rng(0).uniform(0.02, 0.98, (50, 2)), jnp.float32)
     batch = next(score_batches(archimedes, xs))
-    np.testing.assert_allclose(batch.score + log_law(batch.embedding, "sphere"), 0, atol=1e-4)
+    np.testing.assert_allclose(batch.score + base_log_density(batch.embedding, "sphere"), 0, atol=1e-4)

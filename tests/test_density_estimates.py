@@ -92,7 +92,9 @@ def make_sprites(count: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize(
-    ("make", "most"), [(make_sphere, 1.0), (make_swiss_roll, 1.5), (make_sprites, 10.0)], ids=lambda v: str(v)
+    ("make", "most"),
+    [(make_sphere, 1.0), (make_swiss_roll, 1.5), (make_sprites, 10.0)],
+    ids=["sphere", "swiss roll", "sprites"],
 )
 def test_estimated_tangents_close_in_on_the_exact_ones(make: Any, most: float) -> None:
     x, exact = make(4000)
@@ -355,7 +357,7 @@ def test_frobenius_norm(dim: int, size: int, key: jax.Array) -> None:
 
 
 def mlp(output: str = "free") -> Encoder:
-    model = build(config.Encoder(widths=(64, 64), dim=16), (30,), output)
+    model = build(config.MLP(widths=(64, 64), dim=16), (30,), output)
     return Encoder(
         model.init(jax.random.key(0), 0.1, 2.0), model.apply, (30,), 16, null_directions=model.null_directions
     )
@@ -444,15 +446,15 @@ class Factored:
     def __call__(self, x: jax.Array) -> jax.Array:
         return jnp.tanh(self.a @ x)
 
-    def jacobian_factor(self, x: jax.Array, chunk: int | None) -> jax.Array:
+    def jacobian_factor(self, x: jax.Array, chunk: int | None, platform: str) -> jax.Array:
         return self.scale.astype(x.dtype) * (1 - jnp.tanh(self.a @ x) ** 2)[:, None] * self.a
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Rounded(Factored):
-    def jacobian_factor(self, x: jax.Array, chunk: int | None) -> jax.Array:
-        return super().jacobian_factor(x, chunk).astype(jnp.bfloat16).astype(x.dtype)
+    def jacobian_factor(self, x: jax.Array, chunk: int | None, platform: str) -> jax.Array:
+        return super().jacobian_factor(x, chunk, platform).astype(jnp.bfloat16).astype(x.dtype)
 
 
 @pytest.mark.parametrize("null_directions", [None, 0])

@@ -15,7 +15,7 @@ from jepa_jax.models import build
 
 
 def make(shape, key=None):
-    model = build(cfg.Encoder(widths=(8,), dim=4), shape, "free")
+    model = build(cfg.MLP(widths=(8,), dim=4), shape, "free")
     return Encoder(model.init(jax.random.key(0)), model.apply, shape, model.dim)
 
 

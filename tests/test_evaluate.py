@@ -161,7 +161,7 @@ def test_folds_are_seen() -> None:
 
 
 HEALTHY: dict[str, Any] = {
-    "spread": 1.0, "effective_rank": 12.0, "folded": 0.02, "size": 2, "dim": 16, "output": "sphere", "law": "sphere",
+    "spread": 1.0, "effective_rank": 12.0, "folded": 0.02, "size": 2, "dim": 16, "output": "sphere", "base": "sphere",
 }  # fmt: skip
 
 
@@ -171,7 +171,7 @@ HEALTHY: dict[str, Any] = {
         ({}, "healthy", "12.0 effective"),
         ({"spread": 0.01}, "collapsed", "`objective.weight`"),
         ({"spread": 0.06}, "healthy", ""),
-        ({"spread": 0.06, "output": "free", "law": "normal"}, "collapsed", "4 when healthy"),
+        ({"spread": 0.06, "output": "free", "base": "normal"}, "collapsed", "4 when healthy"),
         ({"spread": float("nan")}, "collapsed", "`optim.lr`"),
         ({"spread": float("inf")}, "collapsed", "not finite"),
         ({"effective_rank": 1.4}, "low-rank", "1.4 of its 16"),
@@ -179,7 +179,7 @@ HEALTHY: dict[str, Any] = {
         ({"effective_rank": 3.9, "size": 256}, "low-rank", "losing"),
         ({"effective_rank": 4.1, "size": 256}, "healthy", ""),
         ({"folded": 0.3}, "folding", "30% .* `encoder.dim`"),
-        ({"folded": 0.3, "dim": 2, "output": "free", "law": "normal", "spread": 1.4}, "folding", "`encoder.skip`"),
+        ({"folded": 0.3, "dim": 2, "output": "free", "base": "normal", "spread": 1.4}, "folding", "`encoder.skip`"),
         ({"spread": 0.01, "effective_rank": 1.0, "folded": 0.9}, "collapsed", ""),
         ({"effective_rank": 1.0, "folded": 0.9}, "low-rank", ""),
     ],

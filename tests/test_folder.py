@@ -272,11 +272,11 @@ def test_all_in_memory(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(np.flatnonzero(~readable(whole)), [7, 31])
     assert in_memory(whole, "", "") is whole
     needed = whole.nbytes
-    monkeypatch.setattr(lazy_images, "available", lambda: 4 * needed)
+    monkeypatch.setattr(lazy_images, "available", lambda platform: 4 * needed)
     assert len(in_memory(images, "", "")) == 40
-    monkeypatch.setattr(lazy_images, "available", lambda: None)
+    monkeypatch.setattr(lazy_images, "available", lambda platform: None)
     assert len(in_memory(images, "", "")) == 40
-    monkeypatch.setattr(lazy_images, "available", lambda: 4 * needed - 1)
+    monkeypatch.setattr(lazy_images, "available", lambda platform: 4 * needed - 1)
     with pytest.raises(ConfigError, match=r"--against needs all 40 images in memory.*; use --limit"):
         in_memory(images, "--against", "use --limit")
 

@@ -23,31 +23,32 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
 from jepa_jax.sharding import batch_sharding, check_batch, training_mesh
+from jepa_jax.training.step import make_trainer
 from train.log import read_rows
 from train.loop import train
-from train.step import make_trainer
 
 QUIET = Console(file=io.StringIO())
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
-VIT = cfg.Encoder(kind="vit", patch_size=2, width=12, depth=2, heads=2, dim=6)
-MLP = cfg.Encoder(widths=(16,), dim=8)
-CROPS = cfg.Views(kind="crops", local_views=1, local_size=4)
+VIT = cfg.ViT(patch_size=2, width=12, depth=2, heads=2, dim=6)
+MLP = cfg.MLP(widths=(16,), dim=8)
+CROPS = cfg.Crops(local_views=1, local_size=4)
 
 
 def small(recipe: str = "multiview", **optim) -> Config:
-    objectives = {
-        "multiview": cfg.Objective(recipe="multiview", anti_collapse="sigreg", weight=0.1, num_slices=8),
-        "masked": cfg.Objective(recipe="masked", anti_collapse="vicreg", weight=0.1, ema=0.9, mask_blocks=1),
-        "distill": cfg.Objective(recipe="distill", anti_collapse="koleo", weight=0.1, ema=0.9, prototypes=8),
-        "pair": cfg.Objective(anti_collapse="infonce", predictor=(8,)),
+    recipes = {
+        "multiview": (cfg.Multiview(), cfg.Objective("sigreg", weight=0.1, num_slices=8)),
+        "masked": (cfg.Masked(ema=0.9, mask=cfg.Blocks(targets=1)), cfg.Objective("vicreg", weight=0.1)),
+        "distill": (cfg.Distill(ema=0.9, prototypes=8), cfg.Objective("koleo", weight=0.1)),
+        "pair": (cfg.Pair(predictor=(8,)), cfg.Objective("infonce")),
     }
     return Config(
         steps=20,
         data=cfg.Data(source="digits", batch_size=32, holdout=0.5, noise=0.1),
-        views=CROPS if recipe == "multiview" else cfg.Views(),
+        views=CROPS if recipe == "multiview" else cfg.Noise(),
         encoder=VIT if recipe in ("multiview", "masked") else MLP,
-        objective=objectives[recipe],
+        recipe=recipes[recipe][0],
+        objective=recipes[recipe][1],
         optim=cfg.Optim(warmup_steps=2, **optim),
         monitor=cfg.Monitor(every=0, probes=32, log_every=5, figures=False, labels=False),
         checkpoint=cfg.Checkpoints(every=10),

@@ -10,21 +10,23 @@ import pytest
 
 from jepa_jax import config as cfg
 from jepa_jax.errors import ConfigError
-from jepa_jax.models import Model, build, build_predictor
+from jepa_jax.models import Model, build, build_mlp
 from jepa_jax.models.networks import ACTIVATIONS
 
 VECTOR, IMAGE = (3,), (7, 5, 2)
 
 
 def encoder(kind: Any = "mlp", **options: Any) -> cfg.Encoder:
-    return cfg.Encoder(**{"kind": kind, "widths": (8, 4), "dim": 6, **options})
+    if kind == "vit":
+        return cfg.ViT(**{"dim": 6, **options})
+    return {"mlp": cfg.MLP, "conv": cfg.Conv}[kind](**{"widths": (8, 4), "dim": 6, **options})
 
 
 def sample(shape: tuple[int, ...], count: int) -> jax.Array:
     return jnp.asarray(np.random.default_rng(0).standard_normal((count, *shape)), jnp.float32)
 
 
-CASES = [("mlp", VECTOR), ("mlp", IMAGE), ("conv", IMAGE), ("conv", (8, 8, 1)), ("vit", (8, 8, 1))]
+CASES = [("mlp", VECTOR), ("mlp", IMAGE), ("conv", IMAGE), ("conv", (8, 8, 1)), ("vit", (8, 8, 1)), ("vit", (4, 12, 2))]
 
 
 @pytest.mark.parametrize(("kind", "shape"), CASES)
@@ -46,7 +48,7 @@ def test_shapes_purity_and_batching(kind: str, shape: tuple[int, ...], output: s
 
 @pytest.mark.parametrize(("kind", "shape"), CASES)
 def test_init_is_a_plain_dict_that_depends_on_the_key(kind: str, shape: tuple[int, ...], key: jax.Array) -> None:
-    model = build(encoder(kind, skip=kind != "vit"), shape, "free")
+    model = build(encoder(kind, **({} if kind == "vit" else {"skip": True})), shape, "free")
     one, same, other = (jax.tree.leaves(model.init(k)["network"]) for k in (key, key, jax.random.key(1)))
     assert all((a == b).all() for a, b in zip(one, same, strict=True))
     assert any((a != b).any() for a, b in zip(one, other, strict=True))
@@ -138,7 +140,7 @@ def test_a_sphere_has_finite_derivatives_at_the_origin(key: jax.Array) -> None:
 
 
 def test_every_activation_in_the_config_exists_and_is_smooth() -> None:
-    assert set(typing.get_args(typing.get_type_hints(cfg.Encoder)["activation"])) == set(ACTIVATIONS)
+    assert set(typing.get_args(typing.get_type_hints(cfg.MLP)["activation"])) == set(ACTIVATIONS)
     for activation in ACTIVATIONS.values():
         left, right = (float(jax.grad(activation)(jnp.float32(x))) for x in (-1e-4, 1e-4))
         assert abs(left - right) < 1e-2
@@ -162,7 +164,7 @@ def test_what_cannot_be_built() -> None:
 
 
 def test_predictor(key: jax.Array) -> None:
-    model = build_predictor((8,), 6)
+    model = build_mlp((6, 8, 6))
     assert isinstance(model, Model)
     assert (model.dim, model.null_directions) == (6, 0)
     params = model.init(key)

@@ -267,7 +267,7 @@ def test_build_binds_what_the_user_gave(name: str) -> None:
     assert plain.weight == TERMS[name].weight
     assert given.weight == 0.7
     assert given.output == plain.output == TERMS[name].output
-    assert given.law == plain.law
+    assert given.base == plain.base
     z = jnp.asarray(embeddings(name, 8, 4))
     options = {"uniformity": {"temperature": 0.3}, "infonce": {"temperature": 0.3}, "sigreg": {"num_slices": 3}}
     direct = partial(TERMS[name].term, **options.get(name, {}))
@@ -280,4 +280,4 @@ def test_build_binds_what_the_user_gave(name: str) -> None:
 def test_the_table_agrees_with_itself(name: str) -> None:
     criterion = TERMS[name]
     assert criterion.output in ("sphere", "free")
-    assert (criterion.law == "sphere") == (criterion.output == "sphere")
+    assert (criterion.base == "sphere") == (criterion.output == "sphere")

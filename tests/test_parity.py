@@ -42,7 +42,7 @@ class Peer(torch.nn.Module):
 @pytest.mark.parametrize("output", ["free", "sphere"])
 @pytest.mark.parametrize("activation", ["gelu", "tanh"])
 def test_score_equals_the_listing(shape, dim, output, activation, key):
-    model = build(cfg.Encoder(widths=(32, 32), dim=dim, activation=activation), shape, output)
+    model = build(cfg.MLP(widths=(32, 32), dim=dim, activation=activation), shape, output)
     params = model.init(key, 0.3, 2.0)
     encoder = Encoder(params, model.apply, shape, dim, None, model.null_directions)
     xs = jax.random.normal(jax.random.key(1), (7, *shape))

@@ -15,51 +15,40 @@ from jepa_jax import config as cfg
 from jepa_jax.config import Config
 from jepa_jax.data import open_source
 from jepa_jax.errors import ConfigError
-from jepa_jax.models import build_parts, init_parts
-from jepa_jax.resolve import resolve, weights_path
+from jepa_jax.recipes import build_loss, build_networks, init_networks, weights_path
+from jepa_jax.resolve import resolve
+from jepa_jax.training.step import make_trainer, teacher_decay
 from train.log import read_rows
 from train.loop import train
-from train.step import ema_decay, make_trainer
-from train.tasks import build_task
 
 QUIET = Console(file=io.StringIO())
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
-VIT = cfg.Encoder(kind="vit", patch_size=2, width=12, depth=1, heads=2, dim=6)
-MLP = cfg.Encoder(widths=(16,), dim=6)
-CROPS = cfg.Views(kind="crops", local_views=1)
+VIT = cfg.ViT(patch_size=2, width=12, depth=1, heads=2, dim=6)
+MLP = cfg.MLP(widths=(16,), dim=6)
+CROPS = cfg.Crops(local_views=1)
 RECIPES = {
-    "multiview": (MLP, CROPS, cfg.Objective(recipe="multiview", anti_collapse="sigreg", weight=0.1, num_slices=8)),
-    "projected": (
-        MLP,
-        CROPS,
-        cfg.Objective(recipe="multiview", anti_collapse="vicreg", weight=0.1, projector=(16, 8)),
-    ),
+    "multiview": (MLP, CROPS, cfg.Multiview(), cfg.Objective("sigreg", weight=0.1, num_slices=8)),
+    "projected": (MLP, CROPS, cfg.Multiview(projector=(16, 8)), cfg.Objective("vicreg", weight=0.1)),
     "masked": (
         VIT,
-        cfg.Views(),
-        cfg.Objective(recipe="masked", anti_collapse="none", ema=0.9, ema_end=1.0, mask_blocks=1, predictor_width=12),
+        cfg.Noise(),
+        cfg.Masked(ema=0.9, ema_end=1.0, mask=cfg.Blocks(targets=1), predictor_width=12),
+        cfg.Objective("none"),
     ),
-    "distill": (
-        MLP,
-        CROPS,
-        cfg.Objective(recipe="distill", anti_collapse="koleo", weight=0.1, ema=0.9, prototypes=8),
-    ),
-    "centred": (
-        VIT,
-        CROPS,
-        cfg.Objective(recipe="distill", anti_collapse="none", ema=0.9, prototypes=8, targets="centring"),
-    ),
-    "vicreg": (MLP, cfg.Views(kind="crops"), cfg.Objective(anti_collapse="vicreg", projector=(8,), weight=0.1)),
+    "distill": (MLP, CROPS, cfg.Distill(ema=0.9, prototypes=8), cfg.Objective("koleo", weight=0.1)),
+    "centred": (VIT, CROPS, cfg.Distill(ema=0.9, prototypes=8, targets="centring"), cfg.Objective("none")),
+    "vicreg": (MLP, cfg.Crops(), cfg.Pair(projector=(8,)), cfg.Objective("vicreg", weight=0.1)),
 }
 
 
 def small(name: str, **changes) -> Config:
-    encoder, views, objective = RECIPES[name]
+    encoder, views, recipe, objective = RECIPES[name]
     config = Config(
         steps=20,
         data=cfg.Data(source="digits", batch_size=24, holdout=0.9),
         views=views,
         encoder=encoder,
+        recipe=recipe,
         objective=objective,
         optim=cfg.Optim(lr=3e-3, warmup_steps=2),
         monitor=cfg.Monitor(every=0, probes=32, log_every=10, figures=False),
@@ -107,8 +96,8 @@ def test_a_run_cut_in_two_is_the_same_run(name: str) -> None:
 def test_masked_prediction_does_not_see_what_it_predicts(key: jax.Array) -> None:
     """Changing pixels of a hidden patch changes the target and nothing of the context's embedding."""
     config, source, _ = pieces(small("masked"))
-    parts = build_parts(config, source.shape)
-    params = init_parts(parts, key)
+    parts = build_networks(config, source.shape)
+    params = init_networks(parts, key)
     assert parts["encoder"].tokens is not None
     tokens = jax.jit(parts["encoder"].tokens)
     x = jax.random.normal(key, source.shape)
@@ -122,7 +111,7 @@ def test_masked_prediction_does_not_see_what_it_predicts(key: jax.Array) -> None
 
 def test_tokens_of_all_patches_are_the_whole(key: jax.Array) -> None:
     config, source, _ = pieces(small("masked"))
-    encoder = build_parts(config, source.shape)["encoder"]
+    encoder = build_networks(config, source.shape)["encoder"]
     params = encoder.init(key)
     x = jax.random.normal(key, source.shape)
     assert encoder.tokens is not None
@@ -134,11 +123,11 @@ def test_tokens_of_all_patches_are_the_whole(key: jax.Array) -> None:
 
 def test_multiview_prediction_is_the_distance_from_the_large_views_mean(key: jax.Array) -> None:
     config, source, _ = pieces(small("multiview"))
-    parts = build_parts(config, source.shape)
-    params = init_parts(parts, key)
+    parts = build_networks(config, source.shape)
+    params = init_networks(parts, key)
     views = tuple(jax.random.normal(key, (n, 4, *source.shape)) for n in (2, 1))
-    predict = build_task(config, parts, source.shape).predict
-    outcome = jax.jit(lambda p: predict(p, p, {}, views, key))(params)
+    loss, _ = build_loss(config, parts)
+    outcome = jax.jit(lambda p: loss(p, p, {}, views, key, jnp.asarray(0.0)))(params)
     apply = jax.jit(jax.vmap(jax.vmap(parts["encoder"].apply, (None, 0)), (None, 0)))
     z = np.asarray(apply(params["encoder"], jnp.concatenate(views)))
     np.testing.assert_allclose(outcome.prediction, ((z - z[:2].mean(0)) ** 2).sum(-1), rtol=1e-4, atol=1e-5)
@@ -147,13 +136,13 @@ def test_multiview_prediction_is_the_distance_from_the_large_views_mean(key: jax
 def test_targets_get_no_gradient(key: jax.Array) -> None:
     for name in ("masked", "distill"):
         config, source, _ = pieces(small(name))
-        parts = build_parts(config, source.shape)
-        params, target = init_parts(parts, key), init_parts(parts, jax.random.key(1))
+        parts = build_networks(config, source.shape)
+        params, target = init_networks(parts, key), init_networks(parts, jax.random.key(1))
         views = tuple(jax.random.uniform(key, (n, 4, *source.shape)) for n in (2, 1))
-        task = build_task(config, parts, source.shape)
+        loss, _ = build_loss(config, parts)
 
-        def error(target, params=params, task=task, views=views):
-            return jnp.mean(task.predict(params, target, {}, views, key).prediction)
+        def error(target, params=params, loss=loss, views=views):
+            return jnp.mean(loss(params, target, {}, views, key, jnp.asarray(0.0)).prediction)
 
         grad = jax.jit(jax.grad(error))(target)
         assert all((g == 0).all() for g in jax.tree.leaves(grad))
@@ -161,41 +150,44 @@ def test_targets_get_no_gradient(key: jax.Array) -> None:
 
 def test_the_decay_rises_linearly() -> None:
     config = small("masked")
-    assert float(ema_decay(config, jnp.asarray(0.0))) == pytest.approx(0.9)
-    assert float(ema_decay(config, jnp.asarray(10.0))) == pytest.approx(0.95)
-    assert float(ema_decay(config, jnp.asarray(20.0))) == pytest.approx(1.0)
+    assert float(teacher_decay(config, jnp.asarray(0.0))) == pytest.approx(0.9)
+    assert float(teacher_decay(config, jnp.asarray(10.0))) == pytest.approx(0.95)
+    assert float(teacher_decay(config, jnp.asarray(20.0))) == pytest.approx(1.0)
 
 
 def test_which_weights_are_the_result() -> None:
     masked, multiview = small("masked"), small("multiview")
-    assert weights_path(masked) == ("target", "encoder")
+    assert weights_path(masked) == ("teacher", "encoder")
     assert weights_path(masked, "raw") == ("params", "encoder")
-    averaged = dataclasses.replace(multiview, optim=cfg.Optim(average=0.9))
-    assert weights_path(averaged) == ("average",)
+    averaged = dataclasses.replace(multiview, optim=cfg.Optim(ema=0.9))
+    assert weights_path(averaged) == ("ema",)
     assert weights_path(multiview) == ("params", "encoder")
-    shared = dataclasses.replace(multiview, objective=dataclasses.replace(multiview.objective, ema=0.9))
+    shared = dataclasses.replace(multiview, recipe=cfg.Multiview(ema=0.9))
     assert weights_path(shared) == ("params", "encoder")  # a target that only steadies training
-    assert weights_path(shared, "ema") == ("target", "encoder")
+    assert weights_path(shared, "ema") == ("teacher", "encoder")
 
 
-def changed(name: str, room: str, **values) -> Config:
+def changed(name: str, **changes) -> Config:
+    """A small config with other sections, or with other fields in them."""
     config = small(name)
-    return dataclasses.replace(config, **{room: dataclasses.replace(getattr(config, room), **values)})
+    for path, value in changes.items():
+        section, _, field = path.partition("__")
+        if field:
+            value = dataclasses.replace(getattr(config, section), **{field: value})
+        config = dataclasses.replace(config, **{section: value})
+    return config
 
 
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (changed("masked", "encoder", kind="mlp"), "needs `encoder.kind` vit"),
-        (changed("masked", "objective", projector=(4,)), "masked has a predictor of its own"),
-        (changed("masked", "objective", predictor_width=10), "`objective.predictor_width` 10"),
-        (changed("masked", "objective", mask_blocks=0), "recipe masked: a mask cannot have num_targets 0"),
-        (changed("masked", "encoder", patch_size=8), "recipe masked"),
-        (changed("masked", "views", kind="crops"), "masked takes one view"),
-        (changed("vicreg", "views", local_views=2), "pair compares two views, not 4"),
-        (changed("multiview", "views", kind="noise"), "needs `views.kind` crops"),
-        (changed("multiview", "views", global_scale=(0.5, 0.2)), "a view cannot have scale"),
-        (changed("multiview", "data", source="mixture_2d", holdout=0.0), "crops needs square images"),
+        (changed("masked", encoder=MLP), "needs `encoder.kind` vit"),
+        (changed("masked", recipe__predictor_width=10), "`recipe.predictor_width` 10"),
+        (changed("masked", encoder__patch_size=8), "`recipe.mask`"),
+        (changed("masked", views=cfg.Crops()), "masked takes one view"),
+        (changed("vicreg", views__local_views=2), "pair compares two views, not 4"),
+        (changed("multiview", views__global_scale=(0.5, 0.2)), "a view cannot have scale"),
+        (changed("multiview", data__source="mixture_2d", data__holdout=0.0), "crops needs square images"),
     ],
 )
 def test_what_does_not_go_together(config: Config, message: str) -> None:

@@ -16,7 +16,7 @@ from jepa_jax import config as cfg
 from jepa_jax import density
 from jepa_jax.config import Config
 from jepa_jax.data import read_samples
-from jepa_jax.density import aggregate_views, batches, log_law
+from jepa_jax.density import aggregate_views, base_log_density, batches
 from score import __main__ as program
 from score import run as story
 from score import shards
@@ -35,7 +35,7 @@ def runs(tmp_path_factory):
         config = Config(
             steps=20,
             data=cfg.Data(batch_size=32),
-            encoder=cfg.Encoder(widths=(16,), dim=8),
+            encoder=cfg.MLP(widths=(16,), dim=8),
             objective=cfg.Objective(anti_collapse=term),
             monitor=cfg.Monitor(every=0, probes=32, figures=False),
         )
@@ -75,7 +75,7 @@ def test_a_world(runs, tmp_path, capsys, name):
         assert {r["log_density"] for r in rows} == {""}
         assert "log_density_spearman" not in summary
     else:
-        law = [float(log_law(encoder(jnp.asarray(x)), encoder.law)) for x in samples.x[:20]]
+        law = [float(base_log_density(encoder(jnp.asarray(x)), encoder.base)) for x in samples.x[:20]]
         np.testing.assert_allclose([float(r["log_density"]) for r in rows[:20]], expected + law, atol=5e-5)
         assert "log_density_spearman" in summary
     saved = np.load(spectra)
@@ -277,7 +277,7 @@ def test_views_of_the_program(runs, tmp_path, name, data):
     each = [evaluate(views[m]) for m in range(5)]
     for column, values in {
         "score": [e.score for e in each],
-        "log_density": [e.score + log_law(e.embedding, encoder.law) for e in each],
+        "log_density": [e.score + base_log_density(e.embedding, encoder.base) for e in each],
     }.items():
         s = np.array(values, np.float64)
         assert s.std() > 0
@@ -464,7 +464,7 @@ def test_a_run_goes_on_with_other_devices(runs, tmp_path, monkeypatch):
 def test_short_memory_is_one_line(runs, tmp_path, monkeypatch, capsys):
     args = [runs / "sphere", *WORLD, "--batch-size", "20"]
     plain = table(tmp_path / "s.csv", *args)
-    monkeypatch.setattr(batches, "available", lambda: 1000)
+    monkeypatch.setattr(batches, "available", lambda platform: 1000)
     capsys.readouterr()
     found = table(tmp_path / "s.csv", *args)
     error = capsys.readouterr().err

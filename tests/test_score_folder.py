@@ -39,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         config = Config(
             steps=2,
             data=cfg.Data(source=str(out / f"{name}.npz"), batch_size=16),
-            encoder=cfg.Encoder(widths=(16,), dim=6),
+            encoder=cfg.MLP(widths=(16,), dim=6),
             objective=cfg.Objective(anti_collapse="sigreg"),
             monitor=cfg.Monitor(every=0, probes=16, figures=False),
         )
@@ -182,7 +182,7 @@ def test_views_along_a_manifold_and_against(runs: Path, photos: Path, tmp_path: 
 def test_too_many_to_hold(
     runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(lazy_images, "available", lambda: 1000)
+    monkeypatch.setattr(lazy_images, "available", lambda platform: 1000)
     for option in (("--against", "noise"), ("--tangent", 2)):
         assert score(runs / "images", "--data", photos, "--out", tmp_path / "s.csv", *option) == 2
         error = capsys.readouterr().err

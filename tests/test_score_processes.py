@@ -45,7 +45,7 @@ def run(tmp_path_factory):
     config = Config(
         steps=2,
         data=cfg.Data(batch_size=32),
-        encoder=cfg.Encoder(widths=(16,), dim=8),
+        encoder=cfg.MLP(widths=(16,), dim=8),
         objective=cfg.Objective(anti_collapse="sigreg"),
         monitor=cfg.Monitor(every=0, probes=32, figures=False),
     )

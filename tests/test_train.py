@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,11 +23,11 @@ from jepa_jax.config import Config
 from jepa_jax.data import open_source
 from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
+from jepa_jax.training.step import make_trainer
 from score import __main__ as score_program
 from train import __main__ as program
 from train.log import MetricsLog, read_rows
 from train.loop import TrainingError, next_dispatch, next_event, train
-from train.step import make_trainer
 
 QUIET = Console(file=io.StringIO())
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
@@ -37,7 +38,7 @@ def small(**changes) -> Config:
     config = Config(
         steps=40,
         data=cfg.Data(batch_size=32),
-        encoder=cfg.Encoder(widths=(16,), dim=8),
+        encoder=cfg.MLP(widths=(16,), dim=8),
         monitor=cfg.Monitor(every=20, probes=64, log_every=10, figures=False),
         checkpoint=cfg.Checkpoints(every=20),
     )
@@ -76,8 +77,8 @@ def test_the_files_of_a_run(tmp_path):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"objective__ema": 0.9, "objective__predictor": (16,), "optim__average": 0.9}, {"data__source": "digits"}],
-    ids=["plain", "ema, predictor, average", "rows"],
+    [{}, {"recipe__ema": 0.9, "recipe__predictor": (16,), "optim__ema": 0.9}, {"data__source": "digits"}],
+    ids=["plain", "teacher, predictor, average", "rows"],
 )
 def test_resume_is_bit_identical(tmp_path, monkeypatch, changes):
     config = small(**changes)
@@ -144,7 +145,7 @@ def test_steps_per_dispatch_change_nothing():
 
 
 def test_the_target_and_the_average_trail_the_encoder():
-    config = small(objective__ema=0.9, optim__average=0.99, optim__warmup_steps=0)
+    config = small(recipe__ema=0.9, optim__ema=0.99, optim__warmup_steps=0)
     source = open_source(config.data)
     trainer = make_trainer(resolve(config, source), source)
     start = jax.device_get(trainer.init())
@@ -152,9 +153,9 @@ def test_the_target_and_the_average_trail_the_encoder():
     moved = lambda tree: np.asarray(tree["network"]["network"]["dense_0"]["kernel"])  # noqa: E731
     before, after = moved(start["params"]["encoder"]), moved(state["params"]["encoder"])
     assert np.abs(after - before).max() > 1e-5
-    np.testing.assert_allclose(moved(state["target"]["encoder"]), 0.9 * before + 0.1 * after, atol=1e-6)
+    np.testing.assert_allclose(moved(state["teacher"]["encoder"]), 0.9 * before + 0.1 * after, atol=1e-6)
     decay = 1 / 11  # a young average forgets: step / (step + 10)
-    np.testing.assert_allclose(moved(state["average"]), decay * before + (1 - decay) * after, atol=1e-6)
+    np.testing.assert_allclose(moved(state["ema"]), decay * before + (1 - decay) * after, atol=1e-6)
     mean = state["params"]["encoder"]["input"]["mean"]
     assert np.array_equal(mean, start["params"]["encoder"]["input"]["mean"])
 
@@ -215,7 +216,6 @@ def test_every_config_builds_and_steps(name):
     if not config.data.source:  # the configs for one's own data
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source="digits"))
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=16))
-    cfg.check(config)
     source = open_source(config.data)
     trainer = make_trainer(resolve(config, source), source)
     _, rows = trainer.run(trainer.init(), source.arrays, 0, 2)
@@ -251,7 +251,10 @@ BAD = {
     "vit on vectors": (["mixture_2d", "--encoder.kind", "vit"], "needs images"),
     "patches that do not fit": (["digits", "--encoder.kind", "vit", "--encoder.patch-size", "3"], "not a multiple"),
     "heads that do not fit": (["digits", "--encoder.kind", "vit", "--encoder.heads", "5"], "do not divide"),
-    "no depth": (["digits", "--encoder.depth", "0"], "--encoder.depth must be at least 1"),
+    "no depth": (
+        ["digits", "--encoder.kind", "vit", "--encoder.depth", "0"],
+        "--encoder.depth is 0; it must be at least 1",
+    ),
     "no data": (["arrays"], "--data.source FILE"),
     "no config": ([], "name a config"),
     "options first": (["--steps", "3", "mixture_2d"], "the config comes first"),
@@ -309,3 +312,29 @@ def test_a_directory_of_an_unknown_format_is_refused(found, says, tmp_path, caps
         error = capsys.readouterr().err
         assert says in error
         assert error.count("\n") == 1
+
+
+def test_a_run_of_jepa_jax_0_1_goes_on_to_the_bit(tmp_path):
+    """Its config.json had no format and one section for all recipes; its checkpoints called the averages otherwise."""
+    config = small(recipe__ema=0.9, optim__ema=0.9)
+    train(config, tmp_path / "now", QUIET)
+    shutil.copytree(tmp_path / "now", tmp_path / "old")
+    old = tmp_path / "old"
+    tree = json.loads((old / "config.json").read_text())
+    recipe = tree.pop("recipe")
+    tree["objective"] |= {"recipe": recipe.pop("kind"), "mask_blocks": 4, "prototypes": 256, **recipe}
+    tree["optim"]["average"] = tree["optim"].pop("ema")
+    tree["encoder"] |= {"patch_size": 4, "depth": 4}
+    tree["views"] |= {"global_views": 2}
+    del tree["format"]
+    (old / "config.json").write_text(json.dumps(tree))
+    for name in ("statistics.npz", "summary.json"):
+        (old / name).unlink()
+    shutil.rmtree(old / "checkpoints" / "40")
+    for now, before in (("teacher", "target"), ("ema", "average")):
+        (old / "checkpoints" / "20" / now).rename(old / "checkpoints" / "20" / before)
+    assert same_weights(tmp_path / "now", tmp_path / "now")
+    assert jepa_jax.load(old).dim == 8
+    train(config, old, QUIET)
+    assert rows_without_time(old) == rows_without_time(tmp_path / "now")
+    assert same_weights(old, tmp_path / "now")

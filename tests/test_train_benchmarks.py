@@ -12,8 +12,9 @@ from jepa_jax import config as cfg
 PAIRS, CROPS = train_minimal.CASES
 STREAM = cfg.Config(
     data=cfg.Data("tfds:none", 4, size=8),
-    encoder=cfg.Encoder(widths=(16,), dim=4),
-    objective=cfg.Objective(recipe="multiview", anti_collapse="sigreg", num_slices=8),
+    encoder=cfg.MLP(widths=(16,), dim=4),
+    recipe=cfg.Multiview(),
+    objective=cfg.Objective(anti_collapse="sigreg", num_slices=8),
     optim=cfg.Optim(compute="bfloat16"),
 )
 

@@ -27,13 +27,13 @@ from jepa_jax.data.streaming import read_some
 from jepa_jax.errors import ConfigError
 from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
+from jepa_jax.training.step import make_trainer
 from train import __main__ as program
 from train.checkpointing import Checkpointing
 from train.input_pipeline import InputPipeline
 from train.log import read_rows
 from train.loop import TrainingError, train
 from train.monitor import Monitor
-from train.step import make_trainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 LARGE = [name for name in program.config_names() if name.startswith(("cifar10_", "imagenet_"))]
@@ -60,9 +60,10 @@ def small(images: str, **rooms) -> Config:
     config = Config(
         steps=40,
         data=cfg.Data(images, 16, stream=True, channels=1, holdout=0.3),
-        views=cfg.Views(kind="crops", global_scale=(0.5, 1.0)),
-        encoder=cfg.Encoder(widths=(16,), dim=8),
-        objective=cfg.Objective(recipe="multiview", anti_collapse="sigreg", weight=0.1, num_slices=8),
+        views=cfg.Crops(global_scale=(0.5, 1.0)),
+        encoder=cfg.MLP(widths=(16,), dim=8),
+        recipe=cfg.Multiview(),
+        objective=cfg.Objective(anti_collapse="sigreg", weight=0.1, num_slices=8),
         monitor=cfg.Monitor(every=0, probes=16, log_every=10, figures=False, labels=False),
         checkpoint=cfg.Checkpoints(every=20),
     )
@@ -138,7 +139,7 @@ def test_a_folder_is_scored_as_it_was_read(tmp_path: Path) -> None:
 
 def test_views_of_a_sample_depend_on_seed_step_and_sample_alone(images: str) -> None:
     """Not on its place in the batch, nor on what else is in it."""
-    from train.step import views_of
+    from jepa_jax.training.step import views_of
 
     config = small(images)
     source = open_source(config.data)
@@ -270,7 +271,7 @@ def test_the_best_checkpoint_is_kept(tmp_path: Path, monkeypatch) -> None:
     config = Config(
         steps=40,
         data=cfg.Data(batch_size=32),
-        encoder=cfg.Encoder(widths=(16,), dim=8),
+        encoder=cfg.MLP(widths=(16,), dim=8),
         monitor=cfg.Monitor(every=10, probes=64, log_every=10, figures=False),
         checkpoint=cfg.Checkpoints(every=15, keep=1, best="density/spearman"),
     )
@@ -305,7 +306,6 @@ def test_the_road_of_tfds(tmp_path: Path, monkeypatch) -> None:
 def test_large_configs_are_whole(name: str) -> None:
     """Every shape of the step fits, at full size; nothing is computed."""
     config = program.find_config(name)[1]
-    cfg.check(config)
     source = abstract_source(config.data)
     trainer = make_trainer(resolve(config, source), source)
     _, rows = jax.eval_shape(trainer.run, jax.eval_shape(trainer.init), source.arrays, 0, 1)
@@ -321,25 +321,18 @@ def test_large_configs_step_on_a_mesh(name: str, tmp_path: Path) -> None:
 
     config = program.find_config(name)[1]
     large = name.startswith("imagenet")
-    objective = dataclasses.replace(
-        config.objective,
-        projector=config.objective.projector and (16,),
-        prototypes=16,
-        predictor_width=12,
-        predictor_depth=1,
-        num_slices=8,
-    )
-    crops = {
-        "local_views": min(1, config.views.local_views),
-        "local_size": config.views.local_size and (32 if large else 16),
-    }
+    narrow = {"projector": (16,), "prototypes": 16, "predictor_width": 12, "predictor_depth": 1}
+    recipe = {name: value for name, value in narrow.items() if getattr(config.recipe, name, None)}
+    small_size = 32 if large else 16
+    views = {"local_views": 1, "local_size": small_size} if getattr(config.views, "local_views", 0) else {}
     config = dataclasses.replace(
         config,
         steps=2,
         data=dataclasses.replace(config.data, size=64 if large else 32, batch_size=8, workers=0),
-        views=dataclasses.replace(config.views, **crops),
+        views=dataclasses.replace(config.views, **views),
         encoder=dataclasses.replace(config.encoder, depth=1, width=24, dim=24 if "ijepa" in name else 8),
-        objective=objective,
+        recipe=dataclasses.replace(config.recipe, **recipe),
+        objective=dataclasses.replace(config.objective, num_slices=8),
         monitor=dataclasses.replace(config.monitor, probes=8, labelled=12, figures=False, against=()),
         mesh=cfg.Mesh(devices=4, shard_parameters=2),
     )
@@ -355,7 +348,7 @@ def test_large_configs_step_on_a_mesh(name: str, tmp_path: Path) -> None:
         ({"monitor": {"labels": True}, "data": {"holdout": 0.0}}, "--monitor.labels needs labels and held-out samples"),
         ({"data": {"stream": False, "probe_source": "digits"}}, "`data.probe_source` is for streams"),
         (
-            {"data": {"probe_source": "digits", "size": 6}, "encoder": {"kind": "vit", "patch_size": 8}},
+            {"data": {"probe_source": "digits", "size": 6}, "encoder": cfg.ViT(patch_size=8)},
             "not a multiple",
         ),
         ({"data": {"source": "tfds:cifar01"}}, "the nearest are .*cifar10"),

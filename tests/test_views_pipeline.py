@@ -11,10 +11,10 @@ from jepa_jax.data import Samples, read_samples
 from jepa_jax.data.abstract import abstract_source
 from jepa_jax.resolve import resolve
 from jepa_jax.run_dir import write_config, write_statistics
+from jepa_jax.training.step import pipeline_of
 from jepa_jax.worlds import WORLDS
 from score.views import open_views, training_views
 from train.__main__ import config_names, find_config
-from train.step import pipeline_of
 
 
 def folder_of(name: str, path: Path):
@@ -23,9 +23,9 @@ def folder_of(name: str, path: Path):
     data = dataclasses.replace(config.data, batch_size=4, source=config.data.source or "digits")
     if (data.size or 0) > 64:  # smaller pictures, for the time of compiling
         views = config.views
-        local = 32 if views.kind == "crops" and views.local_size else None
+        local = {"local_size": 32} if getattr(views, "local_size", None) else {}
         data = dataclasses.replace(data, size=64)
-        config = dataclasses.replace(config, views=dataclasses.replace(views, local_size=local))
+        config = dataclasses.replace(config, views=dataclasses.replace(views, **local))
     source = abstract_source(data)
     config = resolve(dataclasses.replace(config, data=data), source)
     write_config(path, config, source.shape)
@@ -64,4 +64,4 @@ def test_a_masked_recipe_reads_one_view(tmp_path: Path) -> None:
     pipeline, examples = training_views(tmp_path, "sprites", samples)
     (group,) = pipeline(jax.random.key(0), {name: column[0] for name, column in examples.items()})
     assert len(group) == 1
-    assert config.objective.recipe == "masked"
+    assert config.recipe.kind == "masked"

@@ -11,11 +11,13 @@ import pytest
 
 from jepa_jax.density import jacobian, jepa_score, score_batches, score_samples
 from jepa_jax.memory import inner_jaxprs
-from jepa_jax.models.vit import Block, ViT, apply, factor, init, sincos_positions, vit_encoder
+from jepa_jax.models.transformer import Block, sincos_positions
+from jepa_jax.models.vit import ViT, vit_encoder
 from jepa_jax.sharding import data_mesh, shard_parameters
 
 TINY = ViT(image_size=12, patch_size=4, width=24, depth=3, heads=3)
 WIDE = ViT(image_size=4, patch_size=2, width=24, depth=2, heads=2)  # width above the 12 numbers of a patch
+OBLONG = ViT(image_size=(8, 12), patch_size=4, width=24, depth=2, heads=3)
 ONE = ViT(image_size=8, patch_size=4, width=16, depth=1, heads=2, channels=1)
 IJEPA = replace(TINY, class_token=False, pooling="mean", positions="sincos")
 DINO = replace(TINY, layer_scale=True, registers=2)
@@ -28,12 +30,14 @@ VARIANTS = {"ijepa": IJEPA, "dino": DINO, "giant": GIANT, "clip": CLIP, "bare": 
 
 def spread(config: ViT, key: jax.Array) -> dict:
     """Random weights, biases and gains included, far from the initial ones."""
-    leaves, tree = jax.tree.flatten(init(config, key))
+    leaves, tree = jax.tree.flatten(config.network.init(key))
     keys = jax.random.split(key, len(leaves))
     return tree.unflatten([a + 0.2 * jax.random.normal(k, a.shape) for a, k in zip(leaves, keys, strict=True)])
 
 
-FACTOR = jax.jit(factor, static_argnums=(0, 3))
+@partial(jax.jit, static_argnums=(0, 3))
+def factor(config: ViT, params: dict, image: jax.Array, chunk: int | None) -> jax.Array:
+    return config.network.factor(params, image, chunk, "cpu")
 
 
 def spectrum(a: jax.Array) -> np.ndarray:
@@ -45,13 +49,13 @@ def live(config: ViT) -> int:
     return min(config.dim - config.null_directions, int(np.prod(config.shape)))
 
 
-@pytest.mark.parametrize("config", [TINY, WIDE, ONE])
+@pytest.mark.parametrize("config", [TINY, WIDE, ONE, OBLONG])
 @pytest.mark.parametrize("chunk", [None, 1, 5, 1000])
 def test_factor_has_the_singular_values_of_the_jacobian(config: ViT, chunk: int | None, key: jax.Array) -> None:
     encoder = vit_encoder(config, spread(config, key))
     image = jax.random.normal(jax.random.key(1), config.shape)
     exact = spectrum(jax.jit(jacobian)(encoder, image))
-    found = spectrum(FACTOR(config, encoder.params, image, chunk))
+    found = spectrum(factor(config, encoder.params, image, chunk))
     np.testing.assert_allclose(found[: live(config)], exact[: live(config)], rtol=2e-4)
 
 
@@ -63,7 +67,7 @@ def test_every_variant_in_float64(config: ViT, x64: None) -> None:
     encoder = vit_encoder(config, params)
     assert encoder(image).shape == (config.dim,)
     exact = spectrum(jax.jit(partial(jacobian, mode="forward"))(encoder, image))
-    found = spectrum(FACTOR(config, params, image, None))
+    found = spectrum(factor(config, params, image, None))
     np.testing.assert_allclose(found[: live(config)], exact[: live(config)], rtol=1e-8)
     assert exact[live(config) - 1] > 1e-4
     assert (exact[config.dim - config.null_directions :] < 1e-4 * exact[0]).all()
@@ -79,17 +83,20 @@ def test_null_directions(variant: str, nulls: int) -> None:
 
 def test_sincos_positions_are_products_of_row_and_column() -> None:
     """The squared distance of two patches is that of their columns plus that of their rows."""
-    places = sincos_positions(IJEPA)
+    places = sincos_positions(IJEPA.grid, IJEPA.width)
     assert places.shape == (9, 24)
     np.testing.assert_allclose((places**2).sum(1), 12, rtol=1e-5)
     distance = ((places[:, None] - places[None]) ** 2).sum(-1)
     np.testing.assert_allclose(distance[0, 4], distance[0, 1] + distance[0, 3], rtol=1e-5)
     np.testing.assert_allclose(distance[0, 1], distance[0, 3], rtol=1e-5)
+    oblong = sincos_positions((2, 5), 24)
+    np.testing.assert_array_equal(oblong[:3], places[:3])  # a row, whatever comes after it
+    np.testing.assert_array_equal(oblong[5], places[3])  # the first of the second row
     np.testing.assert_allclose(places[1, :6], np.sin(10000.0 ** -(np.arange(6) / 6)), atol=1e-6)
 
 
 def test_sincos_positions_are_not_trained(key: jax.Array) -> None:
-    params = init(IJEPA, key)
+    params = IJEPA.network.init(key)
     image = jax.random.normal(key, IJEPA.shape)
     grad = jax.grad(lambda p: vit_encoder(IJEPA, p)(image)[0])(params)
     assert not np.any(grad["positions"])
@@ -101,14 +108,14 @@ def test_factor_in_float64_is_the_jacobian_to_rounding(x64: None) -> None:
     image = jax.random.normal(jax.random.key(1), TINY.shape, jnp.float64)
     encoder = vit_encoder(TINY, params)
     exact = spectrum(jax.jit(partial(jacobian, mode="forward"))(encoder, image))[: live(TINY)]
-    np.testing.assert_allclose(spectrum(FACTOR(TINY, params, image, None))[: live(TINY)], exact, rtol=1e-9)
+    np.testing.assert_allclose(spectrum(factor(TINY, params, image, None))[: live(TINY)], exact, rtol=1e-9)
 
 
 @pytest.mark.parametrize("queries", [1, 4])
 def test_a_block_with_few_queries_is_the_first_rows_of_the_whole(queries: int, key: jax.Array) -> None:
     from flax import nnx
 
-    block = Block(TINY, rngs=nnx.Rngs(key))
+    block = Block(TINY.network.body, rngs=nnx.Rngs(key))
     x = jax.random.normal(key, (TINY.tokens, TINY.width))
     np.testing.assert_allclose(block(x, queries), block(x)[:queries], atol=1e-5)
 
@@ -125,7 +132,7 @@ def test_score_uses_the_factor_and_agrees_with_the_jacobian(key: jax.Array) -> N
 
 
 def test_embedding_is_layer_normed_and_position_matters(key: jax.Array) -> None:
-    params = init(TINY, key)
+    params = TINY.network.init(key)
     encoder = vit_encoder(TINY, params)
     image = jax.random.normal(key, TINY.shape)
     z = encoder(image)
@@ -157,15 +164,16 @@ def test_the_program_is_as_long_at_any_depth() -> None:
 
     def length(depth: int) -> int:
         config = replace(TINY, depth=depth)
-        shapes = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+        shapes = jax.eval_shape(lambda: config.network.init(jax.random.key(0)))
         image = jnp.ones(config.shape)
-        return sum(lines(jax.make_jaxpr(partial(f, config))(shapes, image).jaxpr) for f in (apply, factor))
+        both = (config.network.apply, partial(config.network.factor, chunk=None, platform="cpu"))
+        return sum(lines(jax.make_jaxpr(f)(shapes, image).jaxpr) for f in both)
 
     assert length(2) == length(12)
 
 
 def test_other_weights_need_no_compilation(key: jax.Array) -> None:
-    one, two = (vit_encoder(TINY, init(TINY, k)) for k in jax.random.split(key))
+    one, two = (vit_encoder(TINY, TINY.network.init(k)) for k in jax.random.split(key))
     assert jax.tree.structure(one) == jax.tree.structure(two)
 
 
@@ -174,7 +182,7 @@ def test_flops_are_those_of_the_listing(config: ViT, key: jax.Array) -> None:
     """Counted in the traced backward pass of a block: every product of matrices there is."""
     from flax import nnx
 
-    block = Block(config, rngs=nnx.Rngs(key))
+    block = Block(config.network.body, rngs=nnx.Rngs(key))
     x = jnp.ones((config.tokens, config.width))
     jaxpr = jax.make_jaxpr(jax.vjp(block, x)[1])(x)
     count = 0
@@ -187,7 +195,9 @@ def test_flops_are_those_of_the_listing(config: ViT, key: jax.Array) -> None:
     assert config.depth * count + patches == config.flops
 
 
-@pytest.mark.parametrize("sizes", [{"image_size": 13}, {"heads": 5}, {"class_token": False}, {"image_size": 2}])
+@pytest.mark.parametrize(
+    "sizes", [{"image_size": 13}, {"image_size": (12, 10)}, {"heads": 5}, {"class_token": False}, {"image_size": 2}]
+)
 def test_sizes_that_do_not_fit(sizes: dict) -> None:
     with pytest.raises(ValueError, match=r"not a multiple|do not divide|class token"):
         ViT(**{"image_size": 12, "patch_size": 4, "width": 24, "depth": 3, "heads": 3, **sizes})

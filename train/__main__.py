@@ -58,8 +58,12 @@ def run(args: list[str]) -> int:
         raise ConfigError(f"the config comes first: {USAGE}")
     name, config = find_config(args[0])
     # After the config's own errors: the parser and jax take a second to import.
-    from jepa_jax.cli import parse
+    from jepa_jax.cli import parse, renamed
+    from jepa_jax.config_json import RENAMED
 
+    args, notes = renamed(args, RENAMED)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
     parsed = parse(
         Arguments,

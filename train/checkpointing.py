@@ -10,7 +10,7 @@ from jepa_jax.checkpoint import Checkpoints, SaveError, saved_steps, values
 from jepa_jax.config import Config
 from jepa_jax.distributed import broadcast
 from jepa_jax.errors import ConfigError
-from train.step import State
+from jepa_jax.training.step import State
 
 BEST = ("density/log_density_spearman", "density/spearman", "probe/linear")  # of `auto`: the first that there is
 

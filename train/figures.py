@@ -14,7 +14,7 @@ from PIL import Image
 
 from jepa_jax import plots
 from jepa_jax.data import Source
-from jepa_jax.density import log_law
+from jepa_jax.density import base_log_density
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import write_atomically
 from train.monitor import Look, score_all
@@ -71,8 +71,8 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
     grid = jnp.stack(jnp.meshgrid(side, side), axis=-1).reshape(-1, 2)
     true = np.asarray(jax.lax.map(world.log_density, grid, batch_size=1024))
     score, z, _, _ = score_all(encoder, grid, 1e-6)
-    law = log_law(z, encoder.law)
-    learned = score if law is None else score + np.asarray(law)
+    base = base_log_density(z, encoder.base)
+    learned = score if base is None else score + np.asarray(base)
     # The learned density is known up to a constant: match the means where the samples are.
     exact = np.asarray(look.probe.log_density)
     learned = learned + np.mean(exact - look.learned)

@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from jepa_jax.data import Source
 from jepa_jax.sharding import batch_sharding, replicated
-from train.step import State, Trainer
+from jepa_jax.training.step import State, Trainer
 
 
 class InputPipeline:

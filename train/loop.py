@@ -13,23 +13,23 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jepa_jax.checkpoint import SaveError, first_line, read_progress, restore, saved_steps
-from jepa_jax.config import Config, check
+from jepa_jax.config import Config
 from jepa_jax.config_json import differences
 from jepa_jax.data import Source, open_source
 from jepa_jax.distributed import agree
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory, write_atomically
-from jepa_jax.resolve import law, resolve
+from jepa_jax.resolve import resolve
 from jepa_jax.run_dir import CONFIG_FILE, read_config, write_config, write_statistics
 from jepa_jax.sharding import check_batch, local_copy, training_mesh
+from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, State, Trainer, make_trainer
 from train import figures
 from train.checkpointing import Checkpointing
 from train.input_pipeline import InputPipeline
 from train.log import Writer, clean, open_log
 from train.monitor import Look, Monitor
 from train.preemption import Preemption
-from train.step import METRICS, STEPS_PER_DISPATCH, State, Trainer, encoder_params, make_trainer
 
 COMPARED = ("density/", "probe/", "auroc/", "embedding/effective_rank", "embedding/slices")  # with the untrained
 FIRST_DISPATCH = 4  # steps, before it is known how long they take
@@ -49,7 +49,6 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
       ConfigError: the config or the data are wrong, or the folder belongs to another run.
       TrainingError: the loss or the gradient stopped being finite, the disk is full, or the run was told to stop.
     """
-    check(config)
     first = jax.process_index() == 0
     console = console if first else Console(quiet=True)
     mesh = training_mesh(config.mesh)
@@ -64,9 +63,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
         console.print(f"{out} is finished" if step == config.steps else f"continuing {out} from step {step}")
 
     def encoder_of(state: State) -> Encoder:
-        params = local_copy(encoder_params(state, config), mesh)
-        model = trainer.encoder
-        return Encoder(params, model.apply, source.shape, model.dim, law(config), model.null_directions)
+        return local_copy(trainer.encoder(state), mesh)
 
     # Both compile before the clock starts; what the untrained encoder knows is what learning has to beat.
     state = feed.compile(trainer, state, step)
@@ -249,7 +246,7 @@ def finish(out: Path, config: Config, source: Source, log: Writer, look: Look, e
         if source.world is not None and source.world.extent is not None and len(frames) > 1:
             figures.animate(out / "figures" / "density.gif", frames)
         summary["figure"] = str(figure)
-    summary |= {"law": encoder.law, "health_sentence": look.health.sentence, "device": jax.devices()[0].device_kind}
+    summary |= {"law": encoder.base, "health_sentence": look.health.sentence, "device": jax.devices()[0].device_kind}
     return summary
 
 

@@ -12,7 +12,7 @@ from jepa_jax import evaluate
 from jepa_jax.cli import as_flags
 from jepa_jax.config import Config
 from jepa_jax.data import Probe, Source, pixels
-from jepa_jax.density import log_law, score_batches, score_samples
+from jepa_jax.density import base_log_density, score_batches, score_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 
@@ -29,7 +29,7 @@ class Look:
       metrics: what goes into metrics.jsonl.
       health: the verdict and its sentence.
       probe: the samples looked at.
-      score, log_density: [N] learned; log_density is None where the embedding's law is unknown.
+      score, log_density: [N] learned; log_density is None where the embedding's distribution is unknown.
       singular_values: [N, R].
     """
 
@@ -72,15 +72,15 @@ class Monitor:
 
     def effective_rank(self, encoder: Encoder) -> float:
         """RankMe of the probe set's embeddings."""
-        return float(self._moments(self.embed(encoder, self.probe.x), encoder.law).effective_rank)
+        return float(self._moments(self.embed(encoder, self.probe.x), encoder.base).effective_rank)
 
     def look(self, encoder: Encoder) -> Look:
         """Score the probe set and compare it with the truth, where there is one."""
         eps = self.config.monitor.eps
         score, z, sigma, clipped = score_all(encoder, self.probe.x, eps)
-        law = log_law(z, encoder.law)
-        log_density = None if law is None else score + np.asarray(law)
-        moments = self._moments(z, encoder.law)
+        base = base_log_density(z, encoder.base)
+        log_density = None if base is None else score + np.asarray(base)
+        moments = self._moments(z, encoder.base)
         folded = float(self._folded(self.probe.x[:FOLD_PROBES], z[:FOLD_PROBES]))
         verdict = evaluate.diagnose(
             spread=float(moments.spread),
@@ -89,20 +89,20 @@ class Monitor:
             size=int(np.prod(encoder.shape)),
             dim=encoder.dim,
             output=self.config.encoder.output,
-            law=encoder.law,
+            base=encoder.base,
         )
         health = verdict._replace(sentence=as_flags(verdict.sentence, Config))
         metrics: dict[str, float | str] = {
             "density/score_mean": float(score.mean()),
             "density/clipped": float(clipped.mean()),
-            **self._against_truth(encoder, score, log_density, law, sigma),
+            **self._against_truth(encoder, score, log_density, base, sigma),
             **self._against_others(encoder, score),
             **self._labels(encoder),
             "embedding/effective_rank": float(moments.effective_rank),
             "embedding/spread": float(moments.spread),
             "embedding/mean_error": float(moments.mean_error),
             "embedding/covariance_error": float(moments.covariance_error),
-            "embedding/slices": float(self._slices(z, encoder.law)),
+            "embedding/slices": float(self._slices(z, encoder.base)),
             "embedding/folded": folded,
             "health": health.verdict,
         }
@@ -134,7 +134,7 @@ class Monitor:
         }
 
     def _against_truth(
-        self, encoder: Encoder, score: np.ndarray, log_density: np.ndarray | None, law: Array | None, sigma: np.ndarray
+        self, encoder: Encoder, score: np.ndarray, log_density: np.ndarray | None, base: Array | None, sigma: np.ndarray
     ) -> dict[str, float]:
         probe = self.probe
         if probe.log_density is None:
@@ -156,8 +156,8 @@ class Monitor:
             }
             for name, part in parts.items():
                 found[f"density/{name}_spearman"] = evaluate.agreement(part, probe.log_density).spearman
-                if law is not None:
-                    corrected = evaluate.agreement(part + np.asarray(law), probe.log_density)
+                if base is not None:
+                    corrected = evaluate.agreement(part + np.asarray(base), probe.log_density)
                     found[f"density/{name}_log_density_spearman"] = corrected.spearman
         return found
 
@@ -186,9 +186,9 @@ def open_labels(config: Config, source: Source) -> Labels | None:
     return source.labelled(options.labelled), (np.asarray(judged.x), np.asarray(judged.label))
 
 
-def slices(z: Array, law: str | None) -> Array:
-    """How far the embedding's slices are from those of its law (N(0, I) where it is not known); about 1 under it."""
-    statistic = evaluate.sphere_slice_statistic if law == "sphere" else evaluate.slice_statistic
+def slices(z: Array, base: str | None) -> Array:
+    """How far the embedding's slices are from those of its base distribution (N(0, I) if unknown); about 1 under it."""
+    statistic = evaluate.sphere_slice_statistic if base == "sphere" else evaluate.slice_statistic
     return statistic(z, jax.random.key(0))
 
 

@@ -142,7 +142,7 @@ def in_memory(xs: np.ndarray | LazyImages, purpose: str, mend: str) -> np.ndarra
     """
     if isinstance(xs, np.ndarray):
         return xs
-    needed, room = 4 * math.prod(xs.shape), available()
+    needed, room = 4 * math.prod(xs.shape), available("cpu")
     if room is not None and needed > room // 4:
         gigabytes = f"{needed / 2**30:.1f} GB of {room / 2**30:.1f} GB that are free"
         raise ConfigError(f"{purpose} needs all {len(xs)} images in memory, {gigabytes}; {mend}")

@@ -1,6 +1,7 @@
 """Reading the density off an encoder: Jacobian, singular values, score."""
 
 from jepa_jax.density.aggregate import aggregate as aggregate_views
+from jepa_jax.density.base_distribution import base_log_density
 from jepa_jax.density.batches import (
     default_batch_size,
     score_batches,
@@ -8,7 +9,6 @@ from jepa_jax.density.batches import (
 )
 from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
 from jepa_jax.density.jacobian import jacobian
-from jepa_jax.density.law import log_law
 from jepa_jax.density.numerical_error import arithmetic_error
 from jepa_jax.density.score import Score, evaluate, jepa_score, singular_values
 from jepa_jax.density.sketch import SketchResult, calibrated_sketch, random_directions, sketch_score
@@ -19,6 +19,7 @@ __all__ = [
     "SketchResult",
     "aggregate_views",
     "arithmetic_error",
+    "base_log_density",
     "calibrated_sketch",
     "default_batch_size",
     "estimate_tangents",
@@ -26,7 +27,6 @@ __all__ = [
     "jacobian",
     "jepa_score",
     "log_frobenius",
-    "log_law",
     "random_directions",
     "score_batches",
     "score_samples",

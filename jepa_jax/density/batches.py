@@ -34,6 +34,7 @@ class _Static:
     null_directions: int
     drop_clipped: bool
     values: bool
+    platform: str
 
 
 def score_samples(f: Callable[[Any], Array], xs: Any, eps: float = EPS, **options: Any) -> Array:
@@ -92,13 +93,16 @@ def score_batches(
         raise ValueError(f"there are {len(tangent)} tangents for {count} samples")
     if mesh is not None and "data" not in mesh.axis_names:
         raise ValueError(f"the mesh has axes {', '.join(mesh.axis_names)}; one must be called data")
+    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
     leaves = jax.tree.leaves(f)
     # A plain function is static to the compiler, a pytree of weights is an argument.
     function = jax.tree_util.Partial(f) if len(leaves) == 1 and leaves[0] is f else f
-    static = _Static(eps, mode, chunk, method, precision, getattr(f, "null_directions", 0), drop_clipped, values)
+    static = _Static(
+        eps, mode, chunk, method, precision, getattr(f, "null_directions", 0), drop_clipped, values, platform
+    )
     first = jax.tree.map(lambda a: jnp.asarray(a[0]), xs)
     devices = 1 if mesh is None else mesh.shape["data"]
-    size = _fit(f, first, count, batch_size, devices, tangent)
+    size = _fit(f, first, count, batch_size, devices, tangent, platform)
     inputs = (xs, tangent)
     place = partial(_place, mesh=mesh)
     for start in range(0, count, size):
@@ -112,9 +116,9 @@ def score_batches(
         yield jax.tree.map(lambda a, n=present: a[:n], result)
 
 
-def default_batch_size(samples: int, size: int, dim: int) -> int:
+def default_batch_size(samples: int, size: int, dim: int, platform: str) -> int:
     """Samples of D = size numbers whose [dim, size] Jacobians, and what is made of them, stay within the budget."""
-    return max(1, min(samples, LARGEST, budget(BATCH_BYTES) // (4 * size * dim * COPIES)))
+    return max(1, min(samples, LARGEST, budget(BATCH_BYTES, platform) // (4 * size * dim * COPIES)))
 
 
 def _count(xs: Any) -> int:
@@ -127,16 +131,20 @@ def _count(xs: Any) -> int:
     return count
 
 
-def _fit(f: Any, x: Any, count: int, batch_size: int | None, devices: int, tangent: Any) -> int:
+def _fit(f: Any, x: Any, count: int, batch_size: int | None, devices: int, tangent: Any, platform: str) -> int:
     """Batch size over all devices that memory allows."""
     out = jax.eval_shape(f, x)
     size = sum(a.size for a in jax.tree.leaves(x))
     dim = getattr(out, "size", 1)  # what is no array is refused by `jacobian`, with a better message
     columns = size if tangent is None else tangent.shape[-1]
     share = -(-count // devices)
-    each = default_batch_size(share, columns, dim) if batch_size is None else min(-(-batch_size // devices), share)
+    each = (
+        default_batch_size(share, columns, dim, platform)
+        if batch_size is None
+        else min(-(-batch_size // devices), share)
+    )
     jacobian_bytes = 4 * columns * dim * COPIES
-    room = available()
+    room = available(platform)
     if batch_size is not None and room is not None and each > 1 and each * jacobian_bytes > room:
         fits = max(1, room // (2 * jacobian_bytes))
         _warn(f"a batch of {batch_size} needs more memory than there is; {fits * devices} at once instead")
@@ -148,12 +156,12 @@ def _chunk(f: Any, x: Any, samples: int, static: _Static) -> int | None:
     """Products at once for so many samples at a time: what the caller says, unless there is no room for it."""
     if getattr(f, "jacobian_factor", None) is not None:
         return static.chunk  # the encoder's own affair
-    auto = default_chunk(f, x, static.mode, samples)
-    room = available()
+    auto = default_chunk(f, x, static.mode, static.platform, samples)
+    room = available(static.platform)
     if static.chunk is None or room is None:
         return static.chunk or auto
     # `auto` is what the chunk's budget holds; so many times that is what half of the free memory holds.
-    fits = max(1, auto * (room // 2) // budget(CHUNK_BYTES))
+    fits = max(1, auto * (room // 2) // budget(CHUNK_BYTES, static.platform))
     if static.chunk <= fits or auto == fits:
         return static.chunk
     _warn(f"a chunk of {static.chunk} needs more memory than there is; {fits} at once instead")
@@ -181,7 +189,9 @@ def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None)
         x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
         each = -(-_count(xs) // devices)
         chunk = static.chunk if tangent is not None else _chunk(f, x, each, static)
-        how = partial(differentiate, f, mode=static.mode, chunk=chunk, precision=static.precision)
+        how = partial(
+            differentiate, f, mode=static.mode, chunk=chunk, precision=static.precision, platform=static.platform
+        )
         return jax.vmap(lambda x, t: how(x, tangent=t))(xs, tangent)
 
     def scores(j: Array, z: Array) -> Score:
@@ -194,6 +204,7 @@ def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None)
                 null_directions=static.null_directions,
                 drop_clipped=static.drop_clipped,
                 values=static.values,
+                platform=static.platform,
             )
         )(j, z)
 

@@ -40,7 +40,7 @@ def top_singular_values(
     if not 1 <= r <= steps <= rank:
         raise ValueError(f"r is {r} and steps {steps}; they must be 1 <= r <= steps <= {rank}")
     # matfree's arrays have jax's default dtype, which must be that of the products.
-    with arithmetic(precision), jax.enable_x64(size.dtype == jnp.float64):
+    with arithmetic(precision, jax.default_backend()), jax.enable_x64(size.dtype == jnp.float64):
         start = jax.random.normal(key, size.shape, size.dtype)
         return eig.svd_partial(decomp.bidiag(steps))(product, start)[1][:r]
 
@@ -65,7 +65,7 @@ def log_frobenius(
     if samples < 1:
         raise ValueError(f"samples is {samples}; it must be at least 1")
     product, size, _ = _products(f, x, precision)
-    with arithmetic(precision):
+    with arithmetic(precision, jax.default_backend()):
         sampler = stochtrace.sampler_sphere(jnp.zeros(size.shape, size.dtype), num=samples)
         squared = stochtrace.estimator_monte_carlo(stochtrace.monte_carlo_frobeniusnorm_squared(), sampler)
         return 0.5 * jnp.log(squared(product, key))
@@ -77,7 +77,7 @@ def _products(
     """v -> J v or v -> v J, whichever takes the shorter vector; the shape of v; R."""
     flat, v, out = flatten(f, x)
     rank = min(v.size, out.size)
-    with arithmetic(precision):
+    with arithmetic(precision, jax.default_backend()):
         if resolve_mode("auto", v.size, out.size) == "forward":
             return jax.linearize(flat, v)[1], jax.ShapeDtypeStruct(v.shape, v.dtype), rank
         pull = jax.vjp(flat, v)[1]

@@ -24,17 +24,18 @@ ARITHMETIC = {
 }
 
 
-def arithmetic(precision: Precision) -> AbstractContextManager[None]:
-    """A context in which the matrix products of a function that is traced have this precision.
+def arithmetic(precision: Precision, platform: str) -> AbstractContextManager[None]:
+    """Context in which the matrix products of a function that is traced have this precision.
 
-    `float32` is the input's own: float64 stays float64.
+    Args:
+      precision: `float32` is the input's own: float64 stays float64.
+      platform: that the program is for, `cpu`, `gpu` or `tpu`.
 
     Raises:
-      ValueError: an unknown name, or one that the default device does not compute in.
+      ValueError: an unknown name, or one that the platform does not compute in.
     """
     if precision not in ARITHMETIC:
         raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(ARITHMETIC)}")
-    platform = jax.default_backend()
     if precision != "float32" and platform == "cpu":
         raise ValueError(f"precision {precision} is for GPU and TPU; this CPU computes in float32")
     return jax.default_matmul_precision(ARITHMETIC[precision])
@@ -48,6 +49,7 @@ def jacobian(
     chunk: int | None = None,
     precision: Precision = "float32",
     tangent: Array | None = None,
+    platform: str | None = None,
 ) -> Array:
     """J = df/dx at one sample, as a matrix, or J T for some directions T.
 
@@ -63,6 +65,8 @@ def jacobian(
       precision: of the matrix products: `float32`; on GPU and TPU also `tf32`, `bf16`, and their three-pass forms
         `tf32x3` and `bf16x3`. **A lower one changes the score**: `arithmetic_error` measures by how much.
       tangent: T [D, d]; then d products give J T, and `mode` is not used.
+      platform: that the program is for: `cpu`, `gpu` or `tpu`. None takes the default backend's, which is wrong in a
+        function that is compiled for another one.
 
     Returns:
       [K, D] or [K, d], in the dtype of f(x); row k is the gradient of embedding coordinate k with respect to the flat x
@@ -78,13 +82,14 @@ def jacobian(
     if tangent is not None and (tangent.ndim != 2 or tangent.shape[0] != v.size):
         raise ValueError(f"tangent has shape {list(tangent.shape)}; for this sample it must be [{v.size}, d]")
     mode = "forward" if tangent is not None else resolve_mode(mode, v.size, out.size)
-    with arithmetic(precision):
+    platform = platform or jax.default_backend()
+    with arithmetic(precision, platform):
         if mode == "forward":
             _, push = jax.linearize(flat, v)
             basis = jnp.eye(v.size, dtype=v.dtype) if tangent is None else tangent.T.astype(v.dtype)
-            return _chunked(push, basis, chunk).T
+            return _chunked(push, basis, chunk, platform).T
         _, pull = jax.vjp(flat, v)
-        return _chunked(lambda row: pull(row)[0], jnp.eye(out.size, dtype=out.dtype), chunk)
+        return _chunked(lambda row: pull(row)[0], jnp.eye(out.size, dtype=out.dtype), chunk, platform)
 
 
 def flatten(f: Callable[[Any], Array], x: Any) -> tuple[Callable[[Array], Array], Array, jax.ShapeDtypeStruct]:
@@ -117,12 +122,13 @@ def resolve_mode(mode: Mode, size: int, dim: int) -> Literal["forward", "reverse
     return mode
 
 
-def default_chunk(f: Callable[[Any], Array], x: Any, mode: Mode, samples: int = 1) -> int:
+def default_chunk(f: Callable[[Any], Array], x: Any, mode: Mode, platform: str, samples: int = 1) -> int:
     """Products at once whose activations, over so many samples at a time, stay within the device's budget.
 
     Args:
       f, mode: as in `jacobian`.
       x: one sample, or the `jax.ShapeDtypeStruct` of one.
+      platform: that the program is for.
       samples: differentiated together by `vmap`.
     """
     found: list[int] = []
@@ -137,7 +143,7 @@ def default_chunk(f: Callable[[Any], Array], x: Any, mode: Mode, samples: int = 
 
     jax.eval_shape(trace, x)
     products, each = found
-    return even(products, max(1, budget(CHUNK_BYTES) // max(1, each * samples)))
+    return even(products, max(1, budget(CHUNK_BYTES, platform) // max(1, each * samples)))
 
 
 def even(products: int, most: int) -> int:
@@ -145,10 +151,10 @@ def even(products: int, most: int) -> int:
     return -(-products // -(-products // min(products, most)))
 
 
-def _chunked(product: Callable[[Array], Array], basis: Array, chunk: int | None) -> Array:
+def _chunked(product: Callable[[Array], Array], basis: Array, chunk: int | None, platform: str) -> Array:
     """The linear map's value at every row of the basis, [rows, ...]."""
     if chunk is None:
-        most = max(1, budget(CHUNK_BYTES) // max(1, live_bytes(product, basis[0])))
+        most = max(1, budget(CHUNK_BYTES, platform) // max(1, live_bytes(product, basis[0])))
         chunk = even(len(basis), most)
     if chunk >= len(basis):
         return jax.vmap(product)(basis)

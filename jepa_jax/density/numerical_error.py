@@ -97,6 +97,7 @@ def _double(a: Any) -> Any:
 def _refuse_own_precision(f: Any, x: Any, options: dict[str, Any]) -> None:
     """ValueError if anything between a float64 sample and its singular values is narrower than float64."""
     kept = {name: options[name] for name in ("mode", "method") if name in options}
+    kept["platform"] = jax.default_backend()
     jaxpr = jax.make_jaxpr(lambda f, x: evaluate(f, x, values=False, **kept))(f, x)
     for name in _narrowings(jaxpr.jaxpr):
         raise ValueError(

@@ -40,10 +40,13 @@ def singular_values(
     method: Method = "auto",
     precision: Precision = "float32",
     tangent: Array | None = None,
+    platform: str | None = None,
 ) -> Array:
     """Singular values of df/dx at one sample: [R], descending, R = min(K, D). Arguments as in `jepa_score`."""
-    j = _matrix(f, x, mode, chunk, precision, tangent)
-    return spectrum.values(j, spectrum.resolve_method(method, min(j.shape), values=True))
+    platform = platform or jax.default_backend()
+    j = _matrix(f, x, mode, chunk, precision, tangent, platform)
+    resolved = spectrum.resolve_method(method, min(j.shape), values=True, platform=platform)
+    return spectrum.values(j, resolved, platform)
 
 
 def jepa_score(
@@ -58,6 +61,7 @@ def jepa_score(
     null_directions: int | None = None,
     drop_clipped: bool = False,
     tangent: Array | None = None,
+    platform: str | None = None,
 ) -> Array:
     """The log-density of one sample that the encoder has learned, up to one constant per encoder.
 
@@ -65,11 +69,11 @@ def jepa_score(
     JEPAs secretly learn your data density", arXiv 2510.05949, eq. 5 and its listing.
 
     Args:
-      f: one sample -> [K]; pure. One with a method `jacobian_factor(x, chunk)` is asked for that instead: a matrix with
-        the singular values of J, which an encoder can compute faster than by differentiating itself.
+      f: one sample -> [K]; pure. One with a method `jacobian_factor(x, chunk, platform)` is asked for that instead: a
+        matrix with the singular values of J, which an encoder can compute faster than by differentiating itself.
       x: one sample, floating point: an array of any shape, or a pytree of arrays.
       eps: smallest singular value that counts as itself.
-      mode, chunk, precision: as in `jacobian`.
+      mode, chunk, precision, platform: as in `jacobian`.
       method: `svd`, `qr` (from R of a QR decomposition alone where no singular value can be near eps), `gram64` (Gram
         matrices in float64, fast on GPU), or `auto`. All agree with a float64 decomposition of J to 0.01 nats.
       null_directions: output directions that are constant by construction, as on a sphere; each one within the
@@ -96,6 +100,7 @@ def jepa_score(
         drop_clipped=drop_clipped,
         tangent=tangent,
         values=False,
+        platform=platform,
     ).score
 
 
@@ -112,14 +117,17 @@ def evaluate(
     drop_clipped: bool = False,
     tangent: Array | None = None,
     values: bool = True,
+    platform: str | None = None,
 ) -> Score:
     """Score, clip count, singular values and embedding of one sample. Arguments as in `jepa_score`.
 
     With `values` false the singular values are left out, which `qr` needs.
     """
     nulls: int = getattr(f, "null_directions", 0) if null_directions is None else null_directions
-    j, z = differentiate(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent)
-    return read(j, z, eps, method=method, null_directions=nulls, drop_clipped=drop_clipped, values=values)
+    platform = platform or jax.default_backend()
+    j, z = differentiate(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent, platform=platform)
+    how = {"null_directions": nulls, "drop_clipped": drop_clipped, "values": values, "platform": platform}
+    return read(j, z, eps, method=method, **how)
 
 
 def differentiate(
@@ -130,15 +138,25 @@ def differentiate(
     chunk: int | None = None,
     precision: Precision = "float32",
     tangent: Array | None = None,
+    platform: str | None = None,
 ) -> tuple[Array, Array]:
     """The first half of `evaluate`: the Jacobian, or a matrix with its singular values, [K, *], and f(x), [K]."""
-    j = _matrix(f, x, mode, chunk, precision, tangent)
-    with arithmetic(precision):
+    platform = platform or jax.default_backend()
+    j = _matrix(f, x, mode, chunk, precision, tangent, platform)
+    with arithmetic(precision, platform):
         return j, f(x)
 
 
 def read(
-    j: Array, z: Array, eps: float, *, method: Method, null_directions: int, drop_clipped: bool, values: bool
+    j: Array,
+    z: Array,
+    eps: float,
+    *,
+    method: Method,
+    null_directions: int,
+    drop_clipped: bool,
+    values: bool,
+    platform: str,
 ) -> Score:
     """The second half of `evaluate`: from the Jacobian j [K, *] and the embedding z [K] to the score."""
     if not eps > 0:
@@ -146,7 +164,7 @@ def read(
     rank, dim = min(j.shape), j.shape[0]
     # With K > D the constant directions are among the K - R that J cannot reach anyway.
     null = max(0, rank - (dim - null_directions))
-    method = spectrum.resolve_method(method, rank, values=values)
+    method = spectrum.resolve_method(method, rank, values=values, platform=platform)
     floor = 0.0 if drop_clipped else math.log(eps)
 
     def total(sigma: Array) -> tuple[Array, Array]:
@@ -155,7 +173,7 @@ def read(
         return jnp.sum(log) + null * floor, jnp.sum(kept <= eps) + null
 
     if method != "qr":
-        sigma = spectrum.values(j, method)
+        sigma = spectrum.values(j, method, platform)
         score, clipped = total(sigma)
         return Score(score, clipped, sigma if values else None, z)
     if null:
@@ -164,19 +182,25 @@ def read(
     score, clipped = jax.lax.cond(  # a NaN bound goes to the singular values too, and comes out as NaN
         bound > eps,
         lambda: (volume, jnp.sum(volume * 0 > 1)),
-        lambda: total(spectrum.values(triangle, "svd").astype(j.dtype)),
+        lambda: total(spectrum.values(triangle, "svd", platform).astype(j.dtype)),
     )
     return Score(score, clipped, None, z)
 
 
 def _matrix(
-    f: Callable[[Any], Array], x: Any, mode: Mode, chunk: int | None, precision: Precision, tangent: Array | None
+    f: Callable[[Any], Array],
+    x: Any,
+    mode: Mode,
+    chunk: int | None,
+    precision: Precision,
+    tangent: Array | None,
+    platform: str,
 ) -> Array:
     """The Jacobian, or what the encoder offers in its place: a matrix with the same singular values."""
     factor = getattr(f, "jacobian_factor", None)
     if factor is not None and tangent is None:
         _, v, out = flatten(f, x)
         if resolve_mode(mode, v.size, out.size) == "reverse" and mode == "auto":
-            with arithmetic(precision):
-                return factor(x, chunk)
-    return jacobian(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent)
+            with arithmetic(precision, platform):
+                return factor(x, chunk, platform)
+    return jacobian(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent, platform=platform)

@@ -19,18 +19,17 @@ METHODS = ("auto", "svd", "qr", "gram64")
 QR_FIRST = 32  # below this many singular values a decomposition in one go is faster
 
 
-def resolve_method(method: Method, rank: int, *, values: bool, platform: str | None = None) -> Method:
+def resolve_method(method: Method, rank: int, *, values: bool, platform: str) -> Method:
     """The method that `auto` means.
 
     Args:
       rank: R.
       values: whether the single values are wanted, or their sum of logarithms is enough.
-      platform: `cpu`, `gpu`, `tpu`; None asks jax.
+      platform: that the program is for, `cpu`, `gpu` or `tpu`.
 
     Raises:
       ValueError: an unknown method, `qr` where values are wanted, or one that a TPU, without float64, cannot do.
     """
-    platform = platform or jax.default_backend()
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     if method == "qr" and values:
@@ -44,11 +43,11 @@ def resolve_method(method: Method, rank: int, *, values: bool, platform: str | N
     return "gram64" if platform == "gpu" and rank > QR_FIRST else "svd"
 
 
-def values(j: Array, method: Method) -> Array:
+def values(j: Array, method: Method, platform: str) -> Array:
     """Singular values of j [K, D] by `svd` or `gram64`: [R], descending, R = min(K, D), in j's dtype."""
     if method == "gram64":
         return _gram64(j)
-    if jax.default_backend() == "tpu":
+    if platform == "tpu":
         return on_host(j)
     with jax.enable_x64(True):  # here, so that a caller's arrays stay in float32
         return _svd(j.astype(jnp.float64)).astype(j.dtype)

@@ -39,7 +39,7 @@ def fold_fraction(x: Array, z: Array) -> Array:
 
 
 def diagnose(
-    *, spread: float, effective_rank: float, folded: float, size: int, dim: int, output: str, law: str | None
+    *, spread: float, effective_rank: float, folded: float, size: int, dim: int, output: str, base: str | None
 ) -> Health:
     """The verdict on an embedding.
 
@@ -49,7 +49,7 @@ def diagnose(
       folded: as `fold_fraction`.
       size, dim: D and K.
       output: `sphere` or `free`.
-      law: the embedding's law, or None.
+      base: the embedding's base distribution, or None.
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):
@@ -71,7 +71,7 @@ def diagnose(
     if folded > 0.15:
         remedy = (
             "more training, a larger `data.batch_size` or `encoder.skip` help"
-            if law == "normal" and dim == size
+            if base == "normal" and dim == size
             else "raise `encoder.dim` above twice the data's dimension, or lower `objective.weight`"
         )
         return Health(

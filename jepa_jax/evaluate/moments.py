@@ -9,8 +9,8 @@ from jax import Array
 class Moments(NamedTuple):
     """Attributes:
     spread: root mean square distance of the embeddings from their mean.
-    mean_error: norm of the mean (0 under either law).
-    covariance_error: ||Cov - T||_F / ||T||_F, with T = I for `normal` or no law and I / K on the sphere.
+    mean_error: norm of the mean (0 under either base distribution).
+    covariance_error: ||Cov - T||_F / ||T||_F, with T = I for `normal` or no known one, and I / K on the sphere.
     effective_rank: as `effective_rank`.
     """
 
@@ -20,13 +20,13 @@ class Moments(NamedTuple):
     effective_rank: Array
 
 
-def moments(z: Array, law: str | None) -> Moments:
-    """Moments of embeddings z [N, K] beside those of their law."""
+def moments(z: Array, base: str | None) -> Moments:
+    """Moments of embeddings z [N, K] beside those of their base distribution."""
     dim = z.shape[1]
     mean = jnp.mean(z, axis=0, keepdims=True)
     centred = z - mean
     covariance = centred.T @ centred / z.shape[0]
-    target = jnp.eye(dim, dtype=z.dtype) / (dim if law == "sphere" else 1)
+    target = jnp.eye(dim, dtype=z.dtype) / (dim if base == "sphere" else 1)
     return Moments(
         jnp.sqrt(jnp.trace(covariance)),
         jnp.linalg.norm(mean),

@@ -1,8 +1,7 @@
-"""From a config to pure functions: NNX exists only while a model is built."""
+"""From a config to pure functions: NNX exists only while a network is built."""
 
 import math
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,10 +11,13 @@ from jax import Array
 
 from jepa_jax import config as cfg
 from jepa_jax.errors import ConfigError
-from jepa_jax.models import vit
 from jepa_jax.models.networks import MLP, ConvNet, Encoder, on_sphere
+from jepa_jax.models.token_encoder import TokenEncoder
+from jepa_jax.models.tokens import TOKENISERS
+from jepa_jax.models.transformer import Transformer
 
 Params = dict[str, Any]
+Shape = tuple[int, ...]
 
 
 class Model(NamedTuple):
@@ -26,23 +28,26 @@ class Model(NamedTuple):
       apply: (params, x) -> output [K] of one sample x.
       dim: K.
       null_directions: how many output directions are constant by construction (one on a sphere: the radius).
-      tokens: (params, x, at, valid) -> the tokens of some patches, as `vit.encode`; None where there are none.
+      tokens: (params, x, at, valid) -> the tokens of some places, as `TokenEncoder.encode`; None where there are none.
+      grid: rows and columns of those tokens, or None.
     """
 
     init: Callable[..., Params]
-    apply: Callable[[Params, Array], Array]
+    apply: Callable[..., Array]
     dim: int
     null_directions: int = 0
     tokens: Callable[..., Array] | None = None
+    grid: tuple[int, int] | None = None
 
 
-def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str, remat: bool = False) -> Model:
-    """The encoder of a config.
+def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) -> Model:
+    """Encoder of a config.
 
     `init` takes, beside the key, the `mean` and `scale` that standardise the input; they travel with the weights,
     so that the encoder is a function of raw samples, and training leaves them alone.
 
     Args:
+      encoder: the config's; its `dim` is known.
       shape: of one sample.
       output: `free` or `sphere`.
       remat: keep few activations for a backward pass and compute them again.
@@ -50,53 +55,23 @@ def build(encoder: cfg.Encoder, shape: tuple[int, ...], output: str, remat: bool
     Raises:
       ConfigError: a network for images over samples that are none, or sizes that do not fit.
     """
-    size = math.prod(shape)
-    dim = encoder.dim
-    if dim is None:
+    if encoder.dim is None:
         raise ValueError("encoder.dim is open; resolve the config first")
-    if encoder.kind != "mlp" and len(shape) != 3:
-        raise ConfigError(
-            f"`encoder.kind` {encoder.kind} needs images [H, W, C], and a sample here has shape {list(shape)}; use mlp"
-        )
-
-    def make(key: Array) -> Encoder:
-        rngs = nnx.Rngs(key)
-        if encoder.kind == "conv":
-            height, width, channels = shape
-            network: MLP | ConvNet = ConvNet(
-                (height, width, channels), encoder.widths, dim, encoder.activation, rngs=rngs
-            )
-        else:
-            network = MLP((size, *encoder.widths, dim), encoder.activation, rngs=rngs)
-        skip = None
-        if encoder.skip:
-            orthogonal = nnx.initializers.orthogonal()
-            skip = nnx.Linear(size, dim, use_bias=False, kernel_init=orthogonal, rngs=rngs)
-        return Encoder(network, skip, output == "sphere")
-
-    transformer = _vit(encoder, shape, dim, remat) if encoder.kind == "vit" else None
-    if transformer is None:
-        network_init, network_apply = _pure(make)
-        network_apply = jax.checkpoint(network_apply) if remat else network_apply
-    else:
-        network_init, network_apply = partial(vit.init, transformer), partial(_vit_apply, transformer, output)
+    network = ENCODERS[encoder.kind](encoder, shape, output, remat)
 
     def init(key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0) -> Params:
         ones = jnp.ones(shape, jnp.float32)
-        return {"network": network_init(key), "input": {"mean": mean * ones, "scale": scale * ones}}
+        return {"network": network.init(key), "input": {"mean": mean * ones, "scale": scale * ones}}
 
     def apply(params: Params, x: Array) -> Array:
-        x = standardised(params, x)
-        return network_apply(params["network"], x.reshape(-1) if encoder.kind == "mlp" else x)
-
-    nulls = 1 if output == "sphere" else 0
-    if transformer is None:
-        return Model(init, apply, dim, nulls)
+        return network.apply(params["network"], standardised(params, x))
 
     def tokens(params: Params, x: Array, at: Array | None = None, valid: Array | None = None) -> Array:
-        return vit.encode(transformer, params["network"], standardised(params, x), at, valid)
+        assert network.tokens is not None
+        return network.tokens(params["network"], standardised(params, x), at, valid)
 
-    return Model(init, apply, dim, nulls + transformer.null_directions, tokens)
+    nulls = network.null_directions + (1 if output == "sphere" else 0)
+    return Model(init, apply, encoder.dim, nulls, tokens if network.tokens else None, network.grid)
 
 
 def standardised(params: Params, x: Array) -> Array:
@@ -107,45 +82,87 @@ def standardised(params: Params, x: Array) -> Array:
     return (x - mean) / scale
 
 
-def _vit(encoder: cfg.Encoder, shape: tuple[int, ...], dim: int, remat: bool) -> vit.ViT:
-    """A vision transformer whose embedding is the mean patch, or a linear map of it where K is not its width."""
-    if encoder.skip:
-        raise ConfigError("`encoder.skip` is for mlp and conv; leave it out")
-    if shape[0] != shape[1]:
-        raise ConfigError(f"`encoder.kind` vit needs square images, not {shape[0]} x {shape[1]}; use conv")
-    try:
-        config = vit.ViT(
-            image_size=shape[0],
-            patch_size=encoder.patch_size,
-            width=encoder.width,
-            depth=encoder.depth,
-            heads=encoder.heads,
-            channels=shape[2],
-            class_token=False,
-            positions="sincos",
-            pooling="mean",
-            projection=None if dim == encoder.width else dim,
-            remat=remat,
-        )
-        jax.eval_shape(partial(vit.init, config), jax.random.key(0))
-    except ValueError as error:
-        raise ConfigError(f"`encoder.kind` vit: {error}") from None
-    return config
-
-
-def _vit_apply(config: vit.ViT, output: str, params: Params, x: Array) -> Array:
-    z = vit.apply(config, params, x)
-    return on_sphere(z) if output == "sphere" else z
-
-
 def build_mlp(widths: tuple[int, ...]) -> Model:
     """An MLP with these widths, the first of its input, the last of its output."""
     return Model(*_pure(lambda key: MLP(widths, "gelu", rngs=nnx.Rngs(key))), widths[-1])
 
 
-def build_predictor(widths: tuple[int, ...], dim: int) -> Model:
-    """An MLP [K] -> [K] with these hidden widths."""
-    return build_mlp((dim, *widths, dim))
+def _dense(options: cfg.MLP, shape: Shape, output: str, remat: bool) -> Model:
+    """An MLP of the flattened sample."""
+    size, dim = math.prod(shape), _dim(options)
+
+    def make(key: Array) -> Encoder:
+        rngs = nnx.Rngs(key)
+        network = MLP((size, *options.widths, dim), options.activation, rngs=rngs)
+        return Encoder(network, _skip(options, size, rngs), output == "sphere")
+
+    init, apply = _pure(make)
+    apply = jax.checkpoint(apply) if remat else apply
+    return Model(init, lambda params, x: apply(params, x.reshape(-1)), dim)
+
+
+def _convolutional(options: cfg.Conv, shape: Shape, output: str, remat: bool) -> Model:
+    """Convolutions over an image."""
+    if len(shape) != 3:
+        raise ConfigError(_no_images("conv", shape))
+    height, width, channels = shape
+    dim = _dim(options)
+
+    def make(key: Array) -> Encoder:
+        rngs = nnx.Rngs(key)
+        network = ConvNet((height, width, channels), options.widths, dim, options.activation, rngs=rngs)
+        return Encoder(network, _skip(options, math.prod(shape), rngs), output == "sphere")
+
+    init, apply = _pure(make)
+    return Model(init, jax.checkpoint(apply) if remat else apply, dim)
+
+
+def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Model:
+    """A transformer whose embedding is the mean token, or a linear map of it where K is not its width."""
+    dim = _dim(options)
+    try:
+        tokeniser = TOKENISERS[options.tokens](options, shape)
+        body = Transformer(
+            grid=tokeniser.grid,
+            width=options.width,
+            depth=options.depth,
+            heads=options.heads,
+            class_token=False,
+            positions="sincos",
+            pooling="mean",
+            projection=None if dim == options.width else dim,
+            remat=remat,
+        )
+        network = TokenEncoder(tokeniser, body)
+        jax.eval_shape(network.init, jax.random.key(0))
+    except ValueError as error:
+        raise ConfigError(f"`encoder.kind` vit: {error}") from None
+
+    def apply(params: Params, x: Array) -> Array:
+        z = network.apply(params, x)
+        return on_sphere(z) if output == "sphere" else z
+
+    return Model(network.init, apply, dim, body.null_directions, network.encode, tokeniser.grid)
+
+
+# (options, shape of a sample, output, remat) -> the network, of standardised samples.
+ENCODERS: dict[str, Callable[..., Model]] = {"mlp": _dense, "conv": _convolutional, "vit": _transformer}
+
+
+def _dim(options: cfg.Encoder) -> int:
+    assert options.dim is not None
+    return options.dim
+
+
+def _skip(options: cfg.MLP, size: int, rngs: nnx.Rngs) -> nnx.Linear | None:
+    """The linear path beside the network, where there is one."""
+    if not options.skip:
+        return None
+    return nnx.Linear(size, _dim(options), use_bias=False, kernel_init=nnx.initializers.orthogonal(), rngs=rngs)
+
+
+def _no_images(kind: str, shape: Shape) -> str:
+    return f"`encoder.kind` {kind} needs images [H, W, C], and a sample here has shape {list(shape)}; use mlp"
 
 
 def _pure(make: Callable[[Array], Any]) -> tuple[Callable[[Array], Params], Callable[[Params, Array], Array]]:

@@ -22,13 +22,13 @@ class Term(NamedTuple):
     Attributes:
       term: (z [V, B, K], key) -> scalar, over the global batch.
       output: where its embeddings live, `sphere` or `free`.
-      law: the law it drives the embedding to, where that is one law: `sphere` (uniform) or `normal` (N(0, I)).
+      base: the distribution it drives the embedding to, where that is one: `sphere` (uniform) or `normal` (N(0, I)).
       weight: what it is multiplied by unless the user says.
     """
 
     term: Callable[..., Array]
     output: str
-    law: str | None
+    base: str | None
     weight: float
 
 

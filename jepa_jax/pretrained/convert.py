@@ -10,7 +10,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.images.huggingface import from_huggingface
 from jepa_jax.images.preprocessing import Preprocessing
-from jepa_jax.models.vit import ViT, init, vit_encoder
+from jepa_jax.models.vit import ViT, vit_encoder
 from jepa_jax.pretrained.clip import METACLIP
 from jepa_jax.pretrained.dinov2 import DINOV2
 from jepa_jax.pretrained.family import Family, Layout, Options, Source
@@ -64,7 +64,7 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     source = Source(layout, tensors, weights.config, weights.preprocessor, weights.path.name)
     try:
         native, notes = family.configure(source, options)
-        recipe = _recipe(family, source, native.image_size, options.image_size)
+        recipe = _recipe(family, source, native.shape[0], options.image_size)
         config = replace(native, image_size=recipe.size[0])
     except ValueError as error:  # of ViT, whose message fits one line
         raise error if isinstance(error, ConfigError) else ConfigError(f"{source.name}: {error}") from None
@@ -75,8 +75,8 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         "layout": layout.name,
         "arch": _arch_name(family, native, options),
         "branch": branch,
-        "native_image_size": native.image_size,
-        "positions": kind if config.side != native.side else "as they are",
+        "native_image_size": native.shape[0],
+        "positions": kind if config.grid != native.grid else "as they are",
         "notes": list(notes),
         "left_out": left_out,
         "licence": family.licence,
@@ -160,14 +160,14 @@ def _recipe(family: Family, source: Source, native: int, image_size: int | None)
 
 def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any, dict[str, str]]:
     """The parameters at the resolution of `config`, and the keys that were left out with their reasons."""
-    abstract = jax.eval_shape(lambda: init(native, jax.random.key(0)))
+    abstract = jax.eval_shape(lambda: native.network.init(jax.random.key(0)))
     pieces, unknown, left_out = match(source.tensors, source.layout.rules, source.layout.ignored)
     try:
         check(pieces, unknown, abstract)
     except ConfigError as error:
         raise ConfigError(f"{source.name} is no {source.layout.name} layout of its family: {error}") from None
     params = fill(pieces, abstract)
-    params["positions"] = resize_positions(params["positions"], int(config.class_token), config.side, kind)
+    params["positions"] = resize_positions(params["positions"], int(config.class_token), config.grid[0], kind)
     for leaf in jax.tree.leaves(params):
         leaf.flags.writeable = False
     return params, left_out

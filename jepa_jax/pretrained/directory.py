@@ -14,7 +14,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.images.preprocessing import Preprocessing
-from jepa_jax.models.vit import ViT, init, vit_encoder
+from jepa_jax.models.vit import ViT, vit_encoder
 from jepa_jax.pretrained.convert import Converted
 from jepa_jax.run_dir import CONFIG_FILE, FORMAT
 
@@ -79,7 +79,7 @@ def load_directory(folder: Path) -> Encoder:
             raise ValueError("it is no JSON object")
         config = ViT(**tree["vit"])
         recipe = Preprocessing.from_dict(tree["preprocessing"])
-        abstract = jax.eval_shape(lambda: init(config, jax.random.key(0)))
+        abstract = jax.eval_shape(lambda: config.network.init(jax.random.key(0)))
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} is damaged ({error}); convert the weights again") from None
     return vit_encoder(config, restore_params(folder, abstract), recipe)

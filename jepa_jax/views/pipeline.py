@@ -54,7 +54,7 @@ def build_pipeline(
     Raises:
       ConfigError: values that no view can have.
     """
-    if views.kind == "noise":
+    if isinstance(views, cfg.Noise):
         return _pairs(world, noise, shift, most)
     common: dict[str, Any] = {"flip": views.flip, "jitter": views.jitter, "grey": views.grey}
     common |= {"blur": views.blur, "noise": views.noise}

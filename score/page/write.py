@@ -62,13 +62,13 @@ def draw(page: Page) -> str:
     """All charts that the samples [n] with a score give."""
     if not len(page.order):
         return "<p>No sample has a score.</p>"
-    score, law = (values[page.order].astype(np.float64) for values in (page.score, page.log_density))
+    score, corrected = (values[page.order].astype(np.float64) for values in (page.score, page.log_density))
     found = [charts.histogram(score, page.digits)]
     finite = np.isfinite(page.sigma).all(axis=1)
     if finite.any():
         found.append(charts.spectrum(page.sigma[finite]))
     if page.truth is not None and len(score) > 1:
-        learned, name = (law, "learned log-density") if np.isfinite(law).all() else (score, "score")
+        learned, name = (corrected, "learned log-density") if np.isfinite(corrected).all() else (score, "score")
         found.append(charts.scatter(learned, page.truth[page.order].astype(np.float64), name))
     if page.classes is not None:
         found.append(charts.boxes(score, page.classes[page.order], page.digits))

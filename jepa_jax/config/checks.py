@@ -1,0 +1,59 @@
+"""How a section of a config refuses values."""
+
+import dataclasses
+import math
+from typing import Any
+
+from jepa_jax.errors import ConfigError
+
+Rule = tuple[str, bool, str]
+
+
+def check(section: str, options: Any, *rules: Rule) -> None:
+    """Refuse a section whose values cannot run.
+
+    Args:
+      section: what precedes its fields' names, such as `optim.`.
+      options: the dataclass.
+      rules: (field, whether its value is right, what it must be).
+
+    Raises:
+      ConfigError: the first field out of its range, by its dotted name.
+    """
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if field.name == "kind" and value != field.default:
+            raise ConfigError(f"`{section}kind` of {type(options).__name__} is {field.default}, not {value}")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"`{section}{field.name}` is {value}; it must be finite")
+    for name, ok, must in rules:
+        if not ok:
+            raise ConfigError(f"`{section}{name}` is {_shown(getattr(options, name))}; it must {must}")
+
+
+def at_least(options: Any, least: float, *names: str) -> list[Rule]:
+    """Rules that these fields are None, or not below a number."""
+    values = {name: getattr(options, name) for name in names}
+    return [(name, value is None or value >= least, f"be at least {least}") for name, value in values.items()]
+
+
+def positive(options: Any, *names: str) -> list[Rule]:
+    """Rules that these fields are None, or positive."""
+    values = {name: getattr(options, name) for name in names}
+    return [(name, value is None or value > 0, "be positive") for name, value in values.items()]
+
+
+def fractions(options: Any, *names: str) -> list[Rule]:
+    """Rules that these fields are None, or in [0, 1)."""
+    values = {name: getattr(options, name) for name in names}
+    return [(name, value is None or 0 <= value < 1, "be in [0, 1)") for name, value in values.items()]
+
+
+def widths(options: Any, *names: str) -> list[Rule]:
+    """Rules that all widths of these layers are at least 1."""
+    return [(name, all(w >= 1 for w in getattr(options, name)), "have widths of at least 1") for name in names]
+
+
+def _shown(value: Any) -> str:
+    """A value as it is typed on a command line."""
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

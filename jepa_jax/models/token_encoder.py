@@ -1,0 +1,142 @@
+"""A tokeniser and a transformer as one encoder: pure functions of weights and one sample."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+
+from jepa_jax.models.networks import at_least_float32
+from jepa_jax.models.tokens import Tokeniser
+from jepa_jax.models.transformer import (
+    Params,
+    Transformer,
+    block_of,
+    init_blocks,
+    layer_norm,
+    resized_positions,
+    sincos_positions,
+    through,
+)
+from jepa_jax.models.transformer_jacobian import jacobian_factor
+
+
+@dataclass(frozen=True)
+class TokenEncoder:
+    """From a sample to its embedding.
+
+    Attributes:
+      tokeniser: from a sample to tokens on a grid.
+      body: the transformer over that grid.
+    """
+
+    tokeniser: Tokeniser
+    body: Transformer
+
+    def init(self, key: Array) -> Params:
+        """Random weights as a nested dict of arrays; those of the blocks are stacked, [depth, ...].
+
+        Raises:
+          ValueError: the width does not suit the positions.
+        """
+        body, keys = self.body, jax.random.split(key, 6)
+        norm = {"scale": jnp.ones(body.width), "bias": jnp.zeros(body.width)}
+        placed = body.grid[0] * body.grid[1] + body.class_token
+        params: Params = {
+            "patch": self.tokeniser.init(keys[0]),
+            "positions": 0.02 * jax.random.normal(keys[2], (placed, body.width)),
+            "blocks": init_blocks(body, keys[3]),
+            "norm": norm,
+        }
+        if body.positions == "sincos":  # zeros for a class token
+            fixed = sincos_positions(body.grid, body.width)
+            params["positions"] = jnp.asarray(np.concatenate([np.zeros_like(fixed[: int(body.class_token)]), fixed]))
+        if body.class_token:
+            params["class_token"] = 0.02 * jax.random.normal(keys[1], (1, body.width))
+        if body.registers:
+            params["registers"] = 0.02 * jax.random.normal(keys[4], (body.registers, body.width))
+        if body.pre_norm:
+            params["pre_norm"] = norm
+        if body.projection:
+            kernel = nnx.initializers.lecun_normal()(keys[5], (body.width, body.projection))
+            params["projection"] = {"kernel": kernel}
+        return params
+
+    def apply(self, params: Params, x: Array) -> Array:
+        """Embedding [K] of one sample."""
+        scanned, head = self.stages(params)
+        return head(through(self.body, scanned, self.embed(params, x)))
+
+    def encode(self, params: Params, x: Array, at: Array | None = None, valid: Array | None = None) -> Array:
+        """All tokens after the last norm and the projection, [N, K], or some of the grid only, which see no others.
+
+        Args:
+          params: the weights.
+          x: one sample.
+          at: [C], numbers of the tokens in the grid; None for all.
+          valid: [C], false for padding in `at`, to which nothing attends.
+        """
+        body = self.body
+        tokens = self.embed(params, x)
+        if at is not None:
+            tokens = jnp.concatenate([tokens[: body.prefix], tokens[body.prefix :][at]])
+        if valid is not None:
+            valid = jnp.concatenate([jnp.ones(body.prefix, bool), valid])
+        tokens = layer_norm(params["norm"], through(body, params["blocks"], tokens, valid), body.norm_eps)
+        return tokens @ params["projection"]["kernel"] if body.projection else tokens
+
+    def embed(self, params: Params, x: Array) -> Array:
+        """The tokens before the first block: class token, registers and those of the grid, [N, D]."""
+        tokens = self.place(params, x)
+        return layer_norm(params["pre_norm"], tokens, self.body.norm_eps) if self.body.pre_norm else tokens
+
+    def place(self, params: Params, x: Array) -> Array:
+        """The tokens with their positions, [N, D]. A sample of another size gets positions between the others."""
+        body, first = self.body, int(self.body.class_token)
+        tokens, grid = self.tokeniser(params["patch"], x), self.tokeniser.grid_of(x.shape)
+        if body.class_token:
+            tokens = jnp.concatenate([params["class_token"], tokens])
+        positions = params["positions"]
+        if grid != body.grid:
+            positions = resized_positions(positions, first, body.grid, grid)
+        tokens = tokens + (jax.lax.stop_gradient(positions) if body.positions == "sincos" else positions)
+        if body.registers:
+            tokens = jnp.concatenate([tokens[:first], params["registers"], tokens[first:]])
+        return tokens
+
+    def stages(self, params: Params) -> tuple[Params, Callable[[Array], Array]]:
+        """The blocks to go through with all tokens, and what comes after them: [N, D] -> [K].
+
+        Where only the class token is read, the last block belongs to the second part: it has one query.
+        """
+        if self.body.pooling == "mean":
+            return params["blocks"], lambda x: self._read(params, x[self.body.prefix :])
+        first, last = (jax.tree.map(lambda a, s=s: a[s], params["blocks"]) for s in (np.s_[:-1], np.s_[-1]))
+        return first, lambda x: self._read(params, block_of(self.body)(last)(x, queries=1))
+
+    def factor(self, params: Params, x: Array, chunk: int | None, platform: str) -> Array:
+        """`jacobian_factor` of this network at one sample, [K, *]."""
+        scanned, head = self.stages(params)
+        norm = partial(layer_norm, params["pre_norm"], eps=self.body.norm_eps) if self.body.pre_norm else None
+        return jacobian_factor(
+            block_of(self.body),
+            scanned,
+            head,
+            norm,
+            self.place(params, x),
+            params["patch"]["kernel"],
+            self.body.prefix,
+            self.body.dim,
+            chunk,
+            platform,
+        )
+
+    def _read(self, params: Params, x: Array) -> Array:
+        """The embedding [K] from the tokens that are read."""
+        normed = layer_norm(params["norm"], x, self.body.norm_eps)
+        z = jnp.mean(at_least_float32(normed), axis=0).astype(x.dtype)
+        return z @ params["projection"]["kernel"] if self.body.projection else z

@@ -1,0 +1,35 @@
+"""Every view predicts the mean of the large crops. Balestriero & LeCun, "LeJEPA", arXiv 2511.08544, section 5."""
+
+import jax.numpy as jnp
+from jax import Array
+
+from jepa_jax import config as cfg
+from jepa_jax import objectives
+from jepa_jax.models import Model
+from jepa_jax.recipes.base import Loss, Outcome, Params, Recipe, Setting
+from jepa_jax.views import Views
+
+
+def _check(options: cfg.Multiview, encoder: cfg.Encoder, views: cfg.Views) -> None:
+    """Any views will do."""
+
+
+def _networks(options: cfg.Multiview, encoder: Model, dim: int, remat: bool) -> dict[str, Model]:
+    return {}
+
+
+def _loss(setting: Setting) -> Loss:
+    """Distance of every view's embedding from the mean of the large ones'."""
+    embed = setting.embed
+
+    def loss(params: Params, teacher: Params, extra: Params, views: Views, key: Array, progress: Array) -> Outcome:
+        del key, progress
+        z, large = embed(params, views), len(views[0])
+        targets = z if teacher is params else embed(teacher, views[:1])
+        centre = jnp.mean(targets[:large], axis=0, keepdims=True)
+        return Outcome(objectives.prediction(z, jnp.broadcast_to(centre, z.shape)), z, extra)
+
+    return loss
+
+
+MULTIVIEW = Recipe(_check, _networks, _loss)

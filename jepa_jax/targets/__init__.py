@@ -1,0 +1,5 @@
+"""What a masked recipe predicts: one target for each token of a sample."""
+
+from jepa_jax.targets.tokens import token_targets
+
+__all__ = ["token_targets"]

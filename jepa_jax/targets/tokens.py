@@ -1,0 +1,38 @@
+"""The teacher's tokens as targets."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+VARIANCE_FLOOR = 1e-6
+
+# (params of the teacher, one sample) -> at [T] -> targets [T, E] of the tokens with these numbers.
+Targets = Callable[[Any, Array], Callable[[Array], Array]]
+
+
+def token_targets(encode: Callable[[Any, Array], Array]) -> Targets:
+    """Targets from a network's tokens, each normed, without a gradient.
+
+    Assran et al., arXiv 2301.08243: the targets are normed, so that they have one size, whatever the encoder's gain.
+
+    Args:
+      encode: (params, x) -> tokens [N, E] of one sample.
+
+    Returns:
+      (params, x) -> at [T] -> [T, E], each token with mean 0 and variance 1.
+    """
+
+    def targets(params: Any, x: Array) -> Callable[[Array], Array]:
+        tokens = jax.lax.stop_gradient(encode(params, x))
+        return lambda at: normed(tokens[at])
+
+    return targets
+
+
+def normed(tokens: Array) -> Array:
+    """Tokens [N, E] with mean 0 and variance 1."""
+    centre = tokens - jnp.mean(tokens, axis=-1, keepdims=True)
+    return centre * jax.lax.rsqrt(jnp.mean(centre**2, axis=-1, keepdims=True) + VARIANCE_FLOOR)

@@ -1,0 +1,70 @@
+"""Training in a few lines: without a console, a folder or a monitor."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jepa_jax.config import Config
+from jepa_jax.data import Samples, Source, open_source
+from jepa_jax.data.in_memory import from_samples
+from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
+from jepa_jax.resolve import resolve
+from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, make_trainer
+
+Callback = Callable[[int, dict[str, float], Encoder], Any]
+
+
+def fit(config: Config, x: Any = None, *, callback: Callback | None = None, every: int = STEPS_PER_DISPATCH) -> Encoder:
+    """Train a config on one device and return its encoder.
+
+    Args:
+      config: what to train; `data.source` names the data, unless `x` are given.
+      x: samples [N, ...] in memory, floating point.
+      callback: (step, metrics, encoder) -> anything, called after every `every` steps and at the end. The metrics are
+        the means of `loss`, `prediction`, `anti_collapse` and `grad_norm` since the last call.
+      every: steps.
+
+    Returns:
+      The encoder by the weights that are the run's result. `score_samples(encoder, xs)` scores with it.
+
+    Raises:
+      ConfigError: the config or the samples are wrong, the data are read as a stream, or the loss stopped being finite.
+    """
+    source = _source(config, x)
+    config = resolve(config, source)
+    trainer = make_trainer(config, source)
+    state, step, window = trainer.init(), 0, []
+    while step < config.steps:
+        stop = min(step - step % every + every, step + STEPS_PER_DISPATCH, config.steps)
+        state, rows = trainer.run(state, source.arrays, step, stop)
+        window.append(np.asarray(rows)[: stop - step])
+        if not np.isfinite(window[-1]).all():
+            raise ConfigError(f"the loss is not finite by step {stop}; try a lower `optim.lr` or `optim.clip_norm` 1")
+        step = stop
+        if step % every == 0 or step == config.steps:
+            values = np.concatenate(window).mean(axis=0)
+            means: dict[str, float] = {name: float(v) for name, v in zip(METRICS, values, strict=True)}
+            window = []
+            if callback is not None:
+                # A copy, because the next dispatch is given the state's own buffers.
+                callback(step, means, jax.tree.map(jnp.copy, trainer.encoder(state)))
+    return trainer.encoder(state)
+
+
+def _source(config: Config, x: Any) -> Source:
+    if x is None:
+        source = open_source(config.data, config.seed)
+        if source.batches is not None:
+            raise ConfigError(f"{config.data.source} is read as a stream, which takes the program train")
+        return source
+    samples = np.asarray(x)
+    if samples.ndim < 2 or not np.issubdtype(samples.dtype, np.floating) or not np.isfinite(samples).all():
+        kind = f"{samples.dtype} {list(samples.shape)}"
+        raise ConfigError(f"x should be finite floating-point samples [N, ...], not {kind}")
+    data = dataclasses.replace(config.data, source="x")
+    return from_samples(Samples(samples.astype(np.float32), name="x"), data)

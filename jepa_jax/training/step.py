@@ -1,0 +1,197 @@
+"""One training step, and many of them in one dispatch."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array
+from jax.sharding import Mesh
+
+from jepa_jax import config as cfg
+from jepa_jax import objectives
+from jepa_jax.data import Source
+from jepa_jax.encoder import Encoder
+from jepa_jax.recipes import RECIPES, build_loss, build_networks, followed, init_networks, weights_path
+from jepa_jax.resolve import base_distribution
+from jepa_jax.sharding import batch_sharding, replicated, state_shardings
+from jepa_jax.training import optim
+from jepa_jax.views import Pipeline, Views, build_pipeline
+
+State = dict[str, Any]
+METRICS = ("loss", "prediction", "anti_collapse", "grad_norm")
+ONCE = {"xla_backend_optimization_level": 0}  # compiling what runs once takes far longer than running it
+STEPS_PER_DISPATCH = 1000  # at most; the loop asks for fewer
+YOUNG_STEPS = 10.0  # over which a young average of the weights forgets faster, so that the first ones leave no trace
+
+# (state, arrays, number) -> (state, metrics [4]) of the step of that number, from 1.
+Step = Callable[[State, Any, Array], tuple[State, Array]]
+
+
+class Trainer(NamedTuple):
+    """A run's pure functions.
+
+    Attributes:
+      init: () -> state, a dict of `params`, `optimizer`, and `teacher`, `ema`, `extra` where the config has them.
+      run: (state, arrays, start, stop) -> (state, metrics [STEPS_PER_DISPATCH, 4]) takes steps start + 1 .. stop;
+        row i of the metrics belongs to step start + 1 + i. The state is donated.
+      encoder: state -> the encoder that is scored, by the weights that are the run's result.
+      shardings: of the state, where there are several devices; or None.
+    """
+
+    init: Callable[[], State]  # jitted
+    run: Any  # a jitted function, which can also be lowered
+    encoder: Callable[[State], Encoder]
+    shardings: Any = None
+
+
+def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -> Trainer:
+    """Build the networks, the objective and the optimiser of a resolved config into pure functions.
+
+    Args:
+      config: resolved.
+      source: what it trains on.
+      mesh: as `training_mesh` opens it; None for the default device.
+
+    Raises:
+      ConfigError: sizes that do not go together.
+    """
+    if mesh is not None and mesh.size == 1:
+        mesh = None  # nothing to divide
+    networks = build_networks(config, source.shape)
+    optimizer = optim.build(config.optim, config.steps)
+    loss, extra = build_loss(config, networks)
+    path = weights_path(config)
+    model, base = networks["encoder"], base_distribution(config)
+
+    def init() -> State:
+        key = jax.random.fold_in(jax.random.key(config.seed), 0)
+        params = init_networks(networks, key, source.mean, source.scale)
+        state: State = {"params": params, "optimizer": optimizer.init(params)}
+        # Copies: the state is donated, and a buffer cannot be given away twice.
+        if config.recipe.ema:
+            state["teacher"] = jax.tree.map(jnp.copy, followed(params))
+        if config.optim.ema:
+            state["ema"] = jax.tree.map(jnp.copy, params["encoder"])
+        return state | ({"extra": extra} if extra else {})
+
+    def encoder(state: State) -> Encoder:
+        params = state
+        for name in path:
+            params = params[name]
+        return Encoder(params, model.apply, source.shape, model.dim, base, model.null_directions)
+
+    run = many_steps(make_step(config, views_of(config, source), loss, optimizer, mesh))
+    if mesh is None:
+        return Trainer(jax.jit(init, compiler_options=ONCE), jax.jit(run, donate_argnums=0), encoder)
+    shardings = state_shardings(jax.eval_shape(init), mesh)
+    compiled = jax.jit(run, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
+    return Trainer(jax.jit(init, out_shardings=shardings, compiler_options=ONCE), compiled, encoder, shardings)
+
+
+def make_step(
+    config: cfg.Config,
+    views_of_batch: Callable[[Any, Array], Views],
+    loss: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh | None,
+) -> Step:
+    """One step of a resolved config.
+
+    Args:
+      config: resolved.
+      views_of_batch: (arrays, key) -> views.
+      loss: the recipe's.
+      optimizer: optax's.
+      mesh: of several devices, or None.
+    """
+    options, root = config.objective, jax.random.key(config.seed)
+    regulariser = objectives.build(
+        options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
+    )
+
+    def total(params: State, state: State, views: Views, key: Array, progress: Array) -> tuple[Array, tuple[Any, ...]]:
+        outcome = loss(params, state.get("teacher", params), state.get("extra", {}), views, key, progress)
+        prediction = jnp.mean(outcome.prediction)
+        anti_collapse = regulariser.term(outcome.embedding, key)
+        return prediction + regulariser.weight * anti_collapse, (prediction, anti_collapse, outcome.extra)
+
+    def step(state: State, arrays: Any, number: Array) -> tuple[State, Array]:
+        data_key, loss_key = jax.random.split(jax.random.fold_in(root, number))
+        views = views_of_batch(arrays, data_key)
+        if mesh is not None:
+            # The rest follows from this and from how the state is spread: sums over the batch are over all devices.
+            views = jax.lax.with_sharding_constraint(views, batch_sharding(mesh, axis=1))
+        params: Any = state["params"]
+        progress = number / config.steps
+        (value, (prediction, anti_collapse, extra)), grads = jax.value_and_grad(total, has_aux=True)(
+            params, state, views, loss_key, progress
+        )
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes, which strict promotion refuses
+            updates, opt_state = optimizer.update(grads, state["optimizer"], params)
+            params = optax.apply_updates(params, updates)
+        after = {"params": params, "optimizer": opt_state} | ({"extra": extra} if extra else {})
+        after |= averages(config, state, params, number)
+        return after, jnp.stack([value, prediction, anti_collapse, optax.tree.norm(grads)])
+
+    return step
+
+
+def many_steps(step: Step) -> Callable[[State, Any, int, int], tuple[State, Array]]:
+    """(state, arrays, start, stop) -> the state after step `stop`, and metrics [STEPS_PER_DISPATCH, 4]."""
+
+    def run(state: State, arrays: Any, start: int, stop: int) -> tuple[State, Array]:
+        # A loop of unknown length: one compilation serves every dispatch, and so cutting a run in two, as a resume
+        # does, changes no bit of it.
+        def body(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, rows = carry
+            state, row = step(state, arrays, start + 1 + i)
+            return state, rows.at[i].set(row)
+
+        return jax.lax.fori_loop(0, stop - start, body, (state, jnp.zeros((STEPS_PER_DISPATCH, len(METRICS)))))
+
+    return run
+
+
+def averages(config: cfg.Config, state: State, params: State, number: Array) -> State:
+    """The moving averages of a state after a step: `teacher` and `ema`, where the config has them."""
+    after = {}
+    if "teacher" in state:
+        decay = teacher_decay(config, number)
+        after["teacher"] = optax.incremental_update(followed(params), state["teacher"], 1 - decay)
+    if "ema" in state:
+        decay = jnp.minimum(config.optim.ema, number / (number + YOUNG_STEPS))
+        after["ema"] = optax.incremental_update(params["encoder"], state["ema"], 1 - decay)
+    return after
+
+
+def teacher_decay(config: cfg.Config, number: Array) -> Array | float:
+    """Decay of the teacher at this step."""
+    options = config.recipe
+    if options.ema_end is None:
+        return options.ema
+    return options.ema + (options.ema_end - options.ema) * number / config.steps
+
+
+def pipeline_of(config: cfg.Config, source: Source) -> Pipeline:
+    """The pipeline of views of a resolved config on its source."""
+    return build_pipeline(
+        config.views,
+        shape=source.shape,
+        noise=source.noise,
+        shift=config.data.shift,
+        world=source.world,
+        most=RECIPES[config.recipe.kind].views_read,
+    )
+
+
+def views_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], Views]:
+    """(arrays, key) -> views [V, B, ...] in groups of one size, of a batch of the source's examples."""
+    pipeline = pipeline_of(config, source)
+
+    def views(arrays: Any, key: Array) -> Views:
+        examples, keys = source.draw(arrays, key)
+        return jax.vmap(pipeline, out_axes=1)(keys, examples)
+
+    return views

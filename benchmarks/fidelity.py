@@ -142,8 +142,8 @@ def run(plan: Plan, out: Path, name: str, console: Console) -> None:
     todo = [key for key in plan.names() if key not in cells]
     console.print(f"{file}: {len(cells)} cells of {about['date']}, {len(todo)} to fill; without the file, all anew")
     write(out, name, about, cells, plan)
-    with progress(console) as bar:
-        task = bar.add_task("cells", total=len(todo), rate="")
+    with progress(console, len(todo), "cells") as bar:
+        task = bar.task_ids[0]
         for world, group in itertools.groupby(todo, key=lambda key: key.split("/")[0]):
             source = open_source(Data(world))
             probe = source.probe(plan.probes)

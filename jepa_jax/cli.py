@@ -4,8 +4,10 @@ import contextlib
 import dataclasses
 import io
 import re
+import sys
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -46,6 +48,19 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, de
         if stop.code in (0, None):
             raise
         raise _refusal(stop) or ConfigError(_one_line(errors.getvalue())) from None
+
+
+def program(name: str, package: str | None) -> tuple[str, ...]:
+    """How a program is started, as this one was: `jepa-NAME`, `python -m NAME` or `python -m jepa_jax.NAME`.
+
+    Args:
+      name: of the program, such as `score`.
+      package: of the caller.
+    """
+    if Path(sys.argv[0]).name.startswith("jepa-"):
+        return (f"jepa-{name}",)
+    above = (package or "").rpartition(".")[0]
+    return ("python", "-m", f"{above}.{name}".lstrip("."))
 
 
 def renamed(args: Sequence[str], names: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -1,4 +1,4 @@
-"""`python -m score MODEL --data DATA [options]`"""
+"""`python -m score MODEL --data DATA [options]`; installed, `jepa-score`."""
 
 import sys
 from collections import Counter
@@ -7,10 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from jepa_jax.cli import as_flags, parse
+from jepa_jax import __version__
+from jepa_jax.cli import as_flags, parse, program
 from jepa_jax.errors import ConfigError
-from score.options import Arguments
-from score.run import Result, run
+
+from .options import Arguments
+from .run import Result, run
 
 DESCRIPTION = """Score samples with a trained encoder: JEPA-SCORE, the sum of the log singular values of its Jacobian.
 
@@ -18,10 +20,19 @@ Higher is more typical. Writes FILE.csv (id,score,log_density,clipped; one row a
 (the summary) and FILE.png. Started again after a crash, it goes on where it stopped."""
 
 
+def script() -> None:
+    """Run the program as a command."""
+    sys.exit(main(sys.argv[1:]))
+
+
 def main(args: list[str]) -> int:
     """Run the program; the exit status is 0, 1 or 2 as the README says."""
     try:
-        arguments = parse(Arguments, args, prog="python -m score", description=DESCRIPTION)
+        if args[:1] == ["--version"]:
+            print(__version__)
+            return 0
+        prog = " ".join(program("score", __package__))
+        arguments = parse(Arguments, args, prog=prog, description=DESCRIPTION)
         result = run(arguments, Console(stderr=True, highlight=False, soft_wrap=True))
     except ConfigError as error:
         print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
@@ -80,4 +91,4 @@ def show_separation(summary: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    script()

@@ -13,7 +13,8 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.loading import training_config
-from score.options import HOW, Arguments
+
+from .options import HOW, Arguments
 
 
 def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:

@@ -7,10 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")  # no window, also where there is no screen
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -18,9 +15,10 @@ from jepa_jax import evaluate, plots
 from jepa_jax.data import LazyImages, Samples
 from jepa_jax.files import write_atomically
 from jepa_jax.images.preprocessing import Preprocessing
-from score.options import Arguments
-from score.page import Page, write_report
-from score.scorer import REASONS, UNREADABLE, Scorer
+
+from .options import Arguments
+from .page import Page, write_report
+from .scorer import REASONS, UNREADABLE, Scorer
 
 LISTED = 1000  # rows without a score that the summary names
 SIDE = 128  # pixels of an image in a picture

@@ -25,12 +25,13 @@ from jepa_jax.files import make_directory
 from jepa_jax.loading import fingerprint, load, training_config
 from jepa_jax.run_dir import kind_of
 from jepa_jax.sharding import open_mesh, shard_parameters
-from score import ood, report
-from score.options import HOW, Arguments, check, check_rank
-from score.scorer import Scorer
-from score.shards import Shards
-from score.tangent import tangents
-from score.views import open_views
+
+from . import ood, report
+from .options import HOW, Arguments, check, check_rank
+from .scorer import Scorer
+from .shards import Shards
+from .tangent import tangents
+from .views import open_views
 
 SPECTRA_SHOWN = 1000  # samples whose spectra the picture summarises
 LARGE = 10**6  # numbers in a Jacobian from which on spectra for the picture alone are few

@@ -13,7 +13,8 @@ from jax.sharding import Mesh
 from jepa_jax.data import LazyImages
 from jepa_jax.density import Score, aggregate_views, base_log_density, default_batch_size, score_batches
 from jepa_jax.encoder import Encoder
-from score.views import Views
+
+from .views import Views
 
 # Why a row has no score, by the number in its record; of several views the larger counts.
 REASONS = ("", "the Jacobian is not finite", "the embedding is not finite", "the image cannot be read")

@@ -11,6 +11,7 @@ from PIL import Image
 import jepa_jax.pretrained.__main__ as converter
 import score.__main__ as score_program
 import train.__main__ as train_program
+from train.config_files import config_names
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -75,5 +76,5 @@ def test_make_targets_exist(command):
 
 
 def test_every_config_is_listed():
-    for name in train_program.config_names():
+    for name in config_names():
         assert f"`{name}`" in TEXT

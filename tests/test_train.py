@@ -26,8 +26,10 @@ from jepa_jax.resolve import resolve
 from jepa_jax.training.step import make_trainer
 from score import __main__ as score_program
 from train import __main__ as program
+from train.clock import next_dispatch, next_event
+from train.config_files import config_module, config_names, find_config
 from train.log import MetricsLog, read_rows
-from train.loop import TrainingError, next_dispatch, next_event, train
+from train.loop import TrainingError, train
 
 QUIET = Console(file=io.StringIO())
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
@@ -210,9 +212,9 @@ def test_without_an_anti_collapse_term_the_verdict_is_collapse(tmp_path):
     assert summary["health"] in ("collapsed", "low-rank")
 
 
-@pytest.mark.parametrize("name", [n for n in program.config_names() if not n.startswith(("cifar10_", "imagenet_"))])
+@pytest.mark.parametrize("name", [n for n in config_names() if not n.startswith(("cifar10_", "imagenet_"))])
 def test_every_config_builds_and_steps(name):
-    config = program.find_config(name)[1]
+    config = find_config(name)[1]
     if not config.data.source:  # the configs for one's own data
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source="digits"))
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=16))
@@ -220,7 +222,7 @@ def test_every_config_builds_and_steps(name):
     trainer = make_trainer(resolve(config, source), source)
     _, rows = trainer.run(trainer.init(), source.arrays, 0, 2)
     assert np.isfinite(rows[:2]).all()
-    assert program.importlib.import_module(f"configs.{name}").__doc__
+    assert config_module(name).__doc__
 
 
 def test_events_come_in_order():
@@ -292,9 +294,9 @@ def test_help_shows_every_field(capsys):
 def test_a_config_from_a_file(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from jepa_jax.config import Config\n\ndef get_config():\n    return Config(steps=7)\n")
-    assert program.find_config(str(path)) == ("mine", Config(steps=7))
+    assert find_config(str(path)) == ("mine", Config(steps=7))
     train(small(steps=10), tmp_path / "run", QUIET)
-    assert program.find_config(str(tmp_path / "run" / "config.json"))[1].steps == 10
+    assert find_config(str(tmp_path / "run" / "config.json"))[1].steps == 10
 
 
 @pytest.mark.parametrize(("found", "says"), [(3, "is of format 3"), ("x", "is of format 'x'"), (0, "is of format 0")])

@@ -28,15 +28,15 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import make_trainer
-from train import __main__ as program
 from train.checkpointing import Checkpointing
+from train.config_files import config_module, config_names, find_config
 from train.input_pipeline import InputPipeline
 from train.log import read_rows
 from train.loop import TrainingError, train
 from train.monitor import Monitor
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
-LARGE = [name for name in program.config_names() if name.startswith(("cifar10_", "imagenet_"))]
+LARGE = [name for name in config_names() if name.startswith(("cifar10_", "imagenet_"))]
 
 
 def quiet() -> Console:
@@ -305,12 +305,12 @@ def test_the_road_of_tfds(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.parametrize("name", LARGE)
 def test_large_configs_are_whole(name: str) -> None:
     """Every shape of the step fits, at full size; nothing is computed."""
-    config = program.find_config(name)[1]
+    config = find_config(name)[1]
     source = abstract_source(config.data)
     trainer = make_trainer(resolve(config, source), source)
     _, rows = jax.eval_shape(trainer.run, jax.eval_shape(trainer.init), source.arrays, 0, 1)
     assert rows.shape[1] == 4
-    assert program.importlib.import_module(f"configs.{name}").__doc__
+    assert config_module(name).__doc__
 
 
 @pytest.mark.slow
@@ -319,7 +319,7 @@ def test_large_configs_step_on_a_mesh(name: str, tmp_path: Path) -> None:
     """On made-up images, four virtual devices, two of them to a copy of the parameters; less deep and smaller."""
     import tensorflow_datasets as tfds
 
-    config = program.find_config(name)[1]
+    config = find_config(name)[1]
     large = name.startswith("imagenet")
     narrow = {"projector": (16,), "prototypes": 16, "predictor_width": 12, "predictor_depth": 1}
     recipe = {name: value for name, value in narrow.items() if getattr(config.recipe, name, None)}

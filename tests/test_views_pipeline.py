@@ -14,7 +14,7 @@ from jepa_jax.run_dir import write_config, write_statistics
 from jepa_jax.training.step import pipeline_of
 from jepa_jax.worlds import WORLDS
 from score.views import open_views, training_views
-from train.__main__ import config_names, find_config
+from train.config_files import config_names, find_config
 
 
 def folder_of(name: str, path: Path):

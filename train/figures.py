@@ -1,14 +1,12 @@
 """Pictures of a run: the learned density beside the true one, and how it got there."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
-
-matplotlib.use("Agg")  # no window, also where there is no screen
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -17,7 +15,8 @@ from jepa_jax.data import Source
 from jepa_jax.density import base_log_density
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import write_atomically
-from train.monitor import Look, score_all
+
+from .monitor import Look, score_all
 
 GRID = 96  # points along each side of a 2-D picture
 FLOOR = 9.0  # nats below the peak at which a density map goes dark
@@ -41,6 +40,23 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
         _curves(axes[2], rows)
     figure.suptitle(f"step {step}: {look.health.sentence}", fontsize=10)
     write_atomically(path, lambda temporary: figure.savefig(temporary))
+
+
+def picture(out: Path, step: int) -> Path:
+    """Where the picture of a look goes."""
+    return out / "figures" / f"density_{step:07d}.png"
+
+
+def finish(out: Path, look: Look, source: Source, step: int) -> Path:
+    """Write the last pictures of a run; the last look's is drawn already. Returns the one to show."""
+    figure = out / "figures" / "density.png"
+    write_atomically(figure, lambda path: shutil.copyfile(picture(out, step), path))
+    if len(source.shape) == 3:
+        extremes(out / "figures" / "extremes.png", look)
+    frames = sorted((out / "figures").glob("density_*.png"))
+    if source.world is not None and source.world.extent is not None and len(frames) > 1:
+        animate(out / "figures" / "density.gif", frames)
+    return figure
 
 
 def extremes(path: Path, look: Look) -> None:

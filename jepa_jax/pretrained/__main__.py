@@ -1,5 +1,6 @@
-"""`python -m jepa_jax.pretrained WEIGHTS --out DIR [options]`"""
+"""`python -m jepa_jax.pretrained WEIGHTS --out DIR [options]`; installed, `jepa-convert`."""
 
+import importlib.util
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,7 +9,8 @@ from typing import Annotated, Literal
 import tyro
 from rich.console import Console
 
-from jepa_jax.cli import as_flags, parse
+from jepa_jax import __version__
+from jepa_jax.cli import as_flags, parse, program
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert
@@ -46,9 +48,17 @@ class Arguments:
     """How position embeddings are brought to another resolution. None: as where the file is from."""
 
 
+def script() -> None:
+    """Run the program as a command."""
+    sys.exit(main(sys.argv[1:]))
+
+
 def main(args: list[str]) -> int:
     """Run the program; the exit status is 0, 1 or 2 as the README says."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if args[:1] == ["--version"]:
+        print(__version__)
+        return 0
     try:
         a = parse(Arguments, args, prog="python -m jepa_jax.pretrained", description=DESCRIPTION)
         show(run(a, console), a)
@@ -98,7 +108,8 @@ def show(converted: Converted, a: Arguments) -> None:
     for note in origin["notes"]:
         print(f"note: {as_flags(note, Arguments)}")
     print(f"licence: {origin['licence']}")
-    print(f"model: {a.out}; score a folder of images with: python -m score {a.out} --data FOLDER")
+    score = " ".join(program("score", "" if importlib.util.find_spec("score") else "jepa_jax.pretrained"))
+    print(f"model: {a.out}; score a folder of images with: {score} {a.out} --data FOLDER")
 
 
 def describe(recipe: Preprocessing) -> str:
@@ -116,4 +127,4 @@ def describe(recipe: Preprocessing) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    script()

@@ -5,7 +5,8 @@ from html import escape
 import numpy as np
 
 from jepa_jax import evaluate
-from score.page.plot import Axis, chart, dots, foot, hit, key, line, number, spanning, x_ticks
+
+from .plot import Axis, chart, dots, foot, hit, key, line, number, spanning, x_ticks
 
 BINS = 60
 CURVE = 200  # points of a curve

@@ -8,8 +8,8 @@ from html import escape
 import numpy as np
 from PIL import Image
 
-from score.page.content import Page
-from score.page.plot import number
+from .content import Page
+from .plot import number
 
 END = 20  # pictures in a gallery
 FURTHER = 90  # and so many more at each end in the table

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from score.page.content import Page
+from .content import Page
 
 
 def columns(page: Page) -> list[dict[str, Any]]:

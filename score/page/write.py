@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from jepa_jax.files import write_atomically
-from score.page import charts
-from score.page.content import Page
-from score.page.gallery import galleries
-from score.page.plot import number
-from score.page.table import as_json, columns
+
+from . import charts
+from .content import Page
+from .gallery import galleries
+from .plot import number
+from .table import as_json, columns
 
 LISTED = 20  # entries of a list in the summary
 

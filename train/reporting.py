@@ -1,0 +1,98 @@
+"""What the first process of a run evaluates, writes, draws and says; the others have a reporter that does nothing."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jepa_jax.config import Config
+from jepa_jax.data import Source
+from jepa_jax.encoder import Encoder
+
+from . import figures, summary
+from .clock import Clock
+from .log import open_log
+from .monitor import Look, Monitor
+
+COMPARED = ("density/", "probe/", "auroc/", "embedding/effective_rank", "embedding/slices")  # with the untrained
+
+
+class NullReporter:
+    """A reporter that does nothing: that of all processes but the first."""
+
+    def baseline(self, encoder: Encoder, step: int) -> None:
+        """Evaluate the untrained encoder, which compiles everything before the clock starts."""
+
+    def line(self, clock: Clock, encoder: Encoder, idle: float) -> dict[str, Any]:
+        """Evaluate, write one line of metrics, and draw; returns the line where the density was evaluated."""
+        return {}
+
+    def finish(self, clock: Clock, encoder: Encoder, best_step: int | None) -> dict[str, Any]:
+        """Draw the last pictures and write the summary, which is returned."""
+        return {}
+
+    def close(self) -> None:
+        """Close the log."""
+
+
+class Reporter(NullReporter):
+    """The reporter of the first process."""
+
+    def __init__(self, config: Config, source: Source, out: Path, console: Console, step: int) -> None:
+        """Open the monitor and the log of a run.
+
+        Raises:
+          ConfigError: what is to be evaluated cannot be, on these data.
+        """
+        self._config, self._source, self._out, self._console = config, source, out, console
+        self._monitor = Monitor(config, source)
+        self._log = open_log(out, step, ("jsonl", *config.monitor.writers))
+        self._untrained: dict[str, Any] = {}
+        self._look: Look | None = None
+
+    def baseline(self, encoder: Encoder, step: int) -> None:
+        """Evaluate the untrained encoder: what it knows is what learning has to beat."""
+        self._monitor.effective_rank(encoder)
+        self._untrained = self._monitor.look(encoder).metrics
+        if not step:
+            self._console.print(summary.progress_line(0, self._untrained, None))
+
+    def line(self, clock: Clock, encoder: Encoder, idle: float) -> dict[str, Any]:
+        """As above. `idle` is how long the devices waited for data."""
+        with clock.spent("watching"):
+            row: dict[str, Any] = clock.means(self._source.batch_size)
+            if self._source.batches is not None:
+                row["data/idle_share"] = idle / clock.seconds
+            look = self._monitor.look(encoder) if clock.looking else None
+            row |= {"embedding/effective_rank": self._monitor.effective_rank(encoder)} if look is None else look.metrics
+            self._log.write(row)
+        if look is None:
+            return {}
+        self._look = look
+        self._console.print(summary.progress_line(clock.step, row, look))
+        with clock.spent("drawing"):
+            if self._config.monitor.figures and not clock.finished:  # the last one is drawn with the summary
+                self._draw(look, encoder, clock.step)
+        return row
+
+    def finish(self, clock: Clock, encoder: Encoder, best_step: int | None) -> dict[str, Any]:
+        """As above."""
+        look = self._look or self._monitor.look(encoder)
+        found = self._log.latest()
+        if self._config.monitor.figures:
+            self._draw(look, encoder, clock.step)
+            found["figure"] = str(figures.finish(self._out, look, self._source, clock.step))
+        found |= summary.about(look, encoder)
+        found |= {f"{name}_untrained": v for name, v in self._untrained.items() if name.startswith(COMPARED)}
+        found |= self._monitor.principal_components(encoder.dim)
+        found["best_step"] = best_step
+        found |= clock.shares()
+        summary.write_summary(self._out, found)
+        return found
+
+    def close(self) -> None:
+        """As above."""
+        self._log.close()
+
+    def _draw(self, look: Look, encoder: Encoder, step: int) -> None:
+        figures.draw(figures.picture(self._out, step), look, encoder, self._source, step, self._log.rows)

@@ -1,0 +1,92 @@
+"""What a run says: a line while it goes on, its summary, and the result in plain words."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from jepa_jax.encoder import Encoder
+from jepa_jax.files import write_atomically
+
+from .log import clean
+from .monitor import Look
+
+AGREEMENT = {
+    "density/spearman": "Spearman of the score with the exact log-density",
+    "density/log_density_spearman": "Spearman of the corrected log-density",
+    "density/top_log_density_spearman": "the same, leading singular values only",
+    "density/tangent_log_density_spearman": "the same, on the manifold's tangent",
+}
+
+
+def progress_line(step: int, row: dict[str, Any], look: Look | None) -> str:
+    """One line for the terminal; without a look, what is known before training."""
+    corrected = row.get("density/log_density_spearman") != row.get("density/spearman")
+    agreement = [
+        f"{label} {row[name]:.3f}"
+        for label, name in (
+            ("spearman", "density/spearman"),
+            *([("corrected", "density/log_density_spearman")] if corrected else []),
+            ("on the tangent", "density/tangent_log_density_spearman"),
+            ("linear probe", "probe/linear"),
+        )
+        if name in row
+    ]
+    shown = ", ".join(agreement) or f"mean score {row['density/score_mean']:.1f} nats"
+    if look is None:
+        return f"untrained    {shown}"
+    return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {look.health.sentence}"
+
+
+def about(look: Look, encoder: Encoder) -> dict[str, Any]:
+    """What the summary says beside metrics."""
+    device = jax.devices()[0].device_kind
+    return {"law": encoder.base, "health_sentence": look.health.sentence, "device": device}
+
+
+def write_summary(out: Path, summary: dict[str, Any]) -> None:
+    """Write summary.json."""
+    text = json.dumps({k: clean(v) for k, v in summary.items()}, indent=2) + "\n"
+    write_atomically(out / "summary.json", lambda path: path.write_text(text))
+
+
+def print_summary(summary: dict[str, Any], out: Path, source: str, score: tuple[str, ...]) -> None:
+    """The result in plain words, and the next step.
+
+    Args:
+      summary: of the run.
+      out: its folder.
+      source: its data, by the data grammar.
+      score: how the score program is started.
+    """
+    for name, label in AGREEMENT.items():
+        # On a sphere the correction is a constant: the same number twice would say nothing.
+        if summary.get(name) is not None and not ("log_density" in name and summary["law"] == "sphere"):
+            before = summary.get(f"{name}_untrained")
+            print(f"{label}: {summary[name]:.4f}" + ("" if before is None else f" (untrained {before:.4f})"))
+    if summary.get("probe/linear") is not None:
+        print(
+            f"Linear probe on held-out samples: {summary['probe/linear']:.3f} "
+            f"(untrained {summary['probe/linear_untrained']:.3f}, "
+            f"principal components {summary['probe/linear_pca']:.3f}); k-NN {summary['probe/knn']:.3f}"
+        )
+    for name in sorted(k for k in summary if k.startswith("auroc/") and not k.endswith("_untrained")):
+        other, before = name.removeprefix("auroc/"), summary[f"{name}_untrained"]
+        print(f"AUROC of the score against {other} samples: {summary[name]:.3f} (untrained {before:.3f})")
+    print(summary["health_sentence"])
+    if summary.get("best_step") not in (None, summary["step"]):
+        print(f"best at step {summary['best_step']}: score it with --step best")
+    _print_times(summary)
+    if "figure" in summary:
+        print(f"picture: {summary['figure']}")
+    print(f"next: {shlex.join((*score, str(out), '--data', source))}")
+
+
+def _print_times(summary: dict[str, Any]) -> None:
+    if summary.get("data/idle_share") is not None:
+        print(f"the devices waited for data {100 * summary['data/idle_share']:.0f} % of the time, at most")
+    if summary.get("monitor/time_share") is not None:
+        watching, drawing = (round(100 * summary[f"{name}/time_share"]) for name in ("monitor", "figures"))
+        print(f"monitors took {watching} % of the time and pictures {drawing} %, compilation aside")

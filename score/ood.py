@@ -16,6 +16,8 @@ from jepa_jax.loading import training_config
 
 from .options import HOW, Arguments
 
+BATCH = 1024  # samples that are embedded at once
+
 
 def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
     """Samples to set against xs [N, ...]: a corruption of xs itself, or other data by the data grammar.
@@ -82,39 +84,21 @@ def separation(
     how = {name: getattr(a, name) for name in HOW}
 
     def embedding(a: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.asarray(embed(jnp.asarray(a[i : i + 1024]))) for i in range(0, len(a), 1024)])
+        return np.concatenate([np.asarray(embed(jnp.asarray(a[i : i + BATCH]))) for i in range(0, len(a), BATCH)])
 
-    fit_z, fit_flat = embedding(fit), fit.reshape(len(fit), -1)
-    embedded = np.isfinite(fit_z).all(axis=1)  # none can be fitted on the others
-    fit_z, fit_flat = fit_z[embedded], fit_flat[embedded]
+    z = embedding(fit)
+    embedded = np.isfinite(z).all(axis=1)  # nothing can be fitted on the others
+    fitted = evaluate.Detectors(fit[embedded], z[embedded])
 
-    def detectors(samples: np.ndarray) -> dict[str, np.ndarray]:  # all oriented so that high is typical
+    def detectors(samples: np.ndarray) -> dict[str, np.ndarray]:
         z = embedding(samples)
         samples, z = (b[np.isfinite(z).all(axis=1)] for b in (samples, z))
-        flat = samples.reshape(len(samples), -1)
         batches = score_batches(encoder, samples, a.eps, **how, batch_size=a.batch_size, values=False)
         score = np.concatenate([np.asarray(b.score) for b in batches])
         found = {"JEPA-SCORE": score}
         base = base_log_density(jnp.asarray(z), encoder.base)
         if base is not None and np.ptp(np.asarray(base)) > 0:
             found["log_density"] = score + np.asarray(base)
-        return found | {
-            "k-NN, embedding": -evaluate.knn_distance(fit_z, z),
-            "Mahalanobis, embedding": -evaluate.mahalanobis(fit_z, z),
-            "k-NN, input": -evaluate.knn_distance(fit_flat, flat),
-            "Mahalanobis, input": -evaluate.mahalanobis(fit_flat, flat),
-            # Rounded, so that on a sphere, where it is constant, it ranks nothing.
-            "embedding norm": np.round(np.linalg.norm(z, axis=1), 4),
-            "compressed size": -evaluate.compressed_size(samples).astype(float),
-        }
+        return found | fitted(samples, z)
 
-    typical = detectors(xs)
-    table: dict[str, dict[str, dict[str, float]]] = {}
-    for name, other in others.items():
-        found = detectors(other)
-        table[name] = {}
-        for detector, values in typical.items():
-            pair = [v[np.isfinite(v)] for v in (values, found[detector])]
-            auroc = evaluate.auroc(*pair)
-            table[name][detector] = {"auroc": auroc, "auroc_reversed": 1 - auroc}
-    return table
+    return evaluate.separation(detectors(xs), {name: detectors(other) for name, other in others.items()})

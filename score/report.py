@@ -117,13 +117,10 @@ def truth(rows: np.ndarray, exact: np.ndarray | None) -> dict[str, float]:
     """Agreement with the exact log-density, where it is known; of rows that all have a score."""
     if exact is None or len(rows) < 2:
         return {}
-    plain = evaluate.agreement(rows["score"], exact)
-    found = {"spearman": plain.spearman, "pearson": plain.pearson, "slope": plain.slope}
+    corrected = rows["log_density"] if np.isfinite(rows["log_density"]).all() else None
+    found = evaluate.density_agreement(rows["score"], exact, corrected)
     if "top" in (rows.dtype.names or ()):
-        found["top_spearman"] = evaluate.agreement(rows["top"], exact).spearman
-    if np.isfinite(rows["log_density"]).all():
-        corrected = evaluate.agreement(rows["log_density"], exact)
-        found |= {"log_density_spearman": corrected.spearman, "log_density_slope": corrected.slope}
+        found |= evaluate.part_agreement({"top": rows["top"]}, exact)
     return found
 
 

@@ -24,6 +24,13 @@ from jepa_jax.evaluate import (
 )
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """The same random numbers for a test, whichever ran before it."""
+    RNG.bit_generator.state = START
 
 
 @pytest.mark.parametrize("ties", [False, True])

@@ -14,6 +14,15 @@ from jepa_jax.evaluate import knn_accuracy, linear_probe, pca
 from jepa_jax.evaluate.probes import CHUNK
 
 RNG = np.random.default_rng(0)
+START = RNG.bit_generator.state
+
+
+@pytest.fixture(autouse=True)
+def same_numbers() -> None:
+    """The same random numbers for a test, whichever ran before it."""
+    RNG.bit_generator.state = START
+
+
 PROBES = [knn_accuracy, linear_probe]
 Split = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

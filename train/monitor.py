@@ -136,30 +136,17 @@ class Monitor:
     def _against_truth(
         self, encoder: Encoder, score: np.ndarray, log_density: np.ndarray | None, base: Array | None, sigma: np.ndarray
     ) -> dict[str, float]:
-        probe = self.probe
+        probe, eps = self.probe, self.config.monitor.eps
         if probe.log_density is None:
             return {}
-        plain = evaluate.agreement(score, probe.log_density)
-        found = {"density/spearman": plain.spearman, "density/pearson": plain.pearson, "density/slope": plain.slope}
-        if log_density is not None:
-            corrected = evaluate.agreement(log_density, probe.log_density)
-            found["density/log_density_spearman"] = corrected.spearman
-            found["density/log_density_slope"] = corrected.slope
-        if probe.log_density_smoothed is not None:
-            learned = score if log_density is None else log_density
-            found["density/smoothed_spearman"] = evaluate.agreement(learned, probe.log_density_smoothed).spearman
+        found = evaluate.density_agreement(score, probe.log_density, log_density, probe.log_density_smoothed)
         if probe.tangent is not None:  # a manifold: the directions off it carry singular values too
-            manifold_dim = probe.tangent.shape[-1]
             parts = {
-                "tangent": np.asarray(score_samples(encoder, probe.x, self.config.monitor.eps, tangent=probe.tangent)),
-                "top": np.log(np.maximum(sigma[:, :manifold_dim], self.config.monitor.eps)).sum(axis=1),
+                "tangent": np.asarray(score_samples(encoder, probe.x, eps, tangent=probe.tangent)),
+                "top": np.log(np.maximum(sigma[:, : probe.tangent.shape[-1]], eps)).sum(axis=1),
             }
-            for name, part in parts.items():
-                found[f"density/{name}_spearman"] = evaluate.agreement(part, probe.log_density).spearman
-                if base is not None:
-                    corrected = evaluate.agreement(part + np.asarray(base), probe.log_density)
-                    found[f"density/{name}_log_density_spearman"] = corrected.spearman
-        return found
+            found |= evaluate.part_agreement(parts, probe.log_density, base)
+        return {f"density/{name}": value for name, value in found.items()}
 
 
 def open_labels(config: Config, source: Source) -> Labels | None:

@@ -1,8 +1,9 @@
 """How good a density or an embedding is: agreement with the truth, rank, health, law, probes, separation, baselines."""
 
 from jepa_jax.evaluate.agreement import Agreement, agreement
-from jepa_jax.evaluate.baselines import auroc, compressed_size, knn_distance, mahalanobis
 from jepa_jax.evaluate.corruptions import CORRUPTIONS, corrupt
+from jepa_jax.evaluate.density import density_agreement, part_agreement
+from jepa_jax.evaluate.detectors import Detectors, auroc, compressed_size, knn_distance, mahalanobis, separation
 from jepa_jax.evaluate.gaussianity import slice_statistic, sphere_slice_statistic
 from jepa_jax.evaluate.health import Health, diagnose, fold_fraction
 from jepa_jax.evaluate.moments import Moments, effective_rank, moments
@@ -11,12 +12,14 @@ from jepa_jax.evaluate.probes import knn_accuracy, linear_probe, pca
 __all__ = [
     "CORRUPTIONS",
     "Agreement",
+    "Detectors",
     "Health",
     "Moments",
     "agreement",
     "auroc",
     "compressed_size",
     "corrupt",
+    "density_agreement",
     "diagnose",
     "effective_rank",
     "fold_fraction",
@@ -25,7 +28,9 @@ __all__ = [
     "linear_probe",
     "mahalanobis",
     "moments",
+    "part_agreement",
     "pca",
+    "separation",
     "slice_statistic",
     "sphere_slice_statistic",
 ]

@@ -1,0 +1,118 @@
+"""Separating two sets of samples, and the simple detectors a score must be shown beside."""
+
+import io
+import zlib
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+NEIGHBOURS = 10
+
+
+def auroc(typical: ArrayLike, outlying: ArrayLike) -> float:
+    """Probability that a typical sample scores above an outlying one, ties counted half (Mann-Whitney)."""
+    a, b = np.asarray(typical, np.float64), np.asarray(outlying, np.float64)
+    ranks = stats.rankdata(np.concatenate([a, b]))
+    return float((ranks[: len(a)].sum() - len(a) * (len(a) + 1) / 2) / (len(a) * len(b)))
+
+
+def separation(
+    typical: Mapping[str, np.ndarray], others: Mapping[str, Mapping[str, np.ndarray]]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """How well each detector ranks typical samples above outlying ones; values that are not finite do not count.
+
+    Args:
+      typical: detector -> [N], high is typical.
+      others: outliers -> detector -> [M].
+
+    Returns:
+      outliers -> detector -> `auroc` and `auroc_reversed`, 1 - auroc.
+    """
+    table: dict[str, dict[str, dict[str, float]]] = {}
+    for name, other in others.items():
+        table[name] = {}
+        for detector, values in typical.items():
+            value = auroc(*(v[np.isfinite(v)] for v in (values, other[detector])))
+            table[name][detector] = {"auroc": value, "auroc_reversed": 1 - value}
+    return table
+
+
+class Detectors:
+    """The simple detectors a score must be shown beside, fitted once on samples of the data."""
+
+    def __init__(self, x: ArrayLike, z: ArrayLike) -> None:
+        """Fit on samples [N, ...] and their embeddings [N, K], all finite."""
+        self._input, self._embedding = (_Fitted(np.asarray(a).reshape(len(np.asarray(a)), -1)) for a in (x, z))
+
+    def __call__(self, x: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray]:
+        """Values [M] of each detector for samples [M, ...] with embeddings [M, K]; high is typical."""
+        flat = x.reshape(len(x), -1)
+        return {
+            "k-NN, embedding": -self._embedding.knn_distance(z),
+            "Mahalanobis, embedding": -self._embedding.mahalanobis(z),
+            "k-NN, input": -self._input.knn_distance(flat),
+            "Mahalanobis, input": -self._input.mahalanobis(flat),
+            # Rounded, so that on a sphere, where it is constant, it ranks nothing.
+            "embedding norm": np.round(np.linalg.norm(z, axis=1), 4),
+            "compressed size": -compressed_size(x).astype(float),
+        }
+
+
+def knn_distance(fit: ArrayLike, query: ArrayLike, k: int = NEIGHBOURS) -> np.ndarray:
+    """Distance of each query [M, F] to its k-th nearest row of fit [N, F]: [M]; large is outlying."""
+    return _Fitted(np.asarray(fit), k).knn_distance(np.asarray(query))
+
+
+def mahalanobis(fit: ArrayLike, query: ArrayLike) -> np.ndarray:
+    """Mahalanobis distance of each query [M, F] from the Gaussian fitted to fit [N, F]: [M]; large is outlying.
+
+    The covariance is shrunk towards a multiple of the identity as Ledoit and Wolf do, so that N < F is no trouble.
+    """
+    return _Fitted(np.asarray(fit)).mahalanobis(np.asarray(query))
+
+
+class _Fitted:
+    """Nearest neighbours and a Gaussian of rows [N, F], each fitted when it is first asked for."""
+
+    def __init__(self, rows: np.ndarray, k: int = NEIGHBOURS) -> None:
+        self._rows, self._k = rows, k
+
+    @cached_property
+    def _neighbours(self) -> Any:
+        from sklearn.neighbors import NearestNeighbors
+
+        return NearestNeighbors(n_neighbors=min(self._k, len(self._rows))).fit(self._rows)
+
+    @cached_property
+    def _gaussian(self) -> Any:
+        from sklearn.covariance import LedoitWolf
+
+        return LedoitWolf().fit(self._rows.astype(np.float64))
+
+    def knn_distance(self, query: np.ndarray) -> np.ndarray:
+        return self._neighbours.kneighbors(query)[0][:, -1]
+
+    def mahalanobis(self, query: np.ndarray) -> np.ndarray:
+        return np.sqrt(self._gaussian.mahalanobis(query.astype(np.float64)))
+
+
+def compressed_size(xs: ArrayLike) -> np.ndarray:
+    """Bytes that each sample [N, ...] takes after compression: [N]. PNG for images of 1 or 3 channels in [0, 1]."""
+    xs = np.asarray(xs)
+    low, high = xs.min(), xs.max()
+    levels = np.round(255 * (xs - low) / max(high - low, 1e-12)).astype(np.uint8)
+    if xs.ndim == 4 and xs.shape[-1] in (1, 3):
+        from PIL import Image
+
+        return np.array([_png_size(Image.fromarray(a.squeeze(-1) if a.shape[-1] == 1 else a)) for a in levels])
+    return np.array([len(zlib.compress(a.tobytes(), 9)) for a in levels])
+
+
+def _png_size(image) -> int:
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG", optimize=True)
+    return buffer.tell()

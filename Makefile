@@ -29,7 +29,7 @@ check: setup
 	touch $@
 
 parity: .venv/torch
-	$(BIN)/python -m pytest tests/test_parity*.py
+	$(BIN)/python -m pytest tests/parity
 
 bench: .venv/torch
 	$(BIN)/python -m benchmarks.train_speed

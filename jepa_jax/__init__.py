@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from jepa_jax.encoder import Encoder
     from jepa_jax.errors import ConfigError
     from jepa_jax.loading import load
+    from jepa_jax.training import fit
     from jepa_jax.worlds import WORLDS, World
 
 __version__ = "0.2.0"
@@ -23,6 +24,7 @@ _HOMES = {
     "ConfigError": "jepa_jax.errors",
     "Encoder": "jepa_jax.encoder",
     "World": "jepa_jax.worlds",
+    "fit": "jepa_jax.training",
     "jacobian": "jepa_jax.density",
     "jepa_score": "jepa_jax.density",
     "load": "jepa_jax.loading",
@@ -31,7 +33,22 @@ _HOMES = {
     "score_samples": "jepa_jax.density",
     "singular_values": "jepa_jax.density",
 }
-_ROOMS = ("config", "data", "density", "evaluate", "models", "objectives", "pretrained", "views", "worlds")
+_ROOMS = (
+    "config",
+    "data",
+    "density",
+    "evaluate",
+    "images",
+    "masking",
+    "models",
+    "objectives",
+    "pretrained",
+    "recipes",
+    "targets",
+    "training",
+    "views",
+    "worlds",
+)
 
 __all__ = [
     "WORLDS",
@@ -40,6 +57,7 @@ __all__ = [
     "Encoder",
     "World",
     "__version__",
+    "fit",
     "base_log_density",
     "jacobian",
     "jepa_score",

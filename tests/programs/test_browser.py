@@ -9,7 +9,6 @@ import shutil
 import time
 
 import pytest
-from reports import FOLDERS, HOSTILE, image_page, world_page
 from selenium import webdriver
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.by import By
@@ -17,6 +16,7 @@ from selenium.webdriver.support.select import Select
 
 from score.page import write_report
 from score.page.content import MOST
+from tests.helpers.reports import FOLDERS, HOSTILE, image_page, world_page
 
 FLAGS = [
     "--headless=new",

@@ -12,7 +12,7 @@ from jepa_jax.pretrained.positions import resize_positions
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
-peers = pytest.importorskip("peers")
+peers = pytest.importorskip("tests.helpers.peers")
 
 pytestmark = pytest.mark.filterwarnings("default")  # those of the peers are theirs
 

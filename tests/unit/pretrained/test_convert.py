@@ -1,4 +1,4 @@
-"""Foreign weights: embeddings and scores are those of PyTorch, in the golden files that `tests/peers.py` wrote."""
+"""Foreign weights: embeddings and scores are those of PyTorch, in the golden files that `tests/helpers/peers.py` wrote."""
 
 import json
 import math
@@ -12,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from foreign import save_torch_zip
 
 import jepa_jax
 from benchmarks.load_speed import random_tensors
@@ -25,8 +24,9 @@ from jepa_jax.pretrained.ijepa import ORIGINAL
 from jepa_jax.pretrained.positions import resize_positions, weights
 from jepa_jax.pretrained.table import Rule, check, match, rows
 from score.__main__ import main as score
+from tests.helpers import GOLDEN
+from tests.helpers.foreign import save_torch_zip
 
-GOLDEN = Path(__file__).parent / "golden"
 FILES = {
     "ijepa_hf": ".",
     "ijepa_meta": "vit-ep300.pth.tar",

@@ -11,9 +11,9 @@ from PIL import Image
 import jepa_jax.pretrained.__main__ as converter
 import score.__main__ as score_program
 import train.__main__ as train_program
+from tests.helpers import ROOT
 from train.config_files import config_names
 
-ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", TEXT, flags=re.S)
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`

@@ -8,10 +8,10 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from foreign import STORAGES, Parameter, save_torch_zip
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.reading import open_weights
+from tests.helpers.foreign import STORAGES, Parameter, save_torch_zip
 
 torch = pytest.importorskip("torch")
 

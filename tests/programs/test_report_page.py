@@ -10,13 +10,13 @@ from importlib import resources
 import numpy as np
 import pytest
 from PIL import Image
-from reports import FOLDERS, HOSTILE, image_page, world_page
 
 from score.page import charts, write_report
 from score.page.content import END, MOST
 from score.page.gallery import data_uri
 from score.page.plot import Axis
 from score.page.table import as_json
+from tests.helpers.reports import FOLDERS, HOSTILE, image_page, world_page
 
 
 class Parsed(HTMLParser):

@@ -24,11 +24,11 @@ from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
 from jepa_jax.sharding import batch_sharding, check_batch, training_mesh
 from jepa_jax.training.step import make_trainer
+from tests.helpers import ROOT
 from train.log import read_rows
 from train.loop import train
 
 QUIET = Console(file=io.StringIO())
-ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 VIT = cfg.ViT(patch_size=2, width=12, depth=2, heads=2, dim=6)
 MLP = cfg.MLP(widths=(16,), dim=8)

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import jax
 import numpy as np
@@ -19,6 +18,7 @@ from jepa_jax import config as cfg
 from jepa_jax.config import Config
 from score import __main__ as program
 from score import shards
+from tests.helpers import ROOT
 from train.loop import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
@@ -69,9 +69,8 @@ def start(*args, **environment):
     """A process of its own, with one device."""
     kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
     kept |= {"JAX_PLATFORMS": "cpu", "JEPA_JAX_COMPILE_CACHE": "off"} | environment
-    root = Path(__file__).parent.parent
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, *args], env=kept, cwd=root, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen([sys.executable, *args], env=kept, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
 def same_scores(one, other):

@@ -15,12 +15,12 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from foreign import STORAGES, Claim, Global, Parameter, Storage, save_torch_zip
 from safetensors.numpy import save_file
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.reading import NAMES, open_weights, sha256
 from jepa_jax.pretrained.torch_pickle import _allowed
+from tests.helpers.foreign import STORAGES, Claim, Global, Parameter, Storage, save_torch_zip
 
 X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 LAYOUTS = {

@@ -182,7 +182,7 @@ def test_order_of_samples_and_views_changes_nothing(name: str) -> None:
     assert (abs(float(term(name)(broken)) - value) > 1e-3) == (name == "barlow")
 
 
-@pytest.mark.parametrize("name", set(TERMS) - {"none"})
+@pytest.mark.parametrize("name", sorted(TERMS.keys() - {"none"}))
 def test_collapse_costs_more_than_the_law(name: str) -> None:
     rng = np.random.default_rng(0)
     spread = rng.standard_normal((1, 256, 4)).repeat(2, 0) + 1e-3 * rng.standard_normal((2, 256, 4))

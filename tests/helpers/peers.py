@@ -1,6 +1,6 @@
 """Tiny networks of every family in PyTorch, the files people have of them, and what PyTorch computes with them.
 
-Needs torch and transformers. `python tests/peers.py` writes the golden files that the ordinary tests read instead.
+Needs torch and transformers. `python -m tests.helpers.peers` writes the golden files that the ordinary tests read instead.
 """
 
 import json
@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-GOLDEN = Path(__file__).parent / "golden"
+from tests.helpers import GOLDEN
+
 NATIVE, OTHERS, PATCH, WIDTH, HEADS, DEPTH = 16, (24, 8), 4, 16, 2, 2
 SIZES = {"num_hidden_layers": DEPTH, "num_attention_heads": HEADS, "hidden_size": WIDTH}
 IMAGE = {"image_size": NATIVE, "patch_size": PATCH}

@@ -1,0 +1,1 @@
+"""The tests: `unit` mirrors the package, `programs` runs the programs, `parity` compares with PyTorch live."""

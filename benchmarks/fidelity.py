@@ -1,15 +1,16 @@
-"""How well each objective's learned density agrees with the exact one, beside ordinary density estimators.
+"""Agreement of each objective's learned density with the exact one, compared with ordinary density estimators.
 
     python -m benchmarks.fidelity [--quick] [--full] [--worlds NAME ...] [--objectives NAME ...] [--seeds N] [--steps N]
 
-Hardware: any CPU. On two cores a world of the default run takes about 20 minutes, --quick about three in all; --full
-adds five worlds to the default five. Results are written after every cell to OUT/fidelity.json and fidelity.md
-(fidelity_quick with --quick); the same command continues an interrupted run.
+Hardware: any CPU. On two cores each world of the default run takes about 20 minutes, and --quick takes about three
+minutes in all. --full adds five worlds to the default five. Results are written after every cell to
+OUT/DEVICE/fidelity.json and fidelity.md (fidelity_quick with --quick); the same command continues an interrupted run.
 
-Every objective gets the same modest recipe: an MLP of three layers of 128, batches of 512, K = 4 D but from 16 to 128,
-its default weight. Nothing is tuned to a world. The encoders that are scored see fresh samples in training; the
-estimators are fitted to 10,000 samples; all are judged on the same fresh samples. The `linear` and `untrained` rows are
-controls: a linear encoder's score is constant, which agrees with nothing, and an untrained one has learned nothing.
+Every objective is trained with the same small settings: an MLP with three layers of width 128, batches of 512, K = 4 D
+within 16 to 128, and its default weight. Nothing is tuned to a world. The encoders see fresh samples in training; the
+estimators are fitted to 10,000 samples; all are evaluated on the same fresh samples. The rows `linear` and `untrained`
+are controls: the score of a linear encoder is constant, so it correlates with nothing, and an untrained encoder has
+learned nothing.
 """
 
 import dataclasses
@@ -25,8 +26,8 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from benchmarks.estimators import ESTIMATORS, FIT
-from benchmarks.report import environment, markdown_table, write_results
+from benchmarks.estimators import ESTIMATORS, FIT_SAMPLES
+from benchmarks.report import environment, markdown_table, results_folder, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
 from jepa_jax.config import MLP, Config, Data, Objective
@@ -34,7 +35,6 @@ from jepa_jax.data import Probe, Source, open_source
 from jepa_jax.density import base_log_density
 from jepa_jax.encoder import Encoder as Scored
 from jepa_jax.errors import ConfigError, nearest
-from jepa_jax.files import make_directory
 from jepa_jax.objectives import TERMS
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import STEPS_PER_DISPATCH, make_trainer
@@ -42,49 +42,58 @@ from jepa_jax.worlds import WORLDS
 from train.loop import progress
 from train.monitor import score_all
 
+QUICK_WORLDS = ("mixture_2d", "coupling_2d")
 DEFAULT_WORLDS = ("mixture_2d", "mixture_8d", "moons", "banana", "coupling_2d")
 FULL_WORLDS = (*DEFAULT_WORLDS, "mixture_32d", "rings", "checkerboard", "spiral", "coupling_8d")
 VARIANTS = {
     "sigreg, K = D": Config(objective=Objective("sigreg")),
-    "untrained": Config(steps=0),
+    "untrained": Config(),
     "linear": Config(encoder=MLP(widths=()), objective=Objective("vicreg")),
 }
 METRICS = {
     "spearman": "Spearman correlation of the score with the exact log-density",
-    "log_density_spearman": "Spearman correlation of the corrected log-density, where the embedding's law is known",
+    "log_density_spearman": "Spearman correlation of the corrected log-density, where the base distribution is known",
     "pearson": "Pearson correlation of the score",
     "slope": "Slope of the score against the exact log-density (1 is calibrated)",
     "seconds": "Seconds to train or fit, compilation included",
 }
 EPS = 1e-6
-DISPATCH = min(200, STEPS_PER_DISPATCH)  # steps at once; Ctrl-C is heard between them
+DISPATCH_STEPS = min(200, STEPS_PER_DISPATCH)  # Ctrl-C takes effect between dispatches
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command line."""
+    """Options of the benchmark."""
 
     quick: bool = False
-    """Two worlds, one seed, 1,000 steps, unless other options say otherwise."""
+    """Run two worlds with one seed and 1,000 steps, unless other options override them."""
     full: bool = False
-    """Ten worlds instead of five."""
+    """Run ten worlds instead of five."""
     worlds: tuple[str, ...] = ()
-    """Names of worlds; () takes those of --quick, --full or the default."""
+    """Names of worlds. () takes those of --quick, --full or the default."""
     objectives: tuple[str, ...] = ()
-    """Names of rows: objectives, controls and estimators; () takes all."""
+    """Names of rows: objectives, controls and estimators. () takes all."""
     seeds: int | None = None
-    """Seeds of each cell. None: 3, or 1 with --quick."""
+    """Number of seeds of each row and world. None: 3, or 1 with --quick."""
     steps: int | None = None
-    """Training steps. None: 3,000, or 1,000 with --quick."""
+    """Number of training steps. None: 3,000, or 1,000 with --quick."""
     probes: int = 4000
-    """Fresh samples on which all are judged."""
+    """Number of fresh samples on which all rows are evaluated."""
     out: str = "benchmarks/results"
-    """Folder for fidelity.json and fidelity.md."""
+    """Folder of the results. fidelity.json and .md are written in its subfolder for the device, such as cpu."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run does, written beside the results: another plan does not continue them."""
+    """Settings of a run, written beside the results. A run continues only results of the same plan.
+
+    Attributes:
+      worlds: Names of the worlds.
+      rows: Names of the rows.
+      seeds: Number of seeds of each row and world.
+      steps: Number of training steps.
+      probes: Number of samples on which all rows are evaluated.
+    """
 
     worlds: tuple[str, ...]
     rows: tuple[str, ...]
@@ -93,17 +102,20 @@ class Plan:
     probes: int
 
     def names(self) -> list[str]:
-        """The cells' names, WORLD/ROW/SEED."""
+        """Return the names of the cells, WORLD/ROW/SEED."""
         return [f"{world}/{row}/{seed}" for world in self.worlds for row in self.rows for seed in range(self.seeds)]
 
 
 def main(args: list[str]) -> int:
-    """Run the plan; 0, or 2 if the arguments are wrong, 1 if interrupted."""
+    """Run the benchmark.
+
+    Returns:
+      0; 1 if interrupted; 2 if the arguments are wrong.
+    """
     try:
         arguments = parse(Arguments, args, prog="python -m benchmarks.fidelity", description=__doc__ or "")
         plan = make_plan(arguments)
-        out = Path(arguments.out)
-        make_directory(out)
+        out = results_folder(arguments.out)
         name = "fidelity_quick" if arguments.quick else "fidelity"
         run(plan, out, name, Console(stderr=True, highlight=False, soft_wrap=True))
     except ConfigError as error:
@@ -116,31 +128,41 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def make_plan(a: Arguments) -> Plan:
-    """The plan that the arguments ask for.
+def make_plan(arguments: Arguments) -> Plan:
+    """Return the plan for the given options.
 
     Raises:
-      ConfigError: an unknown name, or a number out of its range.
+      ConfigError: A name is unknown, or a number is out of range.
     """
-    usual = ("mixture_2d", "coupling_2d") if a.quick else FULL_WORLDS if a.full else DEFAULT_WORLDS
-    known = (*TERMS, *VARIANTS, *ESTIMATORS)
-    worlds, rows = a.worlds or usual, a.objectives or known
-    for what, names, there in (("world", worlds, set(WORLDS) - {"sprites"}), ("objective", rows, set(known))):
+    quick = arguments.quick
+    default = QUICK_WORLDS if quick else FULL_WORLDS if arguments.full else DEFAULT_WORLDS
+    known_rows = (*TERMS, *VARIANTS, *ESTIMATORS)
+    worlds, rows = arguments.worlds or default, arguments.objectives or known_rows
+    for kind, names, known in (("world", worlds, set(WORLDS) - {"sprites"}), ("objective", rows, set(known_rows))):
         for name in names:
-            if name not in there:
-                raise ConfigError(f"unknown {what} {name!r}{nearest(name, there)}")
-    seeds, steps = a.seeds or (1 if a.quick else 3), a.steps or (1000 if a.quick else 3000)
-    if min(seeds, steps) < 1 or a.probes < 8:
+            if name not in known:
+                raise ConfigError(f"unknown {kind} {name!r}{nearest(name, known)}")
+    seeds, steps = arguments.seeds or (1 if quick else 3), arguments.steps or (1000 if quick else 3000)
+    if min(seeds, steps) < 1 or arguments.probes < 8:
         raise ConfigError("--seeds and --steps must be at least 1, --probes at least 8")
-    return Plan(tuple(worlds), tuple(rows), seeds, steps, a.probes)
+    return Plan(tuple(worlds), tuple(rows), seeds, steps, arguments.probes)
 
 
 def run(plan: Plan, out: Path, name: str, console: Console) -> None:
-    """Fill every cell that is not there yet, and write the tables after each."""
+    """Measure every cell that has no result yet, and write both files after each.
+
+    Args:
+      plan: Settings of the run.
+      out: Folder of the files.
+      name: Name of the files without suffix.
+      console: Console for progress.
+    """
     file = out / f"{name}.json"
     about, cells = earlier(file, plan) or ({**environment(), **dataclasses.asdict(plan)}, {})
     todo = [key for key in plan.names() if key not in cells]
-    console.print(f"{file}: {len(cells)} cells of {about['date']}, {len(todo)} to fill; without the file, all anew")
+    console.print(
+        f"{file}: {len(cells)} cells of {about['date']}, {len(todo)} to measure; delete the file to start again"
+    )
     write(out, name, about, cells, plan)
     with progress(console, len(todo), "cells") as bar:
         task = bar.task_ids[0]
@@ -157,10 +179,10 @@ def run(plan: Plan, out: Path, name: str, console: Console) -> None:
 
 
 def earlier(path: Path, plan: Plan) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] | None:
-    """What an earlier run of the same plan has written.
+    """Return the environment and the cells that an earlier run of the same plan wrote, or None without a file.
 
     Raises:
-      ConfigError: the file holds another plan's results.
+      ConfigError: The file holds the results of another plan.
     """
     if not path.exists():
         return None
@@ -171,16 +193,25 @@ def earlier(path: Path, plan: Plan) -> tuple[dict[str, Any], dict[str, dict[str,
 
 
 def cell(source: Source, probe: Probe, row: str, seed: int, plan: Plan) -> dict[str, Any]:
-    """One row's agreement with the truth on one world, with one seed."""
+    """Measure the agreement of one row with the exact log-density on one world with one seed.
+
+    Args:
+      source: Dataset of the world.
+      probe: Samples on which the row is evaluated, and their exact log-density.
+      row: Name of the row.
+      seed: Seed of the training or of the samples for the fit.
+      plan: Settings of the run.
+    """
     started = time.perf_counter()
     assert source.world is not None
     assert probe.log_density is not None
     if row in ESTIMATORS:
-        fit = source.world.sample(jax.random.key(1000 + seed), FIT)[0]
+        fit = source.world.sample(jax.random.key(1000 + seed), FIT_SAMPLES)[0]
         learned = ESTIMATORS[row](np.asarray(fit, np.float64), np.asarray(probe.x, np.float64), seed)
         corrected, seconds = None, time.perf_counter() - started
     else:
-        encoder = trained(recipe(row, source, seed, plan.steps), source)
+        steps = 0 if row == "untrained" else plan.steps
+        encoder = trained(recipe(row, source, seed, plan.steps), source, steps)
         seconds = time.perf_counter() - started
         learned, z, *_ = score_all(encoder, probe.x, EPS)
         logs = base_log_density(z, encoder.base)
@@ -192,7 +223,7 @@ def cell(source: Source, probe: Probe, row: str, seed: int, plan: Plan) -> dict[
 
 
 def recipe(row: str, source: Source, seed: int, steps: int) -> Config:
-    """The config of a row: the same for all, but for what the row is about."""
+    """Return the config of a row; rows differ only in their objective or variant."""
     config = VARIANTS.get(row) or Config(objective=Objective(row))  # type: ignore[arg-type]
     assert source.world is not None
     dim = source.shape[0] if row == "sigreg, K = D" else None
@@ -200,27 +231,33 @@ def recipe(row: str, source: Source, seed: int, steps: int) -> Config:
     widths = config.encoder.widths and (128, 128, 128)
     return dataclasses.replace(
         config,
-        steps=config.steps and steps,
+        steps=steps,
         seed=seed,
         data=Data(source.world.name, source.batch_size),
         encoder=dataclasses.replace(config.encoder, widths=widths, dim=dim),
     )
 
 
-def trained(config: Config, source: Source) -> Scored:
-    """The encoder after its steps; none of them for the untrained one."""
-    config = resolve(config, source)
-    steps = config.steps
-    trainer = make_trainer(dataclasses.replace(config, steps=max(1, steps)), source)
+def trained(config: Config, source: Source, steps: int) -> Scored:
+    """Return the encoder after the first `steps` steps of a config's run; 0 steps leave it untrained."""
+    trainer = make_trainer(resolve(config, source), source)
     state = trainer.init()
-    for start in range(0, steps, DISPATCH):
-        state, rows = trainer.run(state, source.arrays, start, min(steps, start + DISPATCH))
+    for start in range(0, steps, DISPATCH_STEPS):
+        state, rows = trainer.run(state, source.arrays, start, min(steps, start + DISPATCH_STEPS))
         jax.block_until_ready(rows)
     return trainer.encoder(state)
 
 
 def write(out: Path, name: str, about: dict[str, Any], cells: dict[str, dict[str, Any]], plan: Plan) -> None:
-    """Both files, from the cells there are."""
+    """Write NAME.json and NAME.md with the cells that have been measured so far.
+
+    Args:
+      out: Folder of the files.
+      name: Name of the files without suffix.
+      about: Environment and settings.
+      cells: Results of each cell.
+      plan: Settings of the run.
+    """
     over = f"over {plan.seeds} seeds" if plan.seeds > 1 else "of one seed"
     text = [f"# Fidelity of the learned density\n\nMean ± standard deviation {over}, {plan.steps} steps."]
     for metric, title in METRICS.items():
@@ -235,7 +272,7 @@ def write(out: Path, name: str, about: dict[str, Any], cells: dict[str, dict[str
 
 
 def summary(group: list[dict[str, Any]], metric: str) -> str:
-    """A table's cell: mean and standard deviation over the seeds there are."""
+    """Return the mean and standard deviation of a metric over the measured seeds, as text."""
     values = [c.get(metric) for c in group]
     known = [v for v in values if v is not None]
     if not known:
@@ -247,7 +284,7 @@ def summary(group: list[dict[str, Any]], metric: str) -> str:
 
 
 def show(value: float | None) -> str:
-    """A number for the terminal."""
+    """Return a number as text for the terminal."""
     return "constant" if value is None else f"{value:.3f}"
 
 

@@ -1,4 +1,4 @@
-"""A part of a benchmark: what it measured, for the console, for markdown and for JSON; and contestants in turns."""
+"""Results of one part of a benchmark for the console, markdown and JSON; and timing of contestants in turns."""
 
 import time
 from collections.abc import Callable
@@ -14,14 +14,16 @@ from benchmarks.report import markdown_table
 
 @dataclass(frozen=True)
 class Part:
-    """What a part found.
+    """Results of one part of a benchmark.
 
     Attributes:
-      title, text: what it compares, and how.
-      header, lines: its table.
-      remarks: lines below it.
-      rows: the numbers.
-      ok: whether what must agree does.
+      title: What the part compares.
+      text: How it compares them.
+      header: Column names of the table.
+      lines: Cells of the table.
+      remarks: Lines below the table.
+      rows: Numbers for JSON.
+      ok: Whether the values that must agree do agree.
     """
 
     title: str
@@ -33,7 +35,7 @@ class Part:
     ok: bool = True
 
     def print(self, console: Console) -> None:
-        """The table and the remarks."""
+        """Print the table and the remarks."""
         table = Table(*self.header, title=self.title)
         for line in self.lines:
             table.add_row(*line)
@@ -42,14 +44,14 @@ class Part:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def markdown(self) -> str:
-        """The same as a section."""
+        """Return the results as a section in markdown."""
         blocks = [f"## {self.title}", self.text, markdown_table(self.header, self.lines)]
         blocks += ["\n".join(f"- {line}" for line in self.remarks)] if self.remarks else []
         return "\n\n".join(blocks)
 
 
 def in_turns(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[str, np.ndarray]:
-    """Seconds [repeats] of each contestant, after a first turn that is the warm-up."""
+    """Return the seconds [repeats] of each contestant; they take turns, and the first turn is the warm-up."""
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for _ in range(repeats + 1):
         for name, run in contestants.items():
@@ -60,15 +62,10 @@ def in_turns(contestants: dict[str, Callable[[], Any]], repeats: int) -> dict[st
 
 
 def spread(values: Any) -> dict[str, float]:
-    """Median, least and greatest."""
+    """Return the median, the minimum and the maximum."""
     return {"median": float(np.median(values)), "min": float(np.min(values)), "max": float(np.max(values))}
 
 
 def spelled(values: dict[str, float], form: str) -> str:
-    """A spread as text."""
+    """Return a spread as text, with this number format."""
     return f"{values['median']:{form}} ({values['min']:{form}} to {values['max']:{form}})"
-
-
-def verdict(reached: bool) -> str:
-    """Of a bar."""
-    return "reached" if reached else "MISSED"

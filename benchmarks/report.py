@@ -1,6 +1,6 @@
-"""What the benchmarks share: what is written beside the numbers, the clock, the memory, trees of arrays in files.
+"""Helpers that the benchmarks share: environment, result files, timing, peak memory, errors, and arrays in files.
 
-Nothing here imports jax before it is needed: a PyTorch contestant that reports its memory uses this too.
+jax is imported inside the functions that need it, so that PyTorch contestants can use this module without loading jax.
 """
 
 import datetime
@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ PACKAGES = ("jax", "flax", "optax", "numpy", "scikit-learn")
 
 
 def environment() -> dict[str, Any]:
-    """Device, cores, versions and date."""
+    """Return the device kind, processor, number of cores, date and package versions."""
     import jax
 
     return {
@@ -34,12 +35,12 @@ def environment() -> dict[str, Any]:
 
 
 def cores() -> int:
-    """Processor cores that this process may use."""
+    """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def processor() -> str:
-    """The processor's model, where the system tells."""
+    """Return the processor's model name, or its architecture where the system does not tell the model."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
@@ -47,22 +48,48 @@ def processor() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
-def write_results(out: Path, name: str, markdown: str, tree: dict[str, Any]) -> None:
-    """Write NAME.json and NAME.md; the markdown gets a line on the environment from tree["about"]."""
+def results_folder(out: str) -> Path:
+    """Create and return OUT/DEVICE, the folder for results that were measured on the default device.
+
+    Raises:
+      ConfigError: The folder cannot be created or written.
+    """
+    import jax
+
+    from jepa_jax.files import make_directory
+
+    folder = Path(out) / device_slug(jax.devices()[0].device_kind)
+    make_directory(folder)
+    return folder
+
+
+def device_slug(kind: str) -> str:
+    """Return a device kind as the name of a folder, for example `nvidia-h100-80gb-hbm3`."""
+    return re.sub(r"[^a-z0-9]+", "-", kind.lower()).strip("-")
+
+
+def write_results(folder: Path, name: str, markdown: str, tree: dict[str, Any]) -> None:
+    """Write NAME.json and NAME.md; a line on the environment from tree["about"] is appended to the markdown."""
     from jepa_jax.files import write_atomically
 
     about = ", ".join(f"{key} {value}" for key, value in tree["about"].items() if not isinstance(value, tuple | list))
-    write_atomically(out / f"{name}.json", lambda path: path.write_text(json.dumps(tree, indent=2) + "\n"))
-    write_atomically(out / f"{name}.md", lambda path: path.write_text(f"{markdown}\n\n{about}\n"))
+    write_atomically(folder / f"{name}.json", lambda path: path.write_text(json.dumps(tree, indent=2) + "\n"))
+    write_atomically(folder / f"{name}.md", lambda path: path.write_text(f"{markdown}\n\n{about}\n"))
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:
-    """A table in markdown."""
+    """Return a table in markdown."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows))
 
 
 def repeated(run: Callable[[], Any], repeats: int, until: float) -> list[float]:
-    """Seconds of each run: so many of them, or fewer if one more would probably end after `until` (perf_counter)."""
+    """Run a function repeatedly and return the seconds of each run.
+
+    Args:
+      run: Function to time.
+      repeats: Largest number of runs.
+      until: Time (perf_counter) after which no run should end: a run that would probably end later is not started.
+    """
     seconds: list[float] = []
     while len(seconds) < repeats and time.perf_counter() + max(seconds, default=0.0) < until:
         started = time.perf_counter()
@@ -72,15 +99,21 @@ def repeated(run: Callable[[], Any], repeats: int, until: float) -> list[float]:
 
 
 def matmul_rate(multiply: Callable[[], Any], side: int, tries: int = 6) -> float:
-    """FLOP/s of a product of two square matrices of this side: the best of several after a warm-up."""
+    """Return the FLOP/s of a product of two square matrices: the best of several tries after a warm-up.
+
+    Args:
+      multiply: Function that multiplies the matrices and waits for the result.
+      side: Rows and columns of each matrix.
+      tries: Number of timed runs.
+    """
     multiply()
     return 2 * side**3 / min(repeated(multiply, tries, float("inf")))
 
 
 def process_memory() -> int:
-    """The most bytes that this process has had in memory so far."""
+    """Return the peak memory of this process so far, in bytes."""
     try:
-        # Linux hands ru_maxrss down from the process that started this one; VmHWM begins afresh with the program.
+        # On Linux a process inherits ru_maxrss from the process that started it; VmHWM starts afresh with the program.
         lines = Path("/proc/self/status").read_text().splitlines()
         return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
     except (OSError, StopIteration):
@@ -89,13 +122,19 @@ def process_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def one_line(error: BaseException) -> str:
+    """Return the type and the first line of an error."""
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {text}"[:160]
+
+
 def save_tree(path: Path, tree: dict[str, Any]) -> None:
     """Write a nested dict of arrays as .npz, with keys such as `blocks/qkv/kernel`."""
     np.savez(path, allow_pickle=False, **flat(tree))
 
 
 def load_tree(path: Path) -> dict[str, Any]:
-    """The nested dict of arrays that `save_tree` wrote."""
+    """Return the nested dict of arrays that `save_tree` wrote."""
     tree: dict[str, Any] = {}
     with np.load(path) as stored:
         for key in stored.files:
@@ -108,7 +147,7 @@ def load_tree(path: Path) -> dict[str, Any]:
 
 
 def flat(tree: dict[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
-    """A nested dict of arrays as one dict, with keys such as `blocks/qkv/kernel`."""
+    """Return the leaves of a nested dict in one dict, with keys such as `blocks/qkv/kernel`."""
     leaves: dict[str, np.ndarray] = {}
     for name, value in tree.items():
         key = f"{prefix}{name}"

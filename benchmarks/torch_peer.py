@@ -1,7 +1,6 @@
-"""The peer: the same toy run as an eager PyTorch loop, written the way a PyTorch user would."""
+"""The toy run as an eager PyTorch loop, as a PyTorch user would write it."""
 
 import math
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -10,11 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.report import cores
 from jepa_jax.config import Config
 from jepa_jax.worlds.mixture import COMPONENTS, RADIUS
 
-WEIGHT, TEMPERATURE = 0.3, 2.0  # of uniformity, our defaults
-NOISE = 0.1  # of each view, the world's own
+WEIGHT, TEMPERATURE = 0.3, 2.0  # our defaults for uniformity
+NOISE_SCALE = 0.1  # standard deviation of each view's noise, as in the world
 
 
 class Peer:
@@ -37,12 +37,16 @@ class Peer:
         self.centres, self.widths, self.weights = mixture()
 
     def choose_threads(self, steps: int = 20) -> int:
-        """Set the number of threads, one or one a core, that takes steps faster here and now.
+        """Set and return the faster number of threads: one, or one per core.
 
-        Small matrices gain nothing from a second thread, and on a busy machine its barriers cost a hundredfold.
+        Small matrices gain nothing from a second thread, and on a busy machine its barriers can make it a hundred times
+        slower.
+
+        Args:
+          steps: Number of steps that are timed with each number of threads.
         """
         seconds = {}
-        for threads in {1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1}:
+        for threads in {1, cores()}:
             torch.set_num_threads(threads)
             self.runner(3)()
             started = time.perf_counter()
@@ -53,7 +57,7 @@ class Peer:
         return best
 
     def runner(self, steps: int) -> Callable[[], None]:
-        """A function that takes so many steps on fresh views."""
+        """Return a function that takes `steps` steps on fresh views."""
 
         def take_steps() -> None:
             for _ in range(steps):
@@ -62,18 +66,18 @@ class Peer:
         return take_steps
 
     def step(self, views: np.ndarray) -> float:
-        """One step on given views [2, B, D]: the loss before it."""
+        """Take one step on given views [2, B, D] and return the loss before it."""
         a, b = torch.tensor(views)
         return self.take(a, b).item()
 
     def views(self) -> tuple[Tensor, Tensor]:
-        """Two noisy views of fresh samples, [B, 2] each."""
+        """Return two noisy views of fresh samples, [B, 2] each."""
         c = torch.multinomial(self.weights, self.batch, replacement=True)
         x = self.centres[c] + self.widths[c, None] * torch.randn(self.batch, 2)
-        return x + NOISE * torch.randn_like(x), x + NOISE * torch.randn_like(x)
+        return x + NOISE_SCALE * torch.randn_like(x), x + NOISE_SCALE * torch.randn_like(x)
 
     def take(self, a: Tensor, b: Tensor) -> Tensor:
-        """One step on two views: the loss before it."""
+        """Take one step on two views [B, 2] and return the loss before it."""
         za, zb = self.embed(torch.cat([a, b])).chunk(2)
         prediction = (za - zb).square().sum(dim=1).mean()
         loss = prediction + WEIGHT * 0.5 * (uniformity(za) + uniformity(zb))
@@ -84,17 +88,20 @@ class Peer:
         return loss.detach()
 
     def embed(self, x: Tensor) -> Tensor:
-        """[B, D] -> [B, K] on the sphere."""
+        """Return the embeddings [B, K] on the sphere of samples [B, D]."""
         return nn.functional.normalize(self.network((x - self.mean) / self.scale), dim=1)
 
 
 def uniformity(z: Tensor) -> Tensor:
-    """log E exp(-t |z_i - z_j|^2) over pairs i != j, as its authors publish it; faster than a masked matrix product."""
+    """Return log E exp(-t |z_i - z_j|^2) over pairs i != j of embeddings [B, K].
+
+    This is the code that its authors publish; it is faster than a masked matrix product.
+    """
     return torch.pdist(z).pow(2).mul(-TEMPERATURE).exp().mean().log()
 
 
 def network(layers: dict[str, Any]) -> nn.Sequential:
-    """Our MLP's weights in a PyTorch MLP. jax.nn.gelu is the tanh approximation."""
+    """Return a PyTorch MLP with our weights and the tanh approximation of GELU that jax.nn.gelu uses."""
     modules: list[nn.Module] = []
     for i in range(len(layers)):
         kernel, bias = (np.asarray(layers[f"dense_{i}"][name]) for name in ("kernel", "bias"))
@@ -107,14 +114,14 @@ def network(layers: dict[str, Any]) -> nn.Sequential:
 
 
 def groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices are decayed, biases are not."""
+    """Return parameter groups with weight decay for matrices only, not for biases."""
     decayed = [p for p in model.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if p.ndim != 2]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
 def mixture() -> tuple[Tensor, Tensor, Tensor]:
-    """Centres [8, 2], widths [8] and weights [8] of eight Gaussians round a circle, as in mixture_2d."""
+    """Return centres [8, 2], widths [8] and weights [8] of eight Gaussians on a circle, as in mixture_2d."""
     angle = 2 * torch.pi * torch.arange(COMPONENTS) / COMPONENTS
     centres = RADIUS * torch.stack([angle.cos(), angle.sin()], dim=1)
     return centres, torch.logspace(math.log10(0.35), math.log10(0.9), COMPONENTS), torch.linspace(1, 3, COMPONENTS)

@@ -1,4 +1,4 @@
-"""What an accelerator makes of a ViT-S/16 at 224 px in bfloat16, and what share of its matrix product rate that is."""
+"""Speed of a ViT-S/16 at 224 px in bfloat16 on an accelerator, and its share of the matrix-product rate."""
 
 import dataclasses
 import time
@@ -17,23 +17,23 @@ from jepa_jax.resolve import resolve
 from jepa_jax.training.cost import matmul_flops
 from jepa_jax.training.step import make_trainer
 
-BATCHES = (512, 256, 128, 64, 32)  # the first that fits
+BATCH_SIZES = (512, 256, 128, 64, 32)  # the first that fits in memory is measured
 STEPS = 20
-SIDE = 8192  # of the matrices
+MATRIX_SIDE = 8192  # rows and columns of the matrices whose product is timed
 
 
 def on_device() -> Part:
-    """The encoder of `imagenet_lejepa` with its large crops alone, on one device."""
+    """Measure the encoder of `imagenet_lejepa` on one device, without the small crops."""
     config = imagenet_lejepa.get_config()
-    # What is computed a second time would count as arithmetic.
+    # Rematerialised products would be counted as arithmetic.
     optim = dataclasses.replace(config.optim, remat=False)
     config = dataclasses.replace(config, views=dataclasses.replace(config.views, local_views=0), optim=optim)
     row = largest(config)
     text = f"""The encoder of `imagenet_lejepa` in bfloat16 on one device, whole training steps on one batch of random
 bytes that stays there; {row["views"]} views of 224 px of each image, and no small ones. Batch {row["batch"]} is the
-first of {", ".join(map(str, BATCHES))} that fits. {STEPS} steps in one dispatch after a warm-up. The FLOPs are those of
-all matrix products of a step; their share is of the rate of a product of two matrices of side {SIDE} in the same
-run."""
+first of {", ".join(map(str, BATCH_SIZES))} that fits. {STEPS} steps in one dispatch after a warm-up. The FLOPs are
+those of all matrix products of a step. The share is relative to the rate of a product of two matrices of side
+{MATRIX_SIDE} in the same run."""
     header = ["batch", "images/s", "views/s", "TFLOP/s", "matmul TFLOP/s", "share"]
     line = [
         str(row["batch"]),
@@ -47,18 +47,25 @@ run."""
 
 
 def largest(config: Config) -> dict[str, Any]:
-    """Measure the largest of BATCHES that fits."""
-    for batch in BATCHES:
+    """Measure the largest of BATCH_SIZES that fits in memory."""
+    for batch in BATCH_SIZES:
         try:
-            return measure(config, batch, STEPS, SIDE)
+            return measure(config, batch, STEPS, MATRIX_SIDE)
         except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) or batch == BATCHES[-1]:
+            if "RESOURCE_EXHAUSTED" not in str(error) or batch == BATCH_SIZES[-1]:
                 raise
-    raise AssertionError("there are batches")
+    raise AssertionError("BATCH_SIZES is empty")
 
 
 def measure(config: Config, batch: int, steps: int, side: int) -> dict[str, Any]:
-    """Images per second of a stream's config in batches of this size, and the share of the matrix product rate."""
+    """Measure images per second and the share of the matrix-product rate; return the row for JSON.
+
+    Args:
+      config: Config of a run on a stream.
+      batch: Batch size.
+      steps: Number of timed training steps.
+      side: Rows and columns of the matrices whose product is timed.
+    """
     views = config.views
     source = abstract_source(dataclasses.replace(config.data, batch_size=batch))
     config = resolve(config, source)
@@ -85,7 +92,7 @@ def measure(config: Config, batch: int, steps: int, side: int) -> dict[str, Any]
 
 
 def bfloat16_rate(side: int) -> float:
-    """FLOP/s of products of two square matrices of this side."""
+    """Return the FLOP/s of a product of two square bfloat16 matrices with `side` rows."""
     a, b = jax.random.normal(jax.random.key(0), (2, side, side), jnp.bfloat16)
     multiply = jax.jit(jnp.matmul)
     return matmul_rate(lambda: multiply(a, b).block_until_ready(), side)

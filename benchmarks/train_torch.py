@@ -1,9 +1,9 @@
 """Toy training against an eager PyTorch loop of the same model, batch, loss and optimiser, on the same cores.
 
-Both make their batch inside the loop, take one step of AdamW with warm-up and cosine decay, and work in float32. They
-take turns in one process after a warm-up: the ratio is the result, the rates belong to the machine. PyTorch gets the
-number of threads, one or all cores, that suits it better (its fused AdamW was tried too, and differs by some 10 %).
-Before the clock starts, both are trained on the same views from the same weights, and their losses are compared.
+Both generate their batch inside the loop, take one step of AdamW with warm-up and cosine decay, and compute in float32.
+They take turns in one process after a warm-up. The ratio is the result, because the rates depend on the machine.
+PyTorch runs on one thread or on all cores, whichever is faster. (Its fused AdamW was tried too, and differs by about
+10 %.) Before the timing, both are trained on the same views from the same weights, and their losses are compared.
 """
 
 import dataclasses
@@ -15,19 +15,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.part import Part, in_turns, spelled, spread, verdict
+from benchmarks.part import Part, in_turns, spelled, spread
 from jepa_jax.config import MLP, Config, Data, Optim
 from jepa_jax.data import Source, open_source
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import Trainer, make_trainer, views_of
 
-CHECKED_STEPS = 20  # of the comparison of losses
-TOLERANCE = 1e-4
+CHECKED_STEPS = 20  # steps over which the losses are compared
+TOLERANCE = 1e-4  # largest absolute difference of losses
 
 
 @dataclass(frozen=True)
 class Case:
-    """A model and batch size, and the ratio of steps per second that is claimed for it."""
+    """Model and batch size, and the goal for them.
+
+    Attributes:
+      batch: Batch size.
+      width: Width of the three hidden layers.
+      bar: Goal: ratio of our steps per second to PyTorch's.
+    """
 
     batch: int
     width: int
@@ -35,7 +41,7 @@ class Case:
 
     @property
     def config(self) -> Config:
-        """Uniformity on the sphere in 16 dimensions, on eight Gaussians in the plane."""
+        """Config of the run: uniformity on the sphere in 16 dimensions, on eight Gaussians in the plane."""
         encoder = MLP(widths=(self.width,) * 3, dim=16)
         return Config(data=Data("mixture_2d", self.batch), encoder=encoder, optim=Optim(weight_decay=1e-4))
 
@@ -44,7 +50,7 @@ CASES = (Case(128, 64, 8.0), Case(512, 256, 2.5))
 
 
 def against_torch(steps: int, repeats: int) -> Part:
-    """Time both cases: so many repetitions of so many steps."""
+    """Time both cases, with `repeats` repetitions of `steps` steps."""
     rows = [measure(case, steps, repeats) for case in CASES]
     lines = [
         [
@@ -53,28 +59,27 @@ def against_torch(steps: int, repeats: int) -> Part:
             f"{row['steps_per_second']['torch']['median']:.0f}",
             str(row["torch_threads"]),
             spelled(row["ratio"], ".1f"),
-            f"{row['bar']:g}: {verdict(row['reached'])}",
+            f"at least {row['bar']:g}",
             f"{row[f'loss_difference_{CHECKED_STEPS}_steps']:.1e}",
         ]
         for row in rows
     ]
     remarks = [
-        f"batch {row['batch']}: the losses {'agree' if row['losses_agree'] else 'DISAGREE'}: "
-        f"{row['loss_difference_first_step']:.1e} apart at the first step, at most "
-        f"{row[f'loss_difference_{CHECKED_STEPS}_steps']:.1e} over {CHECKED_STEPS} steps"
+        f"batch {row['batch']}: the losses differ by {row['loss_difference_first_step']:.1e} at the first step, and by "
+        f"at most {row[f'loss_difference_{CHECKED_STEPS}_steps']:.1e} over {CHECKED_STEPS} steps "
+        f"(tolerance: {TOLERANCE:g})"
         for row in rows
     ]
     text = f"""Steps per second, median of {repeats} repetitions of {steps} steps, in turns in one process.
-The ratio (least to greatest) is taken repetition by repetition. PyTorch runs on one thread or on all cores, whichever
-is faster.
-The losses' distance is the largest over {CHECKED_STEPS} steps from the same weights on the same views."""
-    header = ["batch, width", "ours/s", "PyTorch/s", "threads", "ratio", "bar", "losses apart"]
+The ratio (minimum to maximum) is taken in each repetition. PyTorch runs on one thread or on all cores, whichever is
+faster. The difference of losses is the largest over {CHECKED_STEPS} steps from the same weights on the same views."""
+    header = ["batch, width", "ours/s", "PyTorch/s", "threads", "ratio", "goal", "loss difference"]
     title = "Toy training, ours against eager PyTorch"
     return Part(title, text, header, lines, remarks, rows, all(row["losses_agree"] for row in rows))
 
 
 def measure(case: Case, steps: int, repeats: int) -> dict[str, Any]:
-    """Time one case: medians and spreads of steps per second over the repetitions."""
+    """Compare the losses of a case, then time it; return its row for JSON."""
     from benchmarks.torch_peer import Peer
 
     source = open_source(case.config.data)
@@ -100,7 +105,7 @@ def measure(case: Case, steps: int, repeats: int) -> dict[str, Any]:
 
 
 def ours(trainer: Trainer, source: Source, steps: int) -> Callable[[], None]:
-    """A function that takes the steps in one dispatch and waits for the device."""
+    """Return a function that takes `steps` steps in one dispatch and waits for the device."""
     carried = [trainer.init()]
 
     def take_steps() -> None:
@@ -111,17 +116,17 @@ def ours(trainer: Trainer, source: Source, steps: int) -> Callable[[], None]:
 
 
 def initial_params(config: Config, source: Source) -> Any:
-    """Our encoder's initial weights."""
+    """Return the initial weights of our encoder."""
     return jax.device_get(make_trainer(config, source).init()["params"]["encoder"])
 
 
 def pair_of(views: Any, key: jax.Array) -> tuple[dict[str, jax.Array], jax.Array]:
-    """Two fixed views [2, B, ...] as examples with partners."""
+    """Return two fixed views [2, B, ...] as samples with partners, and a key for each sample."""
     return {"x": views[0], "pair": views[1]}, jax.random.split(key, views.shape[1])
 
 
 def loss_differences(config: Config, source: Source) -> np.ndarray:
-    """Absolute differences of our losses from PyTorch's, over steps from the same weights on the same views."""
+    """Return the absolute differences [steps] of our losses from PyTorch's, with equal initial weights and views."""
     from benchmarks.torch_peer import Peer
 
     views = jax.jit(views_of(config, source))(source.arrays, jax.random.key(1))[0]

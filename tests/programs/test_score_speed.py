@@ -2,42 +2,69 @@
 
 import json
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
 
-from benchmarks import score_speed
-from benchmarks.report import flat, load_tree, save_tree
+from benchmarks.report import device_slug, flat, load_tree, save_tree
+from benchmarks.score_speed.__main__ import main
+from benchmarks.score_speed.cases import CASES
+from benchmarks.score_speed.summary import bars
+from benchmarks.score_speed.tables import remarks
+from benchmarks.score_speed.weights import random_vit
+from tests.helpers import ROOT
 
 LISTED = ["--peers", "listing", "--repeats", "1"]
+LONGEST_LIST = 64
+
+
+def lengths(tree):
+    """The lengths of all lists in a JSON tree."""
+    if isinstance(tree, list):
+        yield len(tree)
+    for child in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from lengths(child)
 
 
 def test_the_smallest_case(tmp_path, capsys):
     """The agreement is real; times of a model this small say nothing."""
-    assert score_speed.main(["--sizes", "tiny", "--samples", "2", *LISTED, "--out", str(tmp_path)]) == 0
+    assert main(["--sizes", "tiny", "--samples", "2", *LISTED, "--out", str(tmp_path)]) == 0
     assert "a ViT for the tests: listing: " in capsys.readouterr().out
-    [row] = json.loads((tmp_path / "score_speed.json").read_text())["cases"]
+    tree = json.loads((tmp_path / "cpu" / "score_speed.json").read_text())
+    assert max(lengths(tree)) <= LONGEST_LIST
+    [row] = tree["cases"]
     mine, listing = row["contestants"]["ours"], row["contestants"]["listing"]
     assert mine["nats_from_float64"] < 0.01
+    assert mine["nats_from_float32"] == 0
     assert listing["ratio"] > 0
     assert min(mine["memory"], listing["memory"], mine["matmul_rate"], listing["matmul_rate"]) > 0
     assert row["reference"]["sigma_max"] > 1e3 * row["reference"]["sigma_min"] > 0
-    text = (tmp_path / "score_speed.md").read_text()
+    text = (tmp_path / "cpu" / "score_speed.md").read_text()
     assert "| listing |" in text
     assert "null by construction" in text
 
 
+def test_no_scores_are_written(tmp_path):
+    """Only their distances are; the toy has more samples than a list may be long."""
+    assert main(["--sizes", "toy", "--samples", "100", *LISTED, "--out", str(tmp_path)]) == 0
+    tree = json.loads((tmp_path / "cpu" / "score_speed.json").read_text())
+    assert max(lengths(tree)) <= LONGEST_LIST
+    assert tree["cases"][0]["samples"] == 100
+    assert tree["cases"][0]["contestants"]["ours"]["nats_from_float64"] < 0.01
+
+
 def test_what_takes_too_long_is_reported_and_skipped(tmp_path, capsys):
-    assert score_speed.main(["--sizes", "tiny", *LISTED, "--limit-seconds", "1", "--out", str(tmp_path)]) == 1
+    assert main(["--sizes", "tiny", *LISTED, "--limit-seconds", "1", "--out", str(tmp_path)]) == 1
     assert "listing: not done within 1 s" in capsys.readouterr().out
-    [row] = json.loads((tmp_path / "score_speed.json").read_text())["cases"]
+    [row] = json.loads((tmp_path / "cpu" / "score_speed.json").read_text())["cases"]
     assert set(row["contestants"]) == {"ours", "listing"}
 
 
 def test_wrong_names_are_refused(capsys):
-    assert score_speed.main(["--sizes", "vit_s_89"]) == 2
+    assert main(["--sizes", "vit_s_89"]) == 2
     assert "did you mean vit_s_98" in capsys.readouterr().err
-    assert score_speed.main(["--samples", "0"]) == 2
+    assert main(["--samples", "0"]) == 2
     assert "must be at least 1" in capsys.readouterr().err
 
 
@@ -45,18 +72,37 @@ def test_bars_on_both_platforms():
     fast = {"seconds_per_sample": 1.0, "fraction": 0.5, "memory": 5e9, "first_seconds": 11.0}
     found = {"ours": fast, "ours tf32": {"seconds_per_sample": 0.5}, "listing": {"seconds_per_sample": 60.0}}
 
-    def verdicts(platform, case):
+    def reached(platform, case):
         row = {"platform": platform, "case": case, "samples": 100_000, "contestants": found, "fastest": "ours tf32"}
-        return [bar["reached"] for bar in score_speed.bars(row, score_speed.CASES[case])]
+        return [bar["reached"] for bar in bars(row, CASES[case])]
 
-    assert verdicts("cpu", "vit_s_98") == [True, False]
-    assert verdicts("cpu", "toy") == [True, False]
-    assert verdicts("cpu", "vit_b_224") == [True]
-    assert verdicts("gpu", "vit_s_224") == [True, True]
-    assert verdicts("gpu", "vit_s_98") == []
+    assert reached("cpu", "vit_s_98") == [True, False]
+    assert reached("cpu", "toy") == [True, False]
+    assert reached("cpu", "vit_b_224") == [True]
+    assert reached("gpu", "vit_s_224") == [True, True]
+    assert reached("gpu", "vit_s_98") == []
+
+
+def test_goals_are_shown_beside_the_values():
+    row = {"platform": "cpu", "case": "vit_s_98", "samples": 4, "fastest": "ours", "contestants": {"ours": {}}}
+    row["bars"] = bars({**row, "contestants": {"ours": {"fraction": 0.5}}}, CASES["vit_s_98"])
+    lines = remarks({**row, "contestants": {}})
+    assert "ViT-S/14, 98 px: share of the matrix-product rate: 0.5 (goal: at least 0.75)" in lines
+    assert "ViT-S/14, 98 px: speed as a multiple of the listing's: not measured (goal: at least 3)" in lines
 
 
 def test_a_tree_survives_its_file(tmp_path):
-    tree = score_speed.random_vit(score_speed.np.random.default_rng(0), 28, 14, 32, 2, 2)
+    tree = random_vit(np.random.default_rng(0), 28, 14, 32, 2, 2)
     save_tree(tmp_path / "params.npz", tree)
     assert flat(load_tree(tmp_path / "params.npz")).keys() == flat(tree).keys()
+
+
+def test_results_are_kept_by_device():
+    assert device_slug("cpu") == "cpu"
+    assert device_slug("NVIDIA H100 80GB HBM3") == "nvidia-h100-80gb-hbm3"
+    results = sorted((ROOT / "benchmarks" / "results").rglob("*.json"))
+    assert results
+    for path in results:
+        tree = json.loads(path.read_text())
+        assert path.parent.name == device_slug(tree["about"]["device"])
+        assert max(lengths(tree), default=0) <= LONGEST_LIST, path

@@ -1,4 +1,4 @@
-"""The benchmark of training: its parts run at small sizes, and its minimal step is ours, written by hand."""
+"""The benchmarks that train run at small sizes; the minimal step is ours, written by hand."""
 
 import dataclasses
 import json
@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from benchmarks import train_device, train_input, train_minimal, train_speed
+from benchmarks import fidelity, train_device, train_input, train_minimal, train_speed
 from jepa_jax import config as cfg
 
 PAIRS, CROPS = train_minimal.CASES
@@ -34,12 +34,12 @@ def test_the_minimal_step_has_our_losses(name, tmp_path, capsys, monkeypatch):
     args = ["--parts", "minimal", "device", "--steps", "2", "--repeats", "1", "--out", str(tmp_path)]
     assert train_speed.main(args) == 0
     assert "device: skipped, it needs an accelerator" in capsys.readouterr().out
-    tree = json.loads((tmp_path / "train_speed.json").read_text())
+    tree = json.loads((tmp_path / "cpu" / "train_speed.json").read_text())
     assert set(tree) == {"about", "minimal"}
     [row] = tree["minimal"]
     assert row["loss_difference"] < train_minimal.TOLERANCE
     assert all(ratio["median"] > 0 for ratio in row["ratio"].values())
-    assert "## Our step against a minimal one in JAX" in (tmp_path / "train_speed.md").read_text()
+    assert "## Our step against a minimal one in JAX" in (tmp_path / "cpu" / "train_speed.md").read_text()
 
 
 def test_the_input_part():
@@ -55,6 +55,20 @@ def test_the_device_part():
     assert row["share"] == pytest.approx(row["flops_per_second"] / row["matmul_rate"])
     # Two views of four images; the first layer forwards and for its weights, the second also for its inputs.
     assert row["flops_per_step"] >= 2 * 8 * (2 * 192 * 16 + 3 * 16 * 4)
+
+
+def test_fidelity(tmp_path, capsys):
+    """Each kind of row, after two steps; the same command continues, and finds nothing to do."""
+    args = ["--worlds", "mixture_2d", "--objectives", "uniformity", "untrained", "k-NN distance"]
+    args += ["--seeds", "1", "--steps", "2", "--probes", "64", "--out", str(tmp_path)]
+    assert fidelity.main(args) == 0
+    tree = json.loads((tmp_path / "cpu" / "fidelity.json").read_text())
+    assert set(tree["cells"]) == {f"mixture_2d/{row}/0" for row in ("uniformity", "untrained", "k-NN distance")}
+    assert tree["cells"]["mixture_2d/k-NN distance/0"]["spearman"] > 0.8
+    assert "| untrained |" in (tmp_path / "cpu" / "fidelity.md").read_text()
+    capsys.readouterr()
+    assert fidelity.main(args) == 0
+    assert "3 cells of " in capsys.readouterr().err
 
 
 def test_wrong_arguments(capsys):

@@ -1,8 +1,9 @@
-"""Your own vectors, sized from the data: add --data.source FILE.npy or FILE.npz
+"""Your own vectors, with sizes that follow from the data: add --data.source FILE.npy or FILE.npz.
 
     python -m train arrays --data.source FILE.npz --out runs/mine
 
-Two cores, some minutes. Watch `healthy` in the progress lines; with `log_density` in the file, the agreement too.
+Takes some minutes on two cores. Watch `healthy` in the progress lines and, if the file has `log_density`, the
+agreement.
 """
 
 from jepa_jax.config import MLP, Config, Data, Objective, Optim

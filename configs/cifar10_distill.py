@@ -1,16 +1,16 @@
 """Self-distillation on CIFAR-10: DINO's heads, Sinkhorn targets, and KoLeo on the sphere.
 
-python -m train cifar10_distill
+    python -m train cifar10_distill
 
-One GPU or a TPU host, some hours. CIFAR-10 has to be prepared once with TFDS, and the error message says how. We have
-not run it to its end: tests build it and take steps on made-up images.
+Takes some hours on one GPU or a TPU host. CIFAR-10 must be prepared once with TFDS; the error message explains how.
+This config has not been run to its end; tests build it and take steps on made-up images.
 """
 
 from jepa_jax.config import Config, Crops, Data, Distill, Monitor, Objective, Optim, ViT
 
 
 def get_config() -> Config:
-    """The teacher is a moving average, and the result."""
+    """The teacher is a moving average of the weights, and is the result."""
     return Config(
         steps=40_000,
         data=Data(source="tfds:cifar10", probe_source="tfds:cifar10:test", batch_size=512, size=32),

@@ -1,9 +1,9 @@
-"""I-JEPA on CIFAR-10: hidden patches' tokens, as a moving average sees them, from visible ones.
+"""I-JEPA on CIFAR-10: the teacher's tokens of hidden patches are predicted from visible ones.
 
-python -m train cifar10_ijepa
+    python -m train cifar10_ijepa
 
-One GPU or a TPU host, some hours. CIFAR-10 has to be prepared once with TFDS, and the error message says how. We have
-not run it to its end: tests build it and take steps on made-up images.
+Takes some hours on one GPU or a TPU host. CIFAR-10 must be prepared once with TFDS; the error message explains how.
+This config has not been run to its end; tests build it and take steps on made-up images.
 """
 
 from jepa_jax.config import Config, Crops, Data, Masked, Monitor, Objective, Optim, ViT

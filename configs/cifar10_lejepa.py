@@ -1,16 +1,16 @@
-"""LeJEPA on CIFAR-10: crops predict the mean of the large ones, SIGReg keeps the embedding Gaussian.
+"""LeJEPA on CIFAR-10: crops predict the mean of the large ones, and SIGReg keeps the embedding Gaussian.
 
-python -m train cifar10_lejepa
+    python -m train cifar10_lejepa
 
-One GPU or a TPU host, some hours. CIFAR-10 has to be prepared once with TFDS, and the error message says how. We have
-not run it to its end: tests build it and take steps on made-up images.
+Takes some hours on one GPU or a TPU host. CIFAR-10 must be prepared once with TFDS; the error message explains how.
+This config has not been run to its end; tests build it and take steps on made-up images.
 """
 
 from jepa_jax.config import Config, Crops, Data, Monitor, Multiview, Objective, Optim, ViT
 
 
 def get_config() -> Config:
-    """SIGReg works on the embedding itself, so that its law is N(0, I) and the log-density is defined."""
+    """SIGReg acts on the embedding itself, so that its distribution is N(0, I) and the log-density is defined."""
     return Config(
         steps=40_000,
         data=Data(source="tfds:cifar10", probe_source="tfds:cifar10:test", batch_size=512, size=32),

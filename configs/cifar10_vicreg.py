@@ -1,16 +1,16 @@
-"""VICReg on CIFAR-10: two crops compared behind a projector, whose variance and covariance are kept.
+"""VICReg on CIFAR-10: two crops are compared after a projector, with variance and covariance terms.
 
-python -m train cifar10_vicreg
+    python -m train cifar10_vicreg
 
-One GPU or a TPU host, some hours. CIFAR-10 has to be prepared once with TFDS, and the error message says how. We have
-not run it to its end: tests build it and take steps on made-up images.
+Takes some hours on one GPU or a TPU host. CIFAR-10 must be prepared once with TFDS; the error message explains how.
+This config has not been run to its end; tests build it and take steps on made-up images.
 """
 
 from jepa_jax.config import Config, Crops, Data, Monitor, Objective, Optim, Pair, ViT
 
 
 def get_config() -> Config:
-    """The losses work behind a projector, as published: the embedding has no known law."""
+    """The losses act on the output of a projector, as published; the distribution of the embedding is unknown."""
     return Config(
         steps=40_000,
         data=Data(source="tfds:cifar10", probe_source="tfds:cifar10:test", batch_size=512, size=32),

@@ -1,16 +1,16 @@
-"""Self-distillation on the digits: a centred teacher's prototypes as in DINO, with KoLeo on the embedding's sphere.
+"""Self-distillation on the digits: prototypes of a centred teacher as in DINO, and KoLeo on the sphere.
 
-python -m train digits_distill
+    python -m train digits_distill
 
-Two cores: about 55 s. A linear probe on the held-out half: 0.90 to 0.92, where it is 0.59 to 0.65 on the untrained
-encoder and 0.90 on as many principal components.
+Takes about 55 s on two cores. Accuracy of a linear probe on the held-out half: 0.90 to 0.92, compared with 0.59 to 0.65
+on the untrained encoder and 0.90 on as many principal components.
 """
 
 from jepa_jax.config import Config, Conv, Crops, Data, Distill, Monitor, Objective, Optim
 
 
 def get_config() -> Config:
-    """Eight numbers a digit on a sphere, from a small convolutional encoder; the teacher's weights are the result."""
+    """Eight numbers per digit on a sphere, from a small convolutional encoder; the teacher's weights are the result."""
     return Config(
         steps=800,
         data=Data(source="digits", batch_size=256, holdout=0.5),

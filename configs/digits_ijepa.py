@@ -1,9 +1,9 @@
-"""I-JEPA on the digits: hidden quadrants from the visible ones, SIGReg keeps the embedding of whole images Gaussian.
+"""I-JEPA on the digits: hidden quadrants from visible ones, and SIGReg on the embedding of whole images.
 
-python -m train digits_ijepa
+    python -m train digits_ijepa
 
-Two cores: 100 s. A linear probe on the held-out half: 0.90 for seed 0 and 0.88 for seed 1, where it is 0.72 and 0.71
-on the untrained encoder and 0.90 (0.896) on as many principal components.
+Takes 100 s on two cores. Accuracy of a linear probe on the held-out half: 0.90 for seed 0 and 0.88 for seed 1, compared
+with 0.72 and 0.71 on the untrained encoder and 0.90 (0.896) on as many principal components.
 """
 
 from jepa_jax.config import Blocks, Config, Data, Masked, Monitor, Objective, Optim, ViT
@@ -12,7 +12,7 @@ from jepa_jax.config import Blocks, Config, Data, Masked, Monitor, Objective, Op
 def get_config() -> Config:
     """Tokens of eight numbers, projected from a transformer on 4 x 4 patches; the embedding is their mean.
 
-    One block in 16 patches of 2 x 2 pixels did worse than no training, and so did a target that follows faster.
+    One block in 16 patches of 2 x 2 pixels was worse than no training, and so was a teacher that follows faster.
     """
     return Config(
         steps=3000,

@@ -1,16 +1,16 @@
-"""LeJEPA on the digits: crops predict the mean of the large ones, SIGReg keeps the embedding Gaussian.
+"""LeJEPA on the digits: crops predict the mean of the large ones, and SIGReg keeps the embedding Gaussian.
 
-python -m train digits_lejepa
+    python -m train digits_lejepa
 
-Two cores: under a minute. A linear probe on the held-out half: 0.95, where it is 0.61 on the untrained encoder and
-0.90 on as many principal components.
+Takes less than a minute on two cores. Accuracy of a linear probe on the held-out half: 0.95, compared with 0.61 on the
+untrained encoder and 0.90 on as many principal components.
 """
 
 from jepa_jax.config import Config, Conv, Crops, Data, Monitor, Multiview, Objective, Optim
 
 
 def get_config() -> Config:
-    """Eight numbers a digit, from a small convolutional encoder; SIGReg works on them, so their law is N(0, I)."""
+    """Eight numbers per digit, from a small convolutional encoder; SIGReg makes their distribution N(0, I)."""
     return Config(
         steps=800,
         data=Data(source="digits", batch_size=256, holdout=0.5),

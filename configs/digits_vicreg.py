@@ -1,16 +1,16 @@
-"""VICReg on the digits: crops predict the mean of the large ones, variance and covariance keep the embedding spread.
+"""VICReg on the digits: crops predict the mean of the large ones, with variance and covariance terms.
 
-python -m train digits_vicreg
+    python -m train digits_vicreg
 
-Two cores: about 35 s. A linear probe on the held-out half: 0.92 to 0.93, where it is 0.61 to 0.64 on the untrained
-encoder and 0.90 on as many principal components.
+Takes about 35 s on two cores. Accuracy of a linear probe on the held-out half: 0.92 to 0.93, compared with 0.61 to 0.64
+on the untrained encoder and 0.90 on as many principal components.
 """
 
 from jepa_jax.config import Config, Conv, Crops, Data, Monitor, Multiview, Objective, Optim
 
 
 def get_config() -> Config:
-    """Eight numbers a digit, without a projector; the weight is high because the prediction is a sum over them."""
+    """Eight numbers per digit, without a projector; the weight is high because the prediction term sums over them."""
     return Config(
         steps=800,
         data=Data(source="digits", batch_size=256, holdout=0.5),

@@ -1,16 +1,16 @@
 """Self-distillation on ImageNet, ViT-S/16: DINO's heads, Sinkhorn targets, and KoLeo on the sphere.
 
-python -m train imagenet_distill --distributed
+    python -m train imagenet_distill --distributed
 
-A TPU slice, or a box of GPUs without --distributed. ImageNet has to be prepared once with TFDS. We have
-not run it to its end: tests build it and take steps on made-up images.
+Runs on a TPU slice, or on a machine with several GPUs without --distributed. ImageNet must be prepared once with TFDS.
+This config has not been run to its end; tests build it and take steps on made-up images.
 """
 
 from jepa_jax.config import Checkpoints, Config, Crops, Data, Distill, Monitor, Objective, Optim, ViT
 
 
 def get_config() -> Config:
-    """The teacher is a moving average, and the result."""
+    """The teacher is a moving average of the weights, and is the result."""
     return Config(
         steps=125_000,
         data=Data(

@@ -1,9 +1,9 @@
-"""I-JEPA on ImageNet, ViT-S/16: hidden patches' tokens, as a moving average sees them, from visible ones.
+"""I-JEPA on ImageNet, ViT-S/16: the teacher's tokens of hidden patches are predicted from visible ones.
 
-python -m train imagenet_ijepa --distributed
+    python -m train imagenet_ijepa --distributed
 
-A TPU slice, or a box of GPUs without --distributed. ImageNet has to be prepared once with TFDS. We have
-not run it to its end: tests build it and take steps on made-up images.
+Runs on a TPU slice, or on a machine with several GPUs without --distributed. ImageNet must be prepared once with TFDS.
+This config has not been run to its end; tests build it and take steps on made-up images.
 """
 
 from jepa_jax.config import Checkpoints, Config, Crops, Data, Masked, Monitor, Objective, Optim, ViT

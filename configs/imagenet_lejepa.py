@@ -1,16 +1,16 @@
-"""LeJEPA on ImageNet, ViT-S/16: crops predict the mean of the large ones, SIGReg keeps the embedding Gaussian.
+"""LeJEPA on ImageNet, ViT-S/16: crops predict the mean of the large ones, and SIGReg keeps the embedding Gaussian.
 
-python -m train imagenet_lejepa --distributed
+    python -m train imagenet_lejepa --distributed
 
-A TPU slice, or a box of GPUs without --distributed. ImageNet has to be prepared once with TFDS. We have
-not run it to its end: tests build it and take steps on made-up images.
+Runs on a TPU slice, or on a machine with several GPUs without --distributed. ImageNet must be prepared once with TFDS.
+This config has not been run to its end; tests build it and take steps on made-up images.
 """
 
 from jepa_jax.config import Checkpoints, Config, Crops, Data, Monitor, Multiview, Objective, Optim, ViT
 
 
 def get_config() -> Config:
-    """SIGReg works on the embedding itself, so that its law is N(0, I) and the log-density is defined."""
+    """SIGReg acts on the embedding itself, so that its distribution is N(0, I) and the log-density is defined."""
     return Config(
         steps=125_000,
         data=Data(

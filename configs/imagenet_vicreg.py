@@ -1,16 +1,16 @@
-"""VICReg on ImageNet, ViT-S/16: two crops compared behind a projector, whose variance and covariance are kept.
+"""VICReg on ImageNet, ViT-S/16: two crops are compared after a projector, with variance and covariance terms.
 
-python -m train imagenet_vicreg --distributed
+    python -m train imagenet_vicreg --distributed
 
-A TPU slice, or a box of GPUs without --distributed. ImageNet has to be prepared once with TFDS. We have
-not run it to its end: tests build it and take steps on made-up images.
+Runs on a TPU slice, or on a machine with several GPUs without --distributed. ImageNet must be prepared once with TFDS.
+This config has not been run to its end; tests build it and take steps on made-up images.
 """
 
 from jepa_jax.config import Checkpoints, Config, Crops, Data, Monitor, Objective, Optim, Pair, ViT
 
 
 def get_config() -> Config:
-    """The losses work behind a projector, as published: the embedding has no known law."""
+    """The losses act on the output of a projector, as published; the distribution of the embedding is unknown."""
     return Config(
         steps=125_000,
         data=Data(

@@ -1,16 +1,17 @@
-"""Your own pictures, a folder or an array [N, H, W, C]: add --data.source FOLDER, FILE.npy or FILE.npz
+"""Your own images, a folder or an array [N, H, W, C]: add --data.source FOLDER, FILE.npy or FILE.npz.
 
     python -m train images --data.source FOLDER --out runs/mine
 
-Two cores, some minutes. A folder's pictures are brought to 32 x 32 pixels (--data.size); an array keeps its size.
-uint8 is scaled to [0, 1]; views move by a pixel and add noise. --data.holdout 0.1 keeps some out for the probe set.
+Takes some minutes on two cores. The images of a folder are resized and cropped to 32 x 32 pixels (--data.size); those
+of an array keep their size. uint8 is scaled to [0, 1]; views are shifted by up to a pixel and have noise.
+--data.holdout 0.1 keeps some images out of training for the probe set.
 """
 
 from jepa_jax.config import Config, Conv, Data, Objective, Optim
 
 
 def get_config() -> Config:
-    """A small convolutional encoder under InfoNCE."""
+    """A small convolutional encoder with InfoNCE."""
     return Config(
         data=Data(source="", batch_size=256, shift=1, size=32),
         encoder=Conv(widths=(32, 64), dim=64),

@@ -2,14 +2,14 @@
 
     python -m train mixture_8d
 
-Two cores: about 100 s. Spearman of the score with the exact log-density: 0.987.
+Takes about 100 s on two cores. Spearman correlation of the score with the exact log-density: 0.987.
 """
 
 from jepa_jax.config import MLP, Config, Data, Monitor, Objective, Optim
 
 
 def get_config() -> Config:
-    """InfoNCE on the sphere, two noisy views."""
+    """InfoNCE on the sphere, with two noisy views."""
     return Config(
         steps=5000,
         data=Data(source="mixture_8d"),

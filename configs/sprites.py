@@ -9,8 +9,9 @@ from jepa_jax.config import MLP, Config, Data, Monitor, Objective, Optim
 def get_config() -> Config:
     """SIGReg with as many dimensions as the manifold, Ornstein-Uhlenbeck pairs, and a little pixel noise.
 
-    The optimum is E[latents | noisy image] up to a rotation: to first order its Jacobian is the pseudo-inverse of the
-    renderer's, zero off the manifold. Less noise leaves singular values there, more noise bends the map.
+    The optimum is E[latents | noisy image] up to a rotation: to first order, its Jacobian is the pseudo-inverse of the
+    renderer's, which is zero off the manifold. With less noise, singular values remain there; with more noise, the map
+    is bent.
     """
     return Config(
         steps=2500,

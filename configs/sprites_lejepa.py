@@ -1,10 +1,10 @@
-"""LeJEPA on the sprites: two views predict their mean, SIGReg keeps the embedding Gaussian.
+"""LeJEPA on the sprites: two views predict their mean, and SIGReg keeps the embedding Gaussian.
 
-python -m train sprites_lejepa
+    python -m train sprites_lejepa
 
-One core: one and a half to two minutes. Spearman of the corrected log-density with the exact one: 0.975 and 0.972 for
-seeds 0 and 1 (along the tangent 0.987 and 0.986), where it is -0.17 and -0.30 on the untrained encoder. JEPA-SCORE
-alone: 0.63 and 0.62, untrained -0.56 and -0.68.
+Takes one and a half to two minutes on one core. Spearman correlation of the corrected log-density with the exact one:
+0.975 and 0.972 for seeds 0 and 1 (along the tangent 0.987 and 0.986), compared with -0.17 and -0.30 on the untrained
+encoder. JEPA-SCORE alone: 0.63 and 0.62, untrained -0.56 and -0.68.
 """
 
 from jepa_jax.config import MLP, Config, Data, Monitor, Multiview, Objective, Optim
@@ -13,8 +13,8 @@ from jepa_jax.config import MLP, Config, Data, Monitor, Multiview, Objective, Op
 def get_config() -> Config:
     """The world's own two views: an Ornstein-Uhlenbeck step in the latents, and pixel noise.
 
-    With two views the distance from their mean is a quarter of that of the pair, so a weight of 0.0125 here is what
-    0.05 is to `sprites`, and the optimum is the same: E[latents | noisy image] up to a rotation.
+    With two views, the distance from their mean is a quarter of that between them, so that a weight of 0.0125 here
+    corresponds to 0.05 in `sprites`, and the optimum is the same: E[latents | noisy image] up to a rotation.
     """
     return Config(
         steps=2500,

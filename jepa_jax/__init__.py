@@ -1,7 +1,7 @@
 """Train joint-embedding predictive architectures and read the data density they learn.
 
-`score_samples(f, xs)` scores any pure function; `load(directory)` returns a trained encoder as such a function.
-Names are imported when they are first used, so that `jepa_jax.config` needs the standard library only (PEP 562).
+`score_samples(f, xs)` scores any pure function; `load(directory)` returns a trained encoder as such a function. Names
+are imported on first use, so that `jepa_jax.config` needs only the standard library (PEP 562).
 """
 
 import importlib
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 
-_HOMES = {
+_MODULE_OF_NAME = {
     "WORLDS": "jepa_jax.worlds",
     "Config": "jepa_jax.config",
     "ConfigError": "jepa_jax.errors",
@@ -33,7 +33,7 @@ _HOMES = {
     "score_samples": "jepa_jax.density",
     "singular_values": "jepa_jax.density",
 }
-_ROOMS = (
+_SUBPACKAGES = (
     "config",
     "data",
     "density",
@@ -57,8 +57,8 @@ __all__ = [
     "Encoder",
     "World",
     "__version__",
-    "fit",
     "base_log_density",
+    "fit",
     "jacobian",
     "jepa_score",
     "load",
@@ -69,10 +69,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name, or a subpackage, when it is first used."""
-    if name in _HOMES:
-        value = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name in _ROOMS:
+    """Import a public name or a subpackage on first use."""
+    if name in _MODULE_OF_NAME:
+        value = getattr(importlib.import_module(_MODULE_OF_NAME[name]), name)
+    elif name in _SUBPACKAGES:
         value = importlib.import_module(f"jepa_jax.{name}")
     else:
         raise AttributeError(f"module 'jepa_jax' has no attribute {name!r}")
@@ -81,5 +81,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Public names, for completion."""
-    return sorted({*globals(), *_HOMES, *_ROOMS})
+    """Return the public names, for completion."""
+    return sorted({*globals(), *_MODULE_OF_NAME, *_SUBPACKAGES})

@@ -1,4 +1,4 @@
-"""Command lines from dataclasses, with errors of one line."""
+"""Command lines from dataclasses, with error messages of one line."""
 
 import contextlib
 import dataclasses
@@ -22,14 +22,15 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, de
     """Parse arguments into a dataclass.
 
     Args:
-      kind: the dataclass; nested ones become dotted options. `--section.kind` chooses one of a union of dataclasses.
-      args: without the program's name.
-      prog, description: for the help text.
-      default: an instance whose values are the defaults. Required for unions.
+      kind: Dataclass; nested dataclasses become dotted options, and `--section.kind` chooses one dataclass of a union.
+      args: Arguments without the name of the program.
+      prog: Name of the program in the help text.
+      description: Description of the program in the help text.
+      default: Instance whose values are the defaults. Unions require it.
 
     Raises:
-      ConfigError: an unknown option or value; the message names the nearest valid one.
-      SystemExit: 0, after `--help` was printed.
+      ConfigError: If an option or value is unknown; the message names the nearest valid one.
+      SystemExit: With status 0, after `--help` was printed.
     """
     default = default if default is None else _with_kinds(default, args)
     known = list(options(kind if default is None else default))
@@ -41,7 +42,7 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, de
     extra = {} if default is None else {"default": default}
     try:
         with contextlib.redirect_stderr(errors):
-            # Without subcommands: the defaults say which dataclass of a union it is.
+            # No subcommands, because the defaults determine the dataclass of each union.
             chosen: Any = tyro.conf.AvoidSubcommands[kind]  # type: ignore[valid-type]
             return tyro.cli(chosen, args=list(args), prog=prog, description=description, **extra)
     except SystemExit as stop:
@@ -51,11 +52,14 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, de
 
 
 def program(name: str, package: str | None) -> tuple[str, ...]:
-    """How a program is started, as this one was: `jepa-NAME`, `python -m NAME` or `python -m jepa_jax.NAME`.
+    """Return the command that starts a program in the way in which this one was started.
 
     Args:
-      name: of the program, such as `score`.
-      package: of the caller.
+      name: Name of the program, such as `score`.
+      package: Package of the caller.
+
+    Returns:
+      Words of the command: `jepa-NAME`, `python -m NAME` or `python -m jepa_jax.NAME`.
     """
     if Path(sys.argv[0]).name.startswith("jepa-"):
         return (f"jepa-{name}",)
@@ -64,11 +68,14 @@ def program(name: str, package: str | None) -> tuple[str, ...]:
 
 
 def renamed(args: Sequence[str], names: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Arguments with options under their new names, and a line for each that had an old one.
+    """Replace the old names of options by their new ones.
 
     Args:
-      args: of a command line.
-      names: dotted fields, from old to new.
+      args: Arguments of a command line.
+      names: Dotted names of fields, from old to new.
+
+    Returns:
+      The arguments with the new names, and one line of text for each replacement.
     """
     now, notes = list(args), []
     flags = {_flag(old): _flag(new) for old, new in names.items()}
@@ -77,12 +84,12 @@ def renamed(args: Sequence[str], names: Mapping[str, str]) -> tuple[list[str], l
         new = flags.get(name.replace("_", "-")) if name.startswith("--") else None
         if new is not None:
             now[i] = f"{new}{equals}{value}"
-            notes.append(f"{name} is {new} since jepa_jax 0.2")
+            notes.append(f"{name} was renamed to {new} in jepa_jax 0.2")
     return now, notes
 
 
 def as_flags(message: str, kind: Any) -> str:
-    """A message of the library with its fields, such as `optim.lr`, written as the options of this command line."""
+    """Return a message with its field names, such as `optim.lr`, written as options of the command line of `kind`."""
     known = set(_every_option(kind))
 
     def flag(match: re.Match[str]) -> str:
@@ -93,7 +100,12 @@ def as_flags(message: str, kind: Any) -> str:
 
 
 def options(kind: Any, prefix: str = "") -> Iterator[str]:
-    """Options of a dataclass, or of an instance, whose sections are then those that they are."""
+    """Yield the options of a dataclass or of an instance.
+
+    Args:
+      kind: Dataclass, or an instance, whose sections then have the kinds that they have in the instance.
+      prefix: Text before the names of the fields, such as `optim.`.
+    """
     yield from ("--help", "-h")
     hints = typing.get_type_hints(kind if isinstance(kind, type) else type(kind))
     for field in dataclasses.fields(kind):
@@ -112,7 +124,7 @@ def _flag(name: str) -> str:
 
 
 def _unions(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and types of the sections that come in kinds, in all kinds."""
+    """Yield the dotted names and types of all sections that exist in several kinds, within every kind."""
     for name, hint in typing.get_type_hints(kind).items():
         found = members(hint)
         if found:
@@ -122,7 +134,7 @@ def _unions(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _every_option(kind: Any) -> Iterator[str]:
-    """Options of a dataclass with those of all kinds of its sections."""
+    """Yield the options of a dataclass, including those of every kind of its sections."""
     yield from options(kind)
     for name, hint in _unions(kind):
         for option in members(hint):
@@ -130,7 +142,7 @@ def _every_option(kind: Any) -> Iterator[str]:
 
 
 def _with_kinds(default: Any, args: Sequence[str]) -> Any:
-    """The defaults with the kinds that the arguments ask for; what two kinds have in common stays."""
+    """Return the defaults with the kinds that the arguments request; fields that two kinds share keep their values."""
     for name, hint in dict(_unions(type(default))).items():
         wanted = _value(args, _flag(f"{name}.kind"))
         node = default
@@ -139,7 +151,7 @@ def _with_kinds(default: Any, args: Sequence[str]) -> Any:
             for section in above:
                 node = getattr(node, section)
             now = getattr(node, last)
-        except AttributeError:  # a section of another kind
+        except AttributeError:  # the section has another kind
             continue
         if wanted is None or wanted == now.kind:
             continue
@@ -160,7 +172,7 @@ def _replaced(node: Any, path: list[str], value: Any) -> Any:
 
 
 def _value(args: Sequence[str], option: str) -> str | None:
-    """The last value of an option."""
+    """Return the last value of an option, or None."""
     found = None
     for i, arg in enumerate(args):
         name, equals, value = arg.partition("=")
@@ -170,7 +182,7 @@ def _value(args: Sequence[str], option: str) -> str | None:
 
 
 def _hint(name: str, known: Sequence[str], kind: Any) -> str:
-    """What to do about an unknown option: the kind that has it, or the nearest name."""
+    """Return the end of the message about an unknown option: the kind that has the option, or the nearest name."""
     for section, hint in _unions(kind):
         for option in members(hint):
             if name in options(option, f"{section}."):
@@ -180,7 +192,7 @@ def _hint(name: str, known: Sequence[str], kind: Any) -> str:
 
 
 def _refusal(stop: BaseException) -> ConfigError | None:
-    """The error of a dataclass that refused its values, which the parser caught."""
+    """Return the error of a dataclass that refused its values, which the parser caught, or None."""
     error: BaseException | None = stop
     while error is not None and not isinstance(error, ConfigError):
         error = error.__cause__ or error.__context__
@@ -188,7 +200,7 @@ def _refusal(stop: BaseException) -> ConfigError | None:
 
 
 def _one_line(boxed: str) -> str:
-    """The message inside tyro's box of several lines."""
+    """Return the message inside the box of several lines that tyro prints."""
     lines = [re.sub(r"[\u2500-\u257f]", " ", line).strip(" |") for line in boxed.splitlines()]
     lines = [line for line in lines if line and not re.fullmatch(r"[-+ ]+", line)]
     end = next((i for i, line in enumerate(lines) if line.startswith(("For full helptext", "Argument helptext"))), None)

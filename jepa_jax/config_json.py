@@ -1,4 +1,4 @@
-"""Configs as JSON text and back, and what differs between two of them."""
+"""Conversion of configs to JSON text and back, and the differences between two configs."""
 
 import dataclasses
 import json
@@ -10,10 +10,10 @@ from typing import Any, Literal
 from jepa_jax.config import Config
 from jepa_jax.errors import ConfigError, nearest
 
-# Fields that say where and by what a run is computed, not what it computes.
-ELSEWHERE = ("mesh.", "data.workers", "monitor.writers")
-# What fields of jepa_jax 0.1 are called now.
-RENAMED = {
+# Prefixes of the fields that determine where and how a run is computed, but not what it computes.
+EXECUTION_FIELDS = ("mesh.", "data.workers", "monitor.writers")
+# Names of fields in jepa_jax 0.1 -> their current names.
+RENAMED_FIELDS = {
     "objective.recipe": "recipe.kind",
     "objective.ema": "recipe.ema",
     "objective.ema_end": "recipe.ema_end",
@@ -30,14 +30,14 @@ RENAMED = {
 
 
 def differences(before: Config, now: Config) -> list[str]:
-    """The fields in which two configs differ, as text, but for those in which one run may be continued otherwise."""
+    """Return the fields in which two configs differ, as text, except those that a continued run may change."""
     a, b = dict(flatten(dataclasses.asdict(before))), dict(flatten(dataclasses.asdict(now)))
-    changed = [name for name in {**a, **b} if a.get(name) != b.get(name) and not name.startswith(ELSEWHERE)]
+    changed = [name for name in {**a, **b} if a.get(name) != b.get(name) and not name.startswith(EXECUTION_FIELDS)]
     return [f"{name} is {a.get(name)} there, {b.get(name)} here" for name in changed]
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted names and values of a nested dict."""
+    """Yield the dotted names and the values of a nested dict."""
     for name, value in tree.items():
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{name}.")
@@ -46,25 +46,28 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def to_json(config: Config) -> str:
-    """The config as indented JSON text."""
+    """Return a config as indented JSON text."""
     return json.dumps(dataclasses.asdict(config), indent=2) + "\n"
 
 
 def from_json(text: str) -> Config:
-    """The config that `to_json` wrote, also that of jepa_jax 0.1.
+    """Return the config that `to_json` wrote, in this version or in jepa_jax 0.1. A missing field has its default.
 
     Raises:
-      ConfigError: not JSON, an unknown field, or a value of another type. A missing field takes its default.
+      ConfigError: If the text is not JSON, a field is unknown, or a value has the wrong type.
     """
     try:
         tree = json.loads(text)
     except json.JSONDecodeError as error:
         raise ConfigError(f"the config is not JSON: {error}") from None
-    return _build(Config, _renamed(tree), "config")
+    return _build(Config, _in_current_form(tree), "config")
 
 
 def members(kind: Any) -> tuple[Any, ...]:
-    """The dataclasses of a union that `kind` tells apart; one alone for a dataclass with a `kind`; () for others."""
+    """Return the dataclasses of a union whose members are distinguished by their field `kind`.
+
+    For a single dataclass with a field `kind` the result has this one element; for other types it is ().
+    """
     options = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     if all(dataclasses.is_dataclass(o) and any(f.name == "kind" for f in dataclasses.fields(o)) for o in options):
         return options
@@ -72,10 +75,10 @@ def members(kind: Any) -> tuple[Any, ...]:
 
 
 def member(kind: Any, name: Any, where: str) -> Any:
-    """The dataclass of a union whose `kind` has this name.
+    """Return the dataclass of a union whose `kind` has this name.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: If no member has it.
     """
     known = {_kind(option): option for option in members(kind)}
     if name not in known:
@@ -114,21 +117,21 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         return float(value)
     if isinstance(kind, type) and isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise ConfigError(f"{where} is {value!r}, which is not of its type, {kind}")
+    raise ConfigError(f"{where} is {value!r}, which is not of the type {kind}")
 
 
-def _renamed(tree: Any) -> Any:
-    """The tree of a config of jepa_jax 0.1, whose sections had the options of all kinds, as one of today."""
+def _in_current_form(tree: Any) -> Any:
+    """Convert the tree of a config of jepa_jax 0.1, whose sections had the options of all kinds, to today's form."""
     if not isinstance(tree, dict):
         return tree
     flat = dict(flatten(tree))
-    if not flat.keys() & RENAMED.keys():
+    if not flat.keys() & RENAMED_FIELDS.keys():
         return tree
     if flat.get("objective.recipe") == "distill" and flat.get("objective.temperature") is not None:
         flat["recipe.student_temperature"] = flat["objective.temperature"]
     now: dict[str, Any] = {}
     for name, value in flat.items():
-        *sections, last = RENAMED.get(name, name).split(".")
+        *sections, last = RENAMED_FIELDS.get(name, name).split(".")
         node = now
         for section in sections:
             node = node.setdefault(section, {})

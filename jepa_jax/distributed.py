@@ -1,4 +1,4 @@
-"""Several processes: how they meet, what they tell each other, and how they divide rows."""
+"""Groups of processes: how they connect, what they exchange, and how they divide rows."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,33 +12,35 @@ from jepa_jax.errors import ConfigError
 
 @dataclass(frozen=True)
 class Share:
-    """Rows of one process among several.
+    """The share of the rows that belongs to one of several processes.
 
     Attributes:
-      process, processes: index of this process, and their number.
+      process: Index of this process.
+      processes: Number of processes.
     """
 
     process: int
     processes: int
 
     def bounds(self, total: int) -> tuple[int, int]:
-        """First row of this process, and one past its last."""
+        """Return the first row of this process, and one past its last."""
         return self.process * total // self.processes, (self.process + 1) * total // self.processes
 
 
 def check_processes(
     coordinator: str | None, processes: int | None, process: int | None, distributed: bool, *, together: bool
 ) -> None:
-    """Refuse descriptions of a group of processes that contradict themselves.
+    """Check that the description of a group of processes does not contradict itself.
 
     Args:
-      coordinator: HOST:PORT of process 0; None for processes that do not meet.
-      processes, process: their number, and the index of this one.
-      distributed: whether JAX finds all three, on a TPU slice or a cluster.
-      together: whether the processes compute one thing together, so that they need a coordinator.
+      coordinator: HOST:PORT of process 0; None for processes that do not connect.
+      processes: Number of processes.
+      process: Index of this process.
+      distributed: Whether JAX determines all three, on a TPU slice or a cluster.
+      together: Whether the processes compute one result together, so that they need a coordinator.
 
     Raises:
-      ConfigError: the first contradiction.
+      ConfigError: If there is a contradiction; the message names the first one.
     """
     if distributed and not (coordinator is processes is process is None):
         raise ConfigError(
@@ -62,17 +64,21 @@ def join(
     together: bool,
     patience_seconds: int | None = None,
 ) -> Share:
-    """Meet the other processes, if there are any. Call it before anything else of JAX.
+    """Connect to the other processes, if there are any. Call this before any other function of JAX.
 
     Args:
-      coordinator, processes, process, distributed, together: as in `check_processes`.
-      patience_seconds: how long a process that is done waits for the others; None takes JAX's default.
+      coordinator: As in `check_processes`.
+      processes: As in `check_processes`.
+      process: As in `check_processes`.
+      distributed: As in `check_processes`.
+      together: As in `check_processes`.
+      patience_seconds: Time that a finished process waits for the others; None uses JAX's default.
 
     Returns:
-      This process's place among them.
+      The share of this process.
 
     Raises:
-      ConfigError: the processes cannot meet, or as `check_processes`.
+      ConfigError: If the processes cannot connect, or as in `check_processes`.
     """
     check_processes(coordinator, processes, process, distributed, together=together)
     if not (distributed or coordinator):
@@ -82,12 +88,15 @@ def join(
         jax.distributed.initialize(coordinator, processes, process, **patience)
     except (ValueError, RuntimeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ConfigError(f"the processes cannot meet: {lines[0]}") from None
+        raise ConfigError(f"the processes cannot connect: {lines[0]}") from None
     return Share(jax.process_index(), jax.process_count())
 
 
 def agree(steps: int, stop: bool) -> tuple[int, bool]:
-    """The first process's number of steps, and whether any process was told to stop. All processes take part."""
+    """Return the first process's number of steps, and whether any process was told to stop.
+
+    All processes must call this function.
+    """
     if jax.process_count() == 1:
         return steps, stop
     said = np.asarray(multihost_utils.process_allgather(np.array([steps, stop], np.int32)))
@@ -95,7 +104,7 @@ def agree(steps: int, stop: bool) -> tuple[int, bool]:
 
 
 def broadcast(value: float) -> float:
-    """The first process's value, in all of them. All processes take part."""
+    """Return the first process's value in every process. All processes must call this function."""
     if jax.process_count() == 1:
         return value
     return float(multihost_utils.broadcast_one_to_all(np.float32(value)))

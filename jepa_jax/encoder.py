@@ -1,4 +1,4 @@
-"""A trained encoder as one object: a pure function of one sample that carries its weights as a pytree."""
+"""Trained encoder as one object: a pure function of one sample that carries its weights as a pytree."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,20 +15,20 @@ from jepa_jax.images import Preprocessing, squashed
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True, eq=False)  # by identity, so that jax.jit takes one
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity, so that jax.jit accepts one
 class Encoder:
-    """`encoder(x)` maps one sample to its embedding [K]; goes into `jax.vmap`, `jax.jacrev`, `jax.jit`.
+    """Pure function from one sample to its embedding [K], for use with `jax.vmap`, `jax.jacrev` and `jax.jit`.
 
     Attributes:
-      params: the weights.
-      apply: (params, x) -> [K].
-      shape: of one sample.
-      dim: K.
-      base: distribution p(z) that training drove the embedding to: `normal`, `sphere`, or None if unknown.
-      null_directions: output directions that are constant by construction.
-      factor: (params, x, chunk, platform) -> a matrix with the singular values of the Jacobian at x, where the
-        network has a faster way to it than to differentiate itself; or None.
-      preprocessing: from a picture to x, where the weights came with a recipe of their own; or None.
+      params: Weights.
+      apply: Function (params, x) -> embedding [K].
+      shape: Shape of one sample.
+      dim: Width of the embedding, K.
+      base: Base distribution p(z) to which training drove the embedding: `normal`, `sphere`, or None if unknown.
+      null_directions: Number of output directions that are constant by construction.
+      factor: Function (params, x, chunk, platform) -> a matrix with the singular values of the Jacobian at x, if the
+        network has a faster method than differentiating itself; or None.
+      preprocessing: Preprocessing from a picture to x, if the weights came with their own; or None.
     """
 
     params: Any
@@ -41,10 +41,10 @@ class Encoder:
     preprocessing: Preprocessing | None = field(default=None, metadata={"static": True})
 
     def __call__(self, x: Array) -> Array:
-        """Embedding [K] of one sample [*shape].
+        """Return the embedding [K] of one sample [*shape].
 
         Raises:
-          ValueError: x is not one sample of this encoder.
+          ValueError: If x is not one sample of this encoder.
         """
         if x.shape != self.shape:
             raise ValueError(
@@ -55,30 +55,30 @@ class Encoder:
 
     @property
     def jacobian_factor(self) -> Callable[[Array, int | None, str], Array] | None:
-        """`factor` with the weights: what the scorer asks for before it differentiates."""
+        """`factor` with the weights bound, which the scorer uses if it exists instead of differentiating."""
         return None if self.factor is None else partial(self.factor, self.params)
 
     @property
     def takes_images(self) -> bool:
-        """Whether samples are images [H, W, C], grey or in colour."""
+        """Whether samples are images [H, W, C], in grey or colour."""
         return len(self.shape) == 3 and self.shape[2] in (1, 3)
 
     @property
     def picture_preprocessing(self) -> Preprocessing | None:
-        """What `preprocess` does: `preprocessing`, or squashing to the shape; None for an encoder of other samples."""
+        """Preprocessing that `preprocess` applies, squashing by default; None if samples are not images."""
         return self.preprocessing or (squashed(self.shape) if self.takes_images else None)
 
     def preprocess(self, image: np.ndarray | Image.Image) -> Array:
-        """A picture as the sample this encoder expects.
+        """Convert a picture to the sample that this encoder expects.
 
         Args:
-          image: uint8, [H, W] or [H, W, C] with 1 or 3 channels, or one that Pillow has read; of any size.
+          image: Picture of any size: a uint8 array [H, W] or [H, W, C] with 1 or 3 channels, or a Pillow image.
 
         Returns:
-          [*shape], by the encoder's own recipe; without one, squashed to its size (bilinear, antialiased), in [0, 1],
-          grey or colour as the encoder was trained.
+          Sample [*shape], by the preprocessing of the encoder. Without one, the picture is squashed to the size of a
+          sample (bilinear, antialiased), with values in [0, 1], in grey or colour as the encoder was trained.
 
         Raises:
-          ValueError: the encoder does not take images, or the image is of another kind.
+          ValueError: If the encoder does not take images, or the image is of another kind.
         """
         return jnp.asarray((self.preprocessing or squashed(self.shape))(image))

@@ -1,15 +1,15 @@
-"""The error that users see, and the hints in it."""
+"""The error that users see, and the hints in its message."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class ConfigError(ValueError):
-    """Error in the arguments or the input. The message is one line that says what is wrong and how to mend it."""
+    """Error in the arguments or the input; its message is one line that says what is wrong and how to fix it."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """End of an error message: `; did you mean X?`, or the list of known names."""
+    """Return the end of an error message: `; did you mean X?`, or the list of known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
     return f"; did you mean {' or '.join(close)}?" if close else f"; known: {', '.join(known)}"

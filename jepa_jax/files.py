@@ -1,4 +1,4 @@
-"""Writing files so that nothing half-written stands under a final name."""
+"""Atomic writes, so that a file under its final name is never incomplete."""
 
 import os
 import tempfile
@@ -9,9 +9,9 @@ from jepa_jax.errors import ConfigError
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Call `write(temporary)` and move what it wrote to `path`; on failure the temporary file goes away.
+    """Call `write(temporary)` and move the written file to `path`; on failure delete the temporary file.
 
-    The temporary file stands in the same folder and keeps the suffix, from which writers tell the format.
+    The temporary file is in the same folder and keeps the suffix, from which writers derive the format.
     """
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
@@ -23,10 +23,10 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def make_directory(path: Path) -> None:
-    """Create a folder, and make sure that files can be written in it.
+    """Create a folder and check that files can be written in it.
 
     Raises:
-      ConfigError: it cannot be created or written.
+      ConfigError: If the folder cannot be created or written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)

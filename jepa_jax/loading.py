@@ -1,4 +1,4 @@
-"""One way to name an encoder: a training run, a converted model, or foreign weights."""
+"""Loading of encoders by a path: to a training run, a converted model, or foreign weights."""
 
 from pathlib import Path
 from typing import Any
@@ -16,22 +16,23 @@ from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config
 
 
 def load(model: str | Path, *, weights: str | None = None, step: str | None = None, **options: Any) -> Encoder:
-    """The encoder that a path leads to.
+    """Load the encoder at a path.
 
     Args:
-      model: a directory made by `python -m train` or `python -m jepa_jax.pretrained`, or foreign weights: a Hugging
-        Face directory, or an original file of I-JEPA, DINOv2 or MetaCLIP.
-      weights: of a training run, `raw` or `ema`, the moving average; None takes what its recipe has as its result.
-      step: of a training run, the checkpoint: its step, `best`, or None for the newest.
-      options: of foreign weights, what the file does not say: `family`, `arch`, `heads`, `image_size`, `branch`,
+      model: Directory made by `python -m train` or `python -m jepa_jax.pretrained`, or foreign weights: a Hugging Face
+        directory, or an original file of I-JEPA, DINOv2 or MetaCLIP.
+      weights: For a training run, `raw` or `ema` (a moving average); None selects those that its recipe defines as its
+        result.
+      step: For a training run, the checkpoint: its step, `best`, or None for the newest.
+      **options: For foreign weights, what the file does not record: `family`, `arch`, `heads`, `image_size`, `branch`,
         `positions`, as in `jepa_jax.pretrained.Options`.
 
     Returns:
-      A pure function of one sample, with its weights; `encoder.preprocess(image)` makes the sample of a picture.
+      Pure function of one sample that carries its weights; `encoder.preprocess(image)` converts a picture to a sample.
 
     Raises:
-      ConfigError: there is no model, or it cannot be read.
-      TypeError: an unknown option, or one for a model that is not foreign.
+      ConfigError: If there is no model, or it cannot be read.
+      TypeError: If an option is unknown, or the model is not foreign and takes no options.
     """
     path = Path(model)
     kind = kind_of(path)
@@ -39,10 +40,12 @@ def load(model: str | Path, *, weights: str | None = None, step: str | None = No
         raise ConfigError(f"{path} was trained elsewhere and has one set of weights; leave out `weights` and `step`")
     if kind != "foreign":
         if options:
-            raise TypeError(f"{', '.join(options)}: only foreign weights take options, and {path} is no such file")
+            raise TypeError(
+                f"{', '.join(options)}: only foreign weights take options, and {path} was written by jepa_jax"
+            )
         if kind == "run":
             return load_run(path, weights, step)
-        from jepa_jax.pretrained import load_directory  # here: a run needs none of the families
+        from jepa_jax.pretrained import load_directory  # imported here, because a run does not need it
 
         return load_directory(path)
     from jepa_jax.pretrained import Options, convert
@@ -51,16 +54,16 @@ def load(model: str | Path, *, weights: str | None = None, step: str | None = No
 
 
 def load_run(run: Path, weights: str | None = None, step: str | None = None) -> Encoder:
-    """The trained encoder of a run directory.
+    """Load the trained encoder of a run directory.
 
     Args:
-      run: a directory made by `python -m train`.
-      weights: `raw`, `ema`, or None for what the run's recipe takes as its result.
-      step: of the checkpoint: a number, `best`, or None for the newest.
+      run: Directory made by `python -m train`.
+      weights: `raw`, `ema`, or None for those that the run's recipe defines as its result.
+      step: Step of the checkpoint, `best`, or None for the newest.
 
     Raises:
-      ConfigError: not a run directory, no checkpoint yet or no such one, a damaged one, or no moving average where it
-        is asked for.
+      ConfigError: If this is not a run directory, the checkpoint does not exist or is damaged, or `ema` is requested
+        but the run has no moving average.
     """
     config, shape = read_config(run)
     number = _chosen(run, step)
@@ -79,12 +82,12 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
         model.dim,
         base_distribution(config),
         model.null_directions,
-        preprocessing=_as_read(config, shape),
+        preprocessing=_stream_preprocessing(config, shape),
     )
 
 
-def _as_read(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
-    """How the pictures of a stream were brought to their size; None for what had its size already."""
+def _stream_preprocessing(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
+    """Return the preprocessing that brought the images of a stream to their size; None if they already had it."""
     size = config.data.size
     if size is None or shape[:2] != (size, size) or len(shape) != 3:
         return None
@@ -92,6 +95,7 @@ def _as_read(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
 
 
 def _chosen(run: Path, step: str | None) -> int:
+    """Return the step of the requested checkpoint."""
     steps, judged = saved_steps(run), values(run)
     if not steps:
         raise ConfigError(f"{run} has no checkpoint yet; train it first")
@@ -99,28 +103,30 @@ def _chosen(run: Path, step: str | None) -> int:
         return steps[-1]
     if step == "best":
         if not judged:
-            raise ConfigError(f"{run} has no best checkpoint: none was judged by a metric; name a step of {steps}")
+            raise ConfigError(
+                f"{run} has no best checkpoint: none was evaluated by a metric; choose one of the steps {steps}"
+            )
         return max(judged, key=lambda s: (judged[s], s))
     if not step.isdigit() or int(step) not in steps:
-        raise ConfigError(f"{run} has no checkpoint of step {step}; it has {', '.join(map(str, steps))}, or take best")
+        raise ConfigError(f"{run} has no checkpoint of step {step}; choose {', '.join(map(str, steps))} or best")
     return int(step)
 
 
 def training_config(model: str | Path) -> Config | None:
-    """How a model was trained here; None where it was trained elsewhere.
+    """Return the config with which a model was trained; None if it was trained elsewhere.
 
     Raises:
-      ConfigError: as `kind_of`.
+      ConfigError: As in `kind_of`.
     """
     path = Path(model)
     return read_config(path)[0] if kind_of(path) == "run" else None
 
 
 def fingerprint(model: str | Path) -> list[Any]:
-    """What changes when the weights that a path leads to change; their bytes are not read.
+    """Return a value that changes when the weights at a path change; it is found without reading their bytes.
 
     Raises:
-      ConfigError: as `kind_of`.
+      ConfigError: As in `kind_of`.
     """
     path = Path(model)
     if kind_of(path) != "foreign":

@@ -1,4 +1,4 @@
-"""How much fits at once: bytes that a function keeps alive, and bytes that a device has."""
+"""Memory budgets: the bytes that a function keeps alive, and the bytes that a device has."""
 
 import os
 from collections.abc import Callable
@@ -7,28 +7,29 @@ from typing import Any
 import jax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-# The share of memory that one batch's Jacobians and what is made of them may take. On CPU a batch much larger than
-# the caches is slower, not faster; elsewhere the more the better.
+# Memory for one batch's Jacobians and the arrays computed from them. On CPU a batch much larger than the caches is
+# slower, not faster; on other platforms larger batches are faster.
 BATCH_BYTES = {"cpu": 256 * 2**20}
-# What the activations of one chunk of products may take: near the last cache's size on CPU.
+# Memory for the activations of one chunk of products: near the size of the last-level cache on CPU.
 CHUNK_BYTES = {"cpu": 64 * 2**20}
-LEAST_BYTES = 256 * 2**20
-ASSUMED_BYTES = 8 * 2**30  # of a device that does not tell
-SHARE = 8  # of a device's memory, one part in this many, where the tables above name no figure
+MIN_BUDGET_BYTES = 256 * 2**20
+ASSUMED_DEVICE_BYTES = 8 * 2**30  # memory of a device that does not report it
+BUDGET_DIVISOR = 8  # the budget is the memory divided by this, for platforms that are not in the tables above
 
 
 def budget(table: dict[str, int], platform: str) -> int:
-    """Bytes for one purpose on a device of this platform, `cpu`, `gpu` or `tpu`."""
+    """Return the bytes for one purpose on a device of this platform, `cpu`, `gpu` or `tpu`."""
     if platform in table:
         return table[platform]
-    return max(LEAST_BYTES, (available(platform) or ASSUMED_BYTES) // SHARE)
+    return max(MIN_BUDGET_BYTES, (available(platform) or ASSUMED_DEVICE_BYTES) // BUDGET_DIVISOR)
 
 
 def available(platform: str) -> int | None:
-    """Bytes that can still be allocated on a device of this platform, or None where the system does not tell.
+    """Return the bytes that can still be allocated on a device of this platform, or None if unknown.
 
-    Of several devices the first counts. A platform that this process has no device of tells nothing: a program may be
-    compiled for a device that is not here.
+    The result is None where the system does not report the bytes. The first of several devices counts. A platform of
+    which this process has no device reports nothing: a program may be compiled for a device that this machine does not
+    have.
     """
     if platform == "cpu":
         known = hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names
@@ -41,7 +42,7 @@ def available(platform: str) -> int | None:
 
 
 def _free_memory() -> int:
-    """What Linux says is available, caches included; elsewhere the free pages."""
+    """Return the memory that Linux reports as available, including caches; elsewhere the free pages."""
     try:
         with open("/proc/meminfo") as file:
             for line in file:
@@ -53,14 +54,14 @@ def _free_memory() -> int:
 
 
 def live_bytes(f: Callable[..., Any], *shapes: Any) -> int:
-    """The most bytes that `f` keeps alive beside its constants, if it runs line by line.
+    """Return the most bytes that `f` keeps alive, besides its constants, if it runs one operation at a time.
 
-    An estimate from above of what the compiler will need, which fuses lines. Constants, such as the weights and what a
-    forward pass has left for the backward pass, do not count.
+    This is an upper estimate of the memory that the compiler, which fuses operations, will need. Constants, such as the
+    weights and the residuals of a forward pass for the backward pass, do not count.
 
     Args:
-      f: a function that can be traced.
-      shapes: its arguments, or their `jax.ShapeDtypeStruct`.
+      f: A function that can be traced.
+      *shapes: Its arguments, or their `jax.ShapeDtypeStruct`.
     """
     return _peak(jax.make_jaxpr(f)(*shapes).jaxpr)
 
@@ -82,7 +83,7 @@ def _peak(jaxpr: Jaxpr) -> int:
 
 
 def inner_jaxprs(params: dict[str, Any]) -> list[Jaxpr]:
-    """The functions inside an equation: a scan's body, a nested jit."""
+    """Return the functions inside an equation, such as the body of a scan or a nested jit."""
     found = []
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):

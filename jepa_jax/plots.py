@@ -1,4 +1,4 @@
-"""Panels that both programs draw. Each takes a matplotlib axes and arrays."""
+"""Plots that the training and the scoring program share. Each takes matplotlib axes and arrays."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from PIL import Image
 
 
 def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float, slope: float) -> None:
-    """Learned against exact log-density [N], shifted to the same mean, with the line of equality."""
+    """Plot learned against exact log-density [N], shifted to the same mean, with the line of equality."""
     learned = learned + np.mean(exact - learned)
     ax.plot(exact, learned, ".", ms=2, alpha=0.4)
     ends = [exact.min(), exact.max()]
@@ -25,7 +25,7 @@ def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float, sl
 
 
 def spectrum(ax: Any, singular_values: np.ndarray) -> None:
-    """Median and 5 to 95 % band of singular values [N, R] against their index."""
+    """Plot the median and the 5 to 95 % band of singular values [N, R] against their index."""
     sigma = np.maximum(singular_values, 1e-8)
     index = np.arange(1, sigma.shape[1] + 1)
     low, middle, high = np.quantile(sigma, [0.05, 0.5, 0.95], axis=0)
@@ -36,7 +36,10 @@ def spectrum(ax: Any, singular_values: np.ndarray) -> None:
 
 
 def as_images(xs: np.ndarray) -> Callable[[int], Image.Image]:
-    """Row of xs [N, H, W, C] -> how it looks: colours in [0, 1]; one channel from white, the least in xs, to black."""
+    """Return a function from a row of xs [N, H, W, C] to its image.
+
+    Colours are in [0, 1]; a single channel is shown from white, the smallest value in xs, to black, the largest.
+    """
     low, high = float(xs.min()), float(xs.max())
 
     def image(row: int) -> Image.Image:
@@ -49,11 +52,14 @@ def as_images(xs: np.ndarray) -> Callable[[int], Image.Image]:
 def extremes(
     figure: Any, xs: np.ndarray | Callable[[int], Image.Image | None], learned: np.ndarray, columns: int = 10
 ) -> None:
-    """The most and the least likely images, as the paper's first figure shows them.
+    """Show the most and the least likely images, as in the paper's first figure.
 
     Args:
-      xs: [N, H, W, C]; or row -> its picture, which only those are asked for that are shown.
-      learned: [N] log-density, nats; NaN for what is not to be shown.
+      figure: A matplotlib figure.
+      xs: Images [N, H, W, C]; or a function from a row to its image, which is called only for the images that are
+        shown.
+      learned: Log-density [N] in nats; NaN for images that are not to be shown.
+      columns: Number of images per row of the figure.
     """
     image = as_images(xs) if isinstance(xs, np.ndarray) else xs
     shown = np.flatnonzero(np.isfinite(learned))

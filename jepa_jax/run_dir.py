@@ -1,4 +1,4 @@
-"""A model's directory: config.json, which says what it is, and what it needs beside its checkpoints."""
+"""Directory of a model: config.json, which describes it, and the other files that it needs beside its checkpoints."""
 
 import json
 import zipfile
@@ -14,21 +14,21 @@ from jepa_jax.files import write_atomically
 
 CONFIG_FILE = "config.json"
 STATISTICS_FILE = "statistics.npz"
-FORMAT = 2  # of config.json; 1, of jepa_jax 0.1, did not say so
+FORMAT = 2  # format of config.json; format 1, that of jepa_jax 0.1, did not record its number
 
 Kind = Literal["run", "converted", "foreign"]
 
 
 def kind_of(path: Path) -> Kind:
-    """Whether a path leads to a training run, a converted model or foreign weights.
+    """Return whether a path leads to a training run, a converted model or foreign weights.
 
     Raises:
-      ConfigError: it leads to none of them, or to a directory of a format that this version does not know.
+      ConfigError: If it leads to none of them, or to a directory whose format this version does not support.
     """
     if path.is_file():
         return "foreign"
     if not path.is_dir():
-        raise ConfigError(f"{path} does not exist; a model is a directory made by python -m train, or weights")
+        raise ConfigError(f"{path} does not exist; a model is a directory made by python -m train, or foreign weights")
     try:
         tree = json.loads((path / CONFIG_FILE).read_text())
     except FileNotFoundError:
@@ -39,35 +39,39 @@ def kind_of(path: Path) -> Kind:
         check_format(path, tree)
         return "converted" if "vit" in tree else "run"
     if tree is None and not any(p.suffix in (".safetensors", ".bin", ".json") for p in path.iterdir()):
-        raise ConfigError(f"{path} is not a run directory: it has no {CONFIG_FILE}, and it holds no weights")
+        raise ConfigError(f"{path} is not a run directory: it has no {CONFIG_FILE} and holds no weights")
     return "foreign"
 
 
 def check_format(path: Path, tree: dict[str, Any]) -> None:
-    """Refuse a directory whose config.json is of a format that this version does not know.
+    """Check that this version supports the format of a directory.
+
+    Args:
+      path: Directory, for the message.
+      tree: Content of its config.json.
 
     Raises:
-      ConfigError: with the two formats.
+      ConfigError: If it does not; the message gives the two formats.
     """
     found = tree.get("format", 1)
     if found not in range(1, FORMAT + 1):
         raise ConfigError(
-            f"{path} is of format {found!r}, and this version of jepa_jax knows formats up to {FORMAT}; "
+            f"{path} has format {found!r}, but this version of jepa_jax supports formats up to {FORMAT}; "
             "read it with the version that wrote it"
         )
 
 
 def write_config(run: Path, config: Config, shape: tuple[int, ...]) -> None:
-    """Write config.json: the resolved config, and the shape of one sample, on which the weights depend."""
+    """Write config.json: the resolved config and the shape of one sample, on which the shapes of the weights depend."""
     tree = {"format": FORMAT, **json.loads(to_json(config)), "sample_shape": list(shape)}
     write_atomically(run / CONFIG_FILE, lambda path: path.write_text(json.dumps(tree, indent=2) + "\n"))
 
 
 def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
-    """Config and sample shape of a run directory.
+    """Return the config and the sample shape of a run directory.
 
     Raises:
-      ConfigError: there is none, it cannot be read, or it is of a format that this version does not know.
+      ConfigError: If there is no config.json, it cannot be read, or this version does not support its format.
     """
     path = run / CONFIG_FILE
     try:
@@ -83,16 +87,16 @@ def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
 
 
 def write_statistics(run: Path, statistics: dict[str, Any]) -> None:
-    """Write what a run computed from its data, so that scoring needs no access to them: `mean`, `scale`, `noise`."""
+    """Write `mean`, `scale` and `noise`, which a run computed from its data, so that scoring does not need the data."""
     arrays = {name: np.asarray(value, np.float32) for name, value in statistics.items()}
     write_atomically(run / STATISTICS_FILE, lambda path: np.savez(path, allow_pickle=False, **arrays))
 
 
 def read_statistics(run: Path) -> dict[str, np.ndarray] | None:
-    """What `write_statistics` wrote; None in a run of jepa_jax 0.1, which did not write it.
+    """Return what `write_statistics` wrote; None for a run of jepa_jax 0.1, which did not write the file.
 
     Raises:
-      ConfigError: the file is damaged.
+      ConfigError: If the file is damaged.
     """
     path = run / STATISTICS_FILE
     if not path.exists():
@@ -101,4 +105,4 @@ def read_statistics(run: Path) -> dict[str, np.ndarray] | None:
         with np.load(path, allow_pickle=False) as stored:
             return dict(stored)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is damaged: {error}; delete it to have it computed again") from None
+        raise ConfigError(f"{path} is damaged: {error}; delete it to have it recomputed") from None

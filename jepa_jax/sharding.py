@@ -1,4 +1,4 @@
-"""Meshes of devices, and how the arrays of a program are spread over them.
+"""Meshes of devices, and the sharding of a program's arrays over them.
 
 A mesh has two axes. Both divide the samples of a batch; `model` also divides the parameters (FSDP).
 """
@@ -17,11 +17,11 @@ AXES = ("data", "model")
 
 
 def data_mesh(devices: Sequence[Any] | None = None, model: int = 1) -> Mesh:
-    """Mesh of these devices.
+    """Return a mesh of these devices.
 
     Args:
-      devices: in the order of the mesh; None takes this process's own.
-      model: devices that share one copy of the parameters; it divides their number.
+      devices: Devices in the order of the mesh; None uses the devices of this process.
+      model: Number of devices that share one copy of the parameters; it must divide the number of devices.
     """
     devices = jax.local_devices() if devices is None else devices
     shape = (len(devices) // model, model)
@@ -31,15 +31,17 @@ def data_mesh(devices: Sequence[Any] | None = None, model: int = 1) -> Mesh:
 def open_mesh(
     devices: Sequence[Any], count: int, model: int = 1, *, section: str = "", have: str = "there are"
 ) -> Mesh:
-    """Mesh of the first `count` devices.
+    """Return a mesh of the first `count` devices.
 
     Args:
-      devices: those that exist.
-      count, model: how many to use, and how many of them share one copy of the parameters.
-      section, have: what precedes the fields' names and the number of devices in an error message.
+      devices: Available devices.
+      count: Number of devices to use.
+      model: Number of devices that share one copy of the parameters.
+      section: Text before the names of the fields in an error message.
+      have: Text before the number of devices in an error message.
 
     Raises:
-      ConfigError: there are fewer devices, or they cannot be divided in this way.
+      ConfigError: If there are fewer devices, or they cannot be divided in this way.
     """
     if count > len(devices):
         raise ConfigError(f"`{section}devices` is {count}; {have} {len(devices)}")
@@ -49,28 +51,31 @@ def open_mesh(
 
 
 def training_mesh(options: cfg.Mesh) -> Mesh:
-    """Mesh of a training run: the devices of all processes, or one where a lone process has several CPU devices.
+    """Return the mesh of a training run.
+
+    It has the devices of all processes, or one device if a single process has several CPU devices.
 
     Raises:
-      ConfigError: a process would have no device in it, or as `open_mesh`.
+      ConfigError: If a process would have no device in the mesh, or as in `open_mesh`.
     """
     devices = jax.devices()
     alone = devices[0].platform == "cpu" and jax.process_count() == 1
     count = options.devices or (1 if alone else len(devices))
     if count < len(devices) and jax.process_count() > 1:
-        raise ConfigError("`mesh.devices` leaves some out, and every process has to take part; leave it out")
+        raise ConfigError("`mesh.devices` excludes some devices, but every process has to take part; leave it out")
     return open_mesh(devices, count, options.shard_parameters, section="mesh.")
 
 
 def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
-    """Refuse a batch that the mesh cannot divide.
+    """Check that the mesh can divide a batch.
 
     Args:
       batch_size: B.
-      accumulate: parts in which a batch goes through the networks.
+      accumulate: Number of parts in which a batch passes through the networks.
+      mesh: Mesh that divides each part.
 
     Raises:
-      ConfigError: with the nearest sizes that work.
+      ConfigError: If it cannot; the message names the nearest sizes that work.
     """
     parts = mesh.size * accumulate
     if batch_size % parts:
@@ -83,17 +88,20 @@ def check_batch(batch_size: int, accumulate: int, mesh: Mesh) -> None:
 
 
 def batch_sharding(mesh: Mesh, axis: int = 0) -> NamedSharding:
-    """Sharding of an array whose axis `axis` counts the samples of a batch."""
+    """Return the sharding of an array whose axis `axis` is the samples of a batch."""
     return NamedSharding(mesh, P(*(None,) * axis, AXES))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """Sharding that copies an array to every device."""
+    """Return the sharding that replicates an array on every device."""
     return NamedSharding(mesh, P())
 
 
 def parameter_spec(shape: tuple[int, ...], parts: int, axis: str) -> P:
-    """Partition of an array of this shape over `parts` devices, along its longest side that they divide, if any."""
+    """Return the partition of an array of this shape over `parts` devices.
+
+    The array is divided along its longest side that is a multiple of `parts`; without such a side it is not divided.
+    """
     sides = [i for i, n in enumerate(shape) if n % parts == 0]
     if parts == 1 or not sides:
         return P()
@@ -102,19 +110,24 @@ def parameter_spec(shape: tuple[int, ...], parts: int, axis: str) -> P:
 
 
 def state_shardings(state: Any, mesh: Mesh) -> Any:
-    """Shardings of a training state, by the shapes of its arrays: divided along `model`, copied along `data`."""
+    """Return the shardings of a training state from the shapes of its arrays.
+
+    Each array is divided along the mesh axis `model` and replicated along `data`.
+    """
     return jax.tree.map(lambda a: NamedSharding(mesh, parameter_spec(a.shape, mesh.shape["model"], "model")), state)
 
 
 def shard_parameters(f: Any, mesh: Mesh, axis: str = "model") -> Any:
-    """Copy of an encoder whose arrays are spread over an axis of a mesh, for one that does not fit on one device.
+    """Return a copy of an encoder, which may not fit on one device, with its arrays sharded over a mesh axis.
 
-    Each array is divided along its longest side that the axis divides; the others are on every device. **On virtual CPU
-    devices set NPROC, XLA's number of threads, well above their number**, or they wait for each other forever.
+    Each array is divided along its longest side that the axis divides; arrays without such a side are replicated. **On
+    virtual CPU devices set NPROC, the number of threads of XLA, well above the number of devices**, or they wait for
+    each other forever.
 
     Args:
-      f: a pytree, such as an `Encoder`.
-      mesh: has `axis`, and `data` for the samples.
+      f: A pytree, such as an `Encoder`.
+      mesh: Mesh with the axis `axis`, and `data` for the samples.
+      axis: Mesh axis that divides the arrays.
     """
     return jax.device_put(
         f, jax.tree.map(lambda a: NamedSharding(mesh, parameter_spec(a.shape, mesh.shape[axis], axis)), f)
@@ -122,7 +135,7 @@ def shard_parameters(f: Any, mesh: Mesh, axis: str = "model") -> Any:
 
 
 def local_copy(tree: Any, mesh: Mesh) -> Any:
-    """Whole arrays on this process's first device. All processes take part."""
+    """Gather whole arrays on this process's first device. All processes must call this function."""
     if mesh.size == 1:
         return tree
     whole = jax.jit(lambda t: t, out_shardings=replicated(mesh))(tree)

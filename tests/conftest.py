@@ -18,12 +18,35 @@ from collections.abc import Iterator
 import jax
 import pytest
 
+from tests.helpers import shared_folder
+from tests.helpers.runs import TrainedRuns
+
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiled_once(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Compiled programs of this session, for all its workers: most tests compile what another has compiled before."""
+    settings = {
+        "jax_compilation_cache_dir": str(shared_folder(tmp_path_factory) / "compiled"),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the processes that tests start
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> TrainedRuns:
+    folder = shared_folder(tmp_path_factory) / "runs"
+    folder.mkdir(exist_ok=True)
+    return TrainedRuns(folder)
 
 
 @pytest.fixture

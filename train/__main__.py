@@ -1,4 +1,4 @@
-"""`python -m train CONFIG [--out DIR] [--dotted.field VALUE ...]`; installed, `jepa-train`."""
+"""Program `python -m train CONFIG [--out DIR] [--dotted.field VALUE ...]`, installed as `jepa-train`."""
 
 import dataclasses
 import sys
@@ -16,21 +16,22 @@ ARGUMENTS = "CONFIG [--out DIR] [--dotted.field VALUE ...]"
 
 @dataclass(frozen=True)
 class Arguments(Config):
-    """The command line: a config's fields, and where to write."""
+    """Command line of the program: the fields of a config, and the options of the program itself."""
 
     out: str | None = None
-    """Folder for config.json, metrics.jsonl, checkpoints/, figures/ and summary.json. None: runs/ and the config's
-    name. The same command again continues from its last checkpoint."""
+    """Folder for config.json, metrics.jsonl, checkpoints/, figures/ and summary.json. None: runs/NAME with the name of
+    the config. The same command continues an interrupted run from its last checkpoint."""
     dry_run: bool = False
-    """Print what a step needs (parameters, memory, arithmetic) and stop, without reading data or writing anything."""
+    """Print the requirements of a step (parameters, memory, arithmetic) and stop, without reading data or writing
+    files."""
     distributed: bool = False
-    """On a TPU slice or a cluster: meet the processes on the other hosts, each started with this same command."""
+    """On a TPU slice or a cluster: connect to the processes on the other hosts, each started with this same command."""
     coordinator: str | None = None
-    """Elsewhere: HOST:PORT of process 0, where all processes meet."""
+    """For several processes elsewhere: HOST:PORT of process 0, to which the others connect."""
     processes: int | None = None
-    """How many there are."""
+    """Number of processes; needs --coordinator."""
     process: int | None = None
-    """Which of them this is, from 0."""
+    """Index of this process, from 0; needs --coordinator."""
 
 
 def script() -> None:
@@ -39,7 +40,7 @@ def script() -> None:
 
 
 def main(args: list[str]) -> int:
-    """Run the program; the exit status is 0, 1 or 2 as the README says."""
+    """Run the program and return its exit status: 0, 1 or 2, as the README describes."""
     try:
         return run(args)
     except ConfigError as error:
@@ -50,7 +51,11 @@ def main(args: list[str]) -> int:
 
 
 def run(args: list[str]) -> int:
-    """Parse, train, print the result."""
+    """Parse the arguments, train, print the result, and return the exit status.
+
+    Raises:
+      ConfigError: If the arguments, the config or the data are invalid.
+    """
     if not args:
         raise ConfigError(f"name a config: {usage()}; --help lists them")
     if args[0] in ("-h", "--help"):
@@ -64,7 +69,7 @@ def run(args: list[str]) -> int:
     name, config = find_config(args[0])
     arguments = read_arguments(name, config, args)
     config = Config(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(Config)})
-    # After the arguments' own errors: jax takes a second to import.
+    # Imported only after the arguments were checked, because the import of jax takes a second.
     from rich.console import Console
 
     from jepa_jax import compile_cache
@@ -82,16 +87,21 @@ def run(args: list[str]) -> int:
 
 
 def read_arguments(name: str, config: Config, args: list[str]) -> Arguments:
-    """The command line after the config's name, with the config's values as defaults.
+    """Parse the command line, with the values of the config as defaults.
+
+    Args:
+      name: Name of the config, for the help text.
+      config: Config that provides the defaults.
+      args: Command line, beginning with the name of the config.
 
     Raises:
-      ConfigError: an unknown option or value.
-      SystemExit: 0, after `--help` was printed.
+      ConfigError: If an option or value is unknown.
+      SystemExit: With status 0, after `--help` was printed.
     """
     from jepa_jax.cli import parse, program, renamed
-    from jepa_jax.config_json import RENAMED
+    from jepa_jax.config_json import RENAMED_FIELDS
 
-    options, notes = renamed(args[1:], RENAMED)
+    options, notes = renamed(args[1:], RENAMED_FIELDS)
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
@@ -99,13 +109,13 @@ def read_arguments(name: str, config: Config, args: list[str]) -> Arguments:
         Arguments,
         options,
         prog=" ".join((*program("train", __package__), args[0])),
-        description=f"Train the config {name}. Every field below can be set; defaults are this config's.",
+        description=f"Train the config {name}. Every field below can be set; the defaults are those of this config.",
         default=Arguments(**fields),
     )
 
 
 def train_and_print(config: Config, out: Path) -> int:
-    """Train, print the result; the exit status."""
+    """Train, print the result, and return the exit status."""
     from rich.console import Console
 
     from jepa_jax.cli import program
@@ -121,21 +131,26 @@ def train_and_print(config: Config, out: Path) -> int:
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues {out} from its last checkpoint", file=sys.stderr)
         return 1
-    if summary:  # the first process has it
+    if summary:  # only the first process has one
         print_summary(summary, out, config.data.source, program("score", __package__))
     return 0
 
 
 def usage() -> str:
-    """How the program is started."""
+    """Return the command that starts the program."""
     from jepa_jax.cli import program
 
     return " ".join((*program("train", __package__), ARGUMENTS))
 
 
 def overview() -> str:
-    """Text of `--help` without a config: the configs."""
-    lines = [f"usage: {usage()}", "", "Train a JEPA and watch the density it learns. CONFIG is a file, or one of:", ""]
+    """Return the text of `--help` without a config, which lists the configs."""
+    lines = [
+        f"usage: {usage()}",
+        "",
+        "Train a JEPA and evaluate the density it learns. CONFIG is a file, or one of:",
+        "",
+    ]
     for name in config_names():
         doc = (config_module(name).__doc__ or "").strip().splitlines()[0]
         lines.append(f"  {name:17} {doc}")

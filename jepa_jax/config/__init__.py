@@ -1,7 +1,8 @@
-"""Description of a training run: frozen dataclasses that check themselves. Needs the standard library only.
+"""Description of a training run: frozen dataclasses that check their own values, from the standard library only.
 
-The docstring under each field is its `--help` text. `None` means "the default that fits", and says which. A section of
-several kinds (`encoder`, `recipe`, `views`, `recipe.mask`) is a union of dataclasses, told apart by their `kind`.
+The docstring under each field is its `--help` text. `None` stands for a default that depends on the rest of the run;
+the docstring says which. A section that exists in several kinds (`encoder`, `recipe`, `views`, `recipe.mask`) is a
+union of dataclasses, which are distinguished by their field `kind`.
 """
 
 from jepa_jax.config.data import Crops, Data, Noise, Views

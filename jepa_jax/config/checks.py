@@ -1,4 +1,4 @@
-"""How a section of a config refuses values."""
+"""Checks of the values in a section of a config."""
 
 import dataclasses
 import math
@@ -10,15 +10,15 @@ Rule = tuple[str, bool, str]
 
 
 def check(section: str, options: Any, *rules: Rule) -> None:
-    """Refuse a section whose values cannot run.
+    """Check the values of a section.
 
     Args:
-      section: what precedes its fields' names, such as `optim.`.
-      options: the dataclass.
-      rules: (field, whether its value is right, what it must be).
+      section: Text before the names of its fields, such as `optim.`.
+      options: The section, a dataclass.
+      rules: Rules as tuples: a field, whether its value is valid, and what the value must be or have.
 
     Raises:
-      ConfigError: the first field out of its range, by its dotted name.
+      ConfigError: If a value is not valid; the message gives the dotted name of the first such field.
     """
     for field in dataclasses.fields(options):
         value = getattr(options, field.name)
@@ -32,28 +32,28 @@ def check(section: str, options: Any, *rules: Rule) -> None:
 
 
 def at_least(options: Any, least: float, *names: str) -> list[Rule]:
-    """Rules that these fields are None, or not below a number."""
+    """Return rules by which each of these fields is None or not below `least`."""
     values = {name: getattr(options, name) for name in names}
     return [(name, value is None or value >= least, f"be at least {least}") for name, value in values.items()]
 
 
 def positive(options: Any, *names: str) -> list[Rule]:
-    """Rules that these fields are None, or positive."""
+    """Return rules by which each of these fields is None or positive."""
     values = {name: getattr(options, name) for name in names}
     return [(name, value is None or value > 0, "be positive") for name, value in values.items()]
 
 
 def fractions(options: Any, *names: str) -> list[Rule]:
-    """Rules that these fields are None, or in [0, 1)."""
+    """Return rules by which each of these fields is None or in [0, 1)."""
     values = {name: getattr(options, name) for name in names}
     return [(name, value is None or 0 <= value < 1, "be in [0, 1)") for name, value in values.items()]
 
 
 def widths(options: Any, *names: str) -> list[Rule]:
-    """Rules that all widths of these layers are at least 1."""
+    """Return rules by which all widths in each of these fields are at least 1."""
     return [(name, all(w >= 1 for w in getattr(options, name)), "have widths of at least 1") for name in names]
 
 
 def _shown(value: Any) -> str:
-    """A value as it is typed on a command line."""
+    """Return a value in the form in which it is typed on a command line."""
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,4 +1,4 @@
-"""The data of a run, and how a sample becomes the views that are compared."""
+"""Config of the data, and of how a sample becomes the views that are compared."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -8,33 +8,34 @@ from jepa_jax.config.checks import at_least, check, fractions
 
 @dataclass(frozen=True)
 class Data:
-    """The data of a run."""
+    """Data of a run."""
 
     source: str = "mixture_2d"
-    """A world's name, FILE.npy, FILE.npz, a folder of images, `digits` or `tfds:NAME[/CONFIG][:SPLIT]`."""
+    """Name of a world, FILE.npy, FILE.npz, a folder of images, `digits` or `tfds:NAME[/CONFIG][:SPLIT]`."""
     batch_size: int = 512
-    """Samples per step, B; every loss is over the whole of it."""
+    """Samples per step, B. Every loss is computed over the whole batch."""
     noise: float | None = None
-    """Standard deviation of the Gaussian noise each view adds, in the data's own units. None: the world's own,
-    and a tenth of the data's standard deviation for arrays."""
+    """Standard deviation of the Gaussian noise that each view adds, in the units of the data. None: the value of the
+    world; for other data, a tenth of their standard deviation, or 0 if they come with pairs."""
     rho: float | None = None
-    """Correlation of a positive pair's latents, for the worlds that pair by an Ornstein-Uhlenbeck step."""
+    """Correlation between the latents of a positive pair, for worlds whose pairs are Ornstein-Uhlenbeck steps."""
     shift: int = 0
-    """Images: each view moves by up to this many pixels along each axis."""
+    """For images: each view is shifted by up to this many pixels along each axis."""
     holdout: float = 0.0
-    """The fraction of samples kept out of training; they become the probe set. Not for worlds."""
+    """Fraction of the samples that is kept out of training; these samples form the probe set. Not for worlds."""
     probe_source: str = ""
-    """Streams: the data set that the probe set comes from, such as `tfds:cifar10:test`. Empty: what `holdout` keeps."""
+    """For streams: dataset that provides the probe set, such as `tfds:cifar10:test`. Empty: the samples that `holdout`
+    keeps out of training."""
     stream: bool | None = None
-    """Read images as training goes, instead of holding all of them on the device. None: folders and `tfds:` always,
-    arrays above 1 GB."""
+    """Read images during training instead of holding all of them on the device. None: for all folders and `tfds:`
+    datasets, and for array files above 1 GB."""
     size: int | None = None
-    """Streams: side in pixels that every image is brought to, its shorter side resized and the middle square cut out.
-    None: they have one size already."""
+    """For streams: side in pixels of the square to which every image is brought, by resizing its shorter side and
+    cropping the square in the centre. None: all images have the same size already."""
     channels: Literal[1, 3] = 3
-    """Streams: 3 for colours, 1 for grey."""
+    """For streams: 3 for colour images, 1 for grey ones."""
     workers: int = 0
-    """Streams: processes that read and decode; 0 for threads of this one."""
+    """For streams: number of worker processes that read and decode images; 0 uses threads of the main process."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -47,11 +48,11 @@ ViewsKind = Literal["noise", "crops"]
 
 @dataclass(frozen=True)
 class Noise:
-    """Two views with noise, as `data.noise`, `data.shift` or the pairs of a world or a file say."""
+    """Two noisy views of a sample, by `data.noise` and `data.shift`, or by the pairs of a world or a file."""
 
     kind: ViewsKind = field(default="noise", kw_only=True)
-    """How a sample becomes views. `noise`: two, as the data's own options say (noise, shift, a world's pairs); `crops`:
-    random resized crops of an image, with flips, colours and noise."""
+    """How a sample becomes views. `noise`: two views, by the options of the data (noise, shift, the pairs of a world).
+    `crops`: random resized crops of an image, with flips, changes of colour, and noise."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -63,28 +64,28 @@ class Crops:
     """Random resized crops of an image."""
 
     kind: ViewsKind = field(default="crops", kw_only=True)
-    """How a sample becomes views. `noise`: two, as the data's own options say (noise, shift, a world's pairs); `crops`:
-    random resized crops of an image, with flips, colours and noise."""
+    """How a sample becomes views. `noise`: two views, by the options of the data (noise, shift, the pairs of a world).
+    `crops`: random resized crops of an image, with flips, changes of colour, and noise."""
     global_views: int = 2
-    """Large crops of an image."""
+    """Number of large crops of an image."""
     local_views: int = 0
-    """Small crops of an image, which predict the large ones."""
+    """Number of small crops of an image; the large crops are predicted from them."""
     global_scale: tuple[float, float] = (0.3, 1.0)
-    """Area of a large crop over the image's, from and to."""
+    """Smallest and largest area of a large crop, as fractions of the area of the image."""
     local_scale: tuple[float, float] = (0.05, 0.3)
-    """Area of a small crop over the image's, from and to."""
+    """Smallest and largest area of a small crop, as fractions of the area of the image."""
     flip: float = 0.5
-    """Probability that a view is mirrored left and right."""
+    """Probability that a view is mirrored horizontally."""
     jitter: float = 0.8
-    """Probability that its brightness, contrast, saturation and hue change."""
+    """Probability that the brightness, contrast, saturation and hue of a view change."""
     grey: float = 0.2
-    """Probability that it loses its colours."""
+    """Probability that a view is converted to grey."""
     blur: float = 0.0
-    """Probability that it is blurred."""
+    """Probability that a view is blurred."""
     noise: float = 0.0
-    """Standard deviation of Gaussian noise on its pixels."""
+    """Standard deviation of the Gaussian noise on the pixels of a view."""
     local_size: int | None = None
-    """Side of a small crop in pixels, for a `vit`. None: the image's own."""
+    """Side of a small crop in pixels; only a `vit` takes crops smaller than the image. None: the side of the image."""
 
     def __post_init__(self) -> None:
         """Check the values; `views.Augmentation` checks the ranges."""

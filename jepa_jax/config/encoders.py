@@ -1,4 +1,4 @@
-"""The encoders."""
+"""Config of the encoders."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,13 +11,14 @@ Activation = Literal["gelu", "silu", "tanh", "softplus", "elu"]
 
 @dataclass(frozen=True)
 class Embedding:
-    """What all encoders have."""
+    """Fields that all encoders have."""
 
     dim: int | None = 16
-    """Width of the embedding, K. K > 2 D lets a D-dimensional world embed without folding. None: 4 D,
-    but from 16 to 128."""
+    """Width of the embedding, K. With K > 2 D, a D-dimensional world can be embedded without folding. None: 4 D, but at
+    least 16 and at most 128; with the recipe `masked`, the width of a token."""
     output: Literal["auto", "free", "sphere"] = "auto"
-    """`sphere` divides the embedding by its norm; `auto` takes what the anti-collapse term asks for."""
+    """`sphere` divides the embedding by its norm, `free` does not, and `auto` does what the anti-collapse term
+    requires."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -29,14 +30,14 @@ class MLP(Embedding):
     """Dense layers on the flattened sample."""
 
     kind: EncoderKind = field(default="mlp", kw_only=True)
-    """`mlp` on the flattened sample; `conv` or `vit`, a vision transformer, on images [H, W, C]. Each has options of
-    its own, which --encoder.kind KIND --help shows."""
+    """Network of the encoder: an `mlp` on the flattened sample, or a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C]. Each kind has options of its own; --encoder.kind KIND --help shows them."""
     widths: tuple[int, ...] = (256, 256, 256)
-    """Hidden widths."""
+    """Widths of the hidden layers."""
     activation: Activation = "gelu"
-    """Smooth activations only: the score is made of derivatives."""
+    """Activation function. All choices are smooth, because the score is computed from derivatives."""
     skip: bool = False
-    """Add a linear map of the input to the embedding, so that a K = D encoder starts near a bijection."""
+    """Add a linear map of the input to the embedding, so that an encoder with K = D starts near a bijection."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -46,32 +47,32 @@ class MLP(Embedding):
 
 @dataclass(frozen=True)
 class Conv(MLP):
-    """Convolutions of stride 2, then an MLP."""
+    """Convolutions of stride 2, followed by an MLP."""
 
     kind: EncoderKind = field(default="conv", kw_only=True)
-    """`mlp` on the flattened sample; `conv` or `vit`, a vision transformer, on images [H, W, C]. Each has options of
-    its own, which --encoder.kind KIND --help shows."""
+    """Network of the encoder: an `mlp` on the flattened sample, or a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C]. Each kind has options of its own; --encoder.kind KIND --help shows them."""
     widths: tuple[int, ...] = (32, 64)
-    """Channels of the convolutions; each halves the image's sides."""
+    """Channels of the convolutions; each convolution halves the sides of the image."""
 
 
 @dataclass(frozen=True)
 class ViT(Embedding):
-    """A vision transformer."""
+    """Vision transformer."""
 
     kind: EncoderKind = field(default="vit", kw_only=True)
-    """`mlp` on the flattened sample; `conv` or `vit`, a vision transformer, on images [H, W, C]. Each has options of
-    its own, which --encoder.kind KIND --help shows."""
+    """Network of the encoder: an `mlp` on the flattened sample, or a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C]. Each kind has options of its own; --encoder.kind KIND --help shows them."""
     tokens: Literal["patches"] = "patches"
-    """What a token is. `patches`: a square of an image."""
+    """What a token represents. `patches`: a square patch of an image."""
     patch_size: int = 4
-    """Side of a patch in pixels; it divides the image's sides."""
+    """Side of a patch in pixels; it must divide the sides of the image."""
     width: int = 96
     """Width of a token."""
     depth: int = 4
-    """Blocks."""
+    """Number of transformer blocks."""
     heads: int = 3
-    """Attention heads; they divide the width."""
+    """Number of attention heads; it must divide the width."""
 
     def __post_init__(self) -> None:
         """Check the values."""

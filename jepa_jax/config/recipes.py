@@ -1,4 +1,4 @@
-"""The recipes: what is predicted from what."""
+"""Config of the recipes: what is predicted from what."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,9 +13,9 @@ class Blocks:
     """Masks of rectangular blocks, as in I-JEPA."""
 
     kind: Literal["blocks"] = field(default="blocks", kw_only=True)
-    """Law of the masks. `blocks`: rectangles of the grid of tokens are hidden."""
+    """Distribution of the masks. `blocks`: rectangles in the grid of tokens are hidden."""
     targets: int = 4
-    """Blocks of patches that are hidden."""
+    """Number of blocks of patches that are hidden."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -27,12 +27,13 @@ Mask = Blocks
 
 @dataclass(frozen=True)
 class Teacher:
-    """A moving average of the weights that makes the targets."""
+    """Teacher that computes the targets, a moving average of the weights."""
 
     ema: float = 0.0
-    """Decay of the teacher, a moving average of the encoder that makes the targets; 0 shares the encoder."""
+    """Decay of the teacher, a moving average of the encoder that computes the targets; with 0, the encoder computes
+    them itself."""
     ema_end: float | None = None
-    """The decay at the last step, reached linearly. None: the same all along."""
+    """Decay of the teacher at the last step, reached linearly. None: the decay is constant."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -42,11 +43,11 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Projected(Teacher):
-    """A network between the embedding and the loss."""
+    """Network between the embedding and the loss, beside the teacher."""
 
     projector: tuple[int, ...] = ()
-    """Widths of an MLP between the embedding and the loss; (), the loss works on the embedding itself, whose law is
-    then known."""
+    """Widths of an MLP between the embedding and the loss. (): the loss acts on the embedding itself, whose
+    distribution is then known."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -56,15 +57,16 @@ class Projected(Teacher):
 
 @dataclass(frozen=True)
 class Pair(Projected):
-    """Each of two views predicts the other's embedding."""
+    """Prediction of the embedding of each of two views from the other."""
 
     kind: RecipeKind = field(default="pair", kw_only=True)
-    """What is predicted. `pair`: one view's embedding from the other's. `multiview`: the mean of the large crops from
-    every view (LeJEPA). `masked`: the tokens of hidden patches from those of visible ones (I-JEPA; a `vit`). `distill`:
-    the teacher's distribution over prototypes from the student's, of another view (DINO). Each has options of its own,
-    which --recipe.kind KIND --help shows."""
+    """What is predicted. `pair`: the embedding of one view from that of the other. `multiview`: the mean embedding of
+    the large crops from every view (LeJEPA). `masked`: the tokens of hidden patches from those of visible patches
+    (I-JEPA; needs a `vit`). `distill`: the teacher's distribution over prototypes from the student's distribution for
+    another view (DINO). Each kind has options of its own; --recipe.kind KIND --help shows them."""
     predictor: tuple[int, ...] = ()
-    """Hidden widths of a predictor MLP from the first view's embedding to the second's; () predicts by identity."""
+    """Hidden widths of a predictor MLP from the embedding of the first view to that of the second. (): the embedding
+    itself is the prediction."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -74,23 +76,29 @@ class Pair(Projected):
 
 @dataclass(frozen=True)
 class Multiview(Projected):
-    """Every view predicts the mean of the large crops (LeJEPA)."""
+    """Prediction of the mean embedding of the large crops from every view (LeJEPA)."""
 
     kind: RecipeKind = field(default="multiview", kw_only=True)
-    """What is predicted, as for `pair`."""
+    """What is predicted. `pair`: the embedding of one view from that of the other. `multiview`: the mean embedding of
+    the large crops from every view (LeJEPA). `masked`: the tokens of hidden patches from those of visible patches
+    (I-JEPA; needs a `vit`). `distill`: the teacher's distribution over prototypes from the student's distribution for
+    another view (DINO). Each kind has options of its own; --recipe.kind KIND --help shows them."""
 
 
 @dataclass(frozen=True)
 class Masked(Teacher):
-    """The tokens of hidden patches from those of visible ones (I-JEPA)."""
+    """Prediction of the tokens of hidden patches from those of visible patches (I-JEPA)."""
 
     kind: RecipeKind = field(default="masked", kw_only=True)
-    """What is predicted, as for `pair`."""
+    """What is predicted. `pair`: the embedding of one view from that of the other. `multiview`: the mean embedding of
+    the large crops from every view (LeJEPA). `masked`: the tokens of hidden patches from those of visible patches
+    (I-JEPA; needs a `vit`). `distill`: the teacher's distribution over prototypes from the student's distribution for
+    another view (DINO). Each kind has options of its own; --recipe.kind KIND --help shows them."""
     mask: Mask = field(default_factory=Blocks)
     predictor_width: int = 48
-    """Width of the predictor's tokens."""
+    """Width of a token in the predictor."""
     predictor_depth: int = 2
-    """Blocks of the predictor."""
+    """Number of transformer blocks in the predictor."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -100,10 +108,13 @@ class Masked(Teacher):
 
 @dataclass(frozen=True)
 class Distill(Projected):
-    """The teacher's distribution over prototypes from the student's, of another view (DINO)."""
+    """Prediction of the teacher's distribution over prototypes from the student's, for another view (DINO)."""
 
     kind: RecipeKind = field(default="distill", kw_only=True)
-    """What is predicted, as for `pair`."""
+    """What is predicted. `pair`: the embedding of one view from that of the other. `multiview`: the mean embedding of
+    the large crops from every view (LeJEPA). `masked`: the tokens of hidden patches from those of visible patches
+    (I-JEPA; needs a `vit`). `distill`: the teacher's distribution over prototypes from the student's distribution for
+    another view (DINO). Each kind has options of its own; --recipe.kind KIND --help shows them."""
     prototypes: int = 256
     """Number of prototypes."""
     student_temperature: float = 0.1
@@ -111,7 +122,7 @@ class Distill(Projected):
     teacher_temperature: float = 0.05
     """Temperature of the teacher's distribution."""
     targets: Literal["sinkhorn", "centring"] = "sinkhorn"
-    """What keeps the teacher from using one prototype for all."""
+    """Method that keeps the teacher from assigning all samples to one prototype."""
 
     def __post_init__(self) -> None:
         """Check the values."""

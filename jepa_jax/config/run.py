@@ -1,4 +1,4 @@
-"""A run: its objective, its optimiser, what is evaluated and kept, its devices, and all sections together."""
+"""Config of a run: objective, optimiser, evaluation, checkpoints and devices, and all sections together."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -13,16 +13,16 @@ AntiCollapse = Literal["uniformity", "infonce", "koleo", "sigreg", "vicreg", "ba
 
 @dataclass(frozen=True)
 class Objective:
-    """loss = prediction + weight * anti_collapse"""
+    """Objective of the training: loss = prediction + weight * anti_collapse."""
 
     anti_collapse: AntiCollapse = "uniformity"
-    """The term that keeps samples apart; `none` collapses on purpose, as a control."""
+    """Term that keeps the embeddings of samples apart; `none` collapses on purpose, as a control."""
     weight: float | None = None
-    """Weight of the anti-collapse term. None: the term's own default."""
+    """Weight of the anti-collapse term. None: the default of the term."""
     temperature: float | None = None
     """Scale of the kernel in `uniformity` (t, default 2) and `infonce` (tau, default 0.2)."""
     num_slices: int = 256
-    """Random directions per step in `sigreg`."""
+    """Number of random directions per step in `sigreg`."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -37,21 +37,22 @@ class Optim:
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
     warmup_steps: int = 100
-    """Steps over which the rate rises from 0; it then falls to 0 along a cosine."""
+    """Steps over which the learning rate rises from 0; after them it falls to 0 along a cosine."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
     clip_norm: float | None = None
-    """Largest global norm of the gradient. None: no clipping."""
+    """Maximum global norm of the gradient. None: no clipping."""
     ema: float = 0.0
-    """Decay of the moving average of the weights that is scored and saved as the encoder; 0 takes the raw weights."""
+    """Decay of the moving average of the weights (EMA) that is scored and saved as the encoder; 0 keeps no average, and
+    the raw weights are used."""
     compute: Literal["float32", "bfloat16"] = "float32"
-    """Type the networks compute in while they train. Weights, statistics and losses are float32 either way, and so is
-    the score."""
+    """Data type in which the networks compute during training. The weights, statistics and losses are float32 in either
+    case, and so is the score."""
     accumulate: int = 1
-    """Parts in which a batch goes through the networks, one after the other, to save memory. The losses are still
-    over the whole batch and the gradient is the same; the forward pass runs twice."""
+    """Number of parts in which a batch passes through the networks, one after the other, to save memory. The losses are
+    still computed over the whole batch and the gradient is the same; the forward pass runs twice."""
     remat: bool = False
-    """Compute activations a second time in the backward pass (of a `vit`: each block's) instead of keeping them."""
+    """Recompute activations in the backward pass (in a `vit`: those of each block) instead of storing them."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -61,27 +62,27 @@ class Optim:
 
 @dataclass(frozen=True)
 class Monitor:
-    """What is evaluated while training goes on."""
+    """Evaluation during training."""
 
     every: int = 500
-    """Steps between evaluations of the learned density; 0 evaluates at the end only."""
+    """Steps between evaluations of the learned density; 0 evaluates only at the end."""
     probes: int = 2048
-    """Samples in the fixed probe set that is scored."""
+    """Number of samples in the fixed probe set that is scored."""
     eps: float = 1e-6
-    """Singular values at or below this count as clipped."""
+    """Singular values at or below this value count as clipped."""
     log_every: int = 100
     """Steps between lines in metrics.jsonl."""
     figures: bool = True
-    """Draw pictures at monitor steps and at the end."""
+    """Draw figures at every evaluation and at the end."""
     against: tuple[Literal["inverted", "rotated", "noise"], ...] = ()
-    """Also follow how well the score tells the probe set from these corruptions of it, as AUROC."""
+    """Also evaluate how well the score distinguishes the probe set from these corruptions of it, as AUROC."""
     labels: bool | None = None
-    """Follow what k-NN and a linear probe make of the embedding. None: where the data have labels and held-out
-    samples."""
+    """Evaluate k-NN and a linear probe on the embedding. None: if the data have labels and held-out samples."""
     labelled: int = 2000
-    """Samples that those two are fitted on at most, and as many that they are judged on."""
+    """Maximum number of samples on which these two classifiers are fitted, and of samples on which they are
+    evaluated."""
     writers: tuple[Literal["tensorboard", "wandb"], ...] = ()
-    """Where metrics go beside metrics.jsonl."""
+    """Destinations of the metrics in addition to metrics.jsonl."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -91,15 +92,15 @@ class Monitor:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """What is kept of a run."""
+    """Checkpoints of a run."""
 
     every: int = 1000
     """Steps between checkpoints; one is always written at the end."""
     keep: int = 2
-    """How many of the newest to keep."""
+    """Number of the newest checkpoints that are kept."""
     best: str | None = "auto"
-    """Also keep the checkpoint at which this metric, as metrics.jsonl names it, was largest. `auto`: the agreement with
-    the exact density, or else the linear probe, where there is one."""
+    """Also keep the checkpoint at which this metric, by its name in metrics.jsonl, was largest. `auto`: the agreement
+    with the exact density if that is known, or else the linear probe if there is one."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -108,13 +109,13 @@ class Checkpoints:
 
 @dataclass(frozen=True)
 class Mesh:
-    """The devices of a run. Another mesh may continue it: these are not part of what it is."""
+    """Devices of a run. They are no part of its identity, so that it may be continued on another mesh."""
 
     devices: int | None = None
-    """How many to use; they divide the batch. None: all of all processes, but of a lone CPU one, because several are
-    only there to try things out."""
+    """Number of devices, which must divide the batch. None: all devices of all processes, but only one CPU device in a
+    single process, because several CPU devices serve only for trials."""
     shard_parameters: int = 1
-    """Devices that share one copy of the parameters, of the optimiser and of the moving averages (FSDP)."""
+    """Number of devices that share one copy of the parameters, the optimiser state and the moving averages (FSDP)."""
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -123,12 +124,12 @@ class Mesh:
 
 @dataclass(frozen=True)
 class Config:
-    """A training run."""
+    """Config of a training run."""
 
     steps: int = 4000
-    """Training steps."""
+    """Number of training steps."""
     seed: int = 0
-    """Seeds the weights, the data and the views; the probe set does not depend on it."""
+    """Seed of the weights, the data and the views; the probe set does not depend on it."""
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Noise)
     encoder: Encoder = field(default_factory=MLP)

@@ -1,10 +1,11 @@
-"""Where samples come from, behind one grammar: worlds, arrays, the digits, folders of images, TensorFlow Datasets."""
+"""Sources of samples under one grammar: worlds, arrays, the digits, folders of images, TensorFlow Datasets."""
 
 from jepa_jax.data.arrays import read_arrays
 from jepa_jax.data.build import is_stream, open_source, read_samples
-from jepa_jax.data.dataset import Dataset, Samples, is_held_out
+from jepa_jax.data.dataset import Dataset, is_held_out
 from jepa_jax.data.lazy_images import LazyImages, in_memory, readable
 from jepa_jax.data.registry import open_dataset
+from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Probe, Source
 from jepa_jax.data.streaming import pixels
 from jepa_jax.data.synthetic import make_world

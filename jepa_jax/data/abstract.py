@@ -1,4 +1,4 @@
-"""A source that has the shapes of its data and none of their values: for a dry run."""
+"""Sources with the shapes of their data but without values, for a dry run."""
 
 import zipfile
 from pathlib import Path
@@ -9,8 +9,8 @@ import numpy as np
 
 from jepa_jax import config as cfg
 from jepa_jax.data.build import is_stream, open_source
-from jepa_jax.data.dataset import Samples
 from jepa_jax.data.in_memory import from_samples
+from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Source
 from jepa_jax.data.streaming import stream_source
 from jepa_jax.errors import ConfigError
@@ -18,13 +18,13 @@ from jepa_jax.worlds import WORLDS
 
 
 def abstract_source(data: cfg.Data) -> Source:
-    """As `open_source`, but nothing is read beyond the header of an array file.
+    """Open a source as `open_source` does, but read nothing except the header of an array file.
 
     Raises:
-      ConfigError: the shape of a sample is not to be had so, or as `open_source`.
+      ConfigError: If the shape of a sample cannot be found in this way, or as in `open_source`.
     """
     if data.source in WORLDS or data.source == "digits":
-        return open_source(data)  # made, or at hand
+        return open_source(data)  # generated, or distributed with scikit-learn
     path = Path(data.source)
     if path.suffix in (".npy", ".npz"):
         shape, dtype = _header(path)
@@ -34,18 +34,18 @@ def abstract_source(data: cfg.Data) -> Source:
             return stream_source(data, shape[1:], jnp.zeros(()), jnp.ones(()), dtype)
         if not is_stream(data):
             rows = min(data.batch_size, shape[0])
-            # As many as a batch: the others do not go through the networks.
+            # One batch is enough: no other samples pass through the networks.
             return from_samples(Samples(np.zeros((rows, *shape[1:]), np.float32)), data)
     if data.size is None:
-        raise ConfigError(f"a dry run does not read {data.source}: say the side of its images with `data.size`")
+        raise ConfigError(f"a dry run does not read {data.source}; set the side of its images with `data.size`")
     return stream_source(data, (data.size, data.size, data.channels), jnp.zeros(()), jnp.ones(()), np.uint8)
 
 
 def _header(path: Path) -> tuple[tuple[int, ...], Any]:
-    """Shape and type of the samples of an array file.
+    """Return the shape and the type of the samples of an array file.
 
     Raises:
-      ConfigError: it cannot be read.
+      ConfigError: If the file cannot be read.
     """
     try:
         if path.suffix == ".npy":

@@ -1,4 +1,4 @@
-"""Array files and the digits that ship with scikit-learn. Reading a file never runs code: no pickles."""
+"""Array files, and the digits that are distributed with scikit-learn. Pickles are never loaded, so no code is run."""
 
 import tokenize
 import zipfile
@@ -7,33 +7,35 @@ from pathlib import Path
 
 import numpy as np
 
-from jepa_jax.data.dataset import Samples
+from jepa_jax.data.samples import Samples
 from jepa_jax.errors import ConfigError
 
 
 def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
-    """Samples of a `.npy` or `.npz` file.
+    """Read the samples of a `.npy` or `.npz` file.
 
     Args:
-      keep_bytes: leave x as it is where it is uint8, a quarter of the memory; otherwise it is scaled to [0, 1].
+      path: File.
+      keep_bytes: Do not scale x to [0, 1] if it is uint8, which then takes a quarter of the memory.
 
     Raises:
-      ConfigError: the file cannot be read or holds something other than finite numbers, samples first.
+      ConfigError: If the file cannot be read, or holds anything but finite numbers with samples on the first axis.
     """
     try:
         with path.open("rb") as file:
             magic = file.read(6)
-            if magic[:2] != b"PK" and magic != b"\x93NUMPY":  # NumPy would take it for a pickle
+            if magic[:2] != b"PK" and magic != b"\x93NUMPY":  # NumPy would try to read a pickle
                 raise ConfigError(f"{path} is not a NumPy file; save the samples with numpy.save or numpy.savez")
             file.seek(0)
-            loaded = np.load(file, allow_pickle=False)  # from our file: NumPy leaves its own open when a zip is bad
+            # Pass a file, not a path, because NumPy leaves its own file open if a zip is damaged.
+            loaded = np.load(file, allow_pickle=False)
             arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
     except ConfigError:
         raise
     except ValueError as error:
         if "Object arrays" in str(error):
             raise ConfigError(
-                f"{path} holds an object array (ragged rows, or pickled objects), which is never loaded; "
+                f"{path} holds an object array (ragged rows or pickled objects), which is never loaded; "
                 "save one rectangular array of numbers"
             ) from None
         raise ConfigError(f"{path} is not a NumPy file: {error}") from None
@@ -62,8 +64,8 @@ def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
 
 
 def read_digits() -> Samples:
-    """The 1,797 handwritten digits of scikit-learn, [1797, 8, 8, 1] in [0, 1], with labels."""
-    from sklearn.datasets import load_digits  # here: scikit-learn takes a second to import
+    """Return the 1,797 handwritten digits of scikit-learn, [1797, 8, 8, 1] in [0, 1], with labels."""
+    from sklearn.datasets import load_digits  # imported here, because scikit-learn takes a second to import
 
     x, label = load_digits(return_X_y=True)
     return Samples((x.reshape(-1, 8, 8, 1) / 16).astype(np.float32), label=label, name="digits")

@@ -1,15 +1,15 @@
-"""From a config to what a run trains on, and from a spec to what is scored: the same grammar, the same readers."""
+"""Opening the source that a config names, and reading the samples to score, with the same grammar and readers."""
 
 from pathlib import Path
 
 import numpy as np
 
 from jepa_jax import config as cfg
-from jepa_jax.data.dataset import Samples
 from jepa_jax.data.image_folder import ImageFolder
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.data.lazy_images import LazyImages
 from jepa_jax.data.registry import Options, find_reader, open_dataset
+from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Source
 from jepa_jax.data.streaming import from_stream
 from jepa_jax.data.synthetic import from_world, make_world, world_samples
@@ -18,37 +18,38 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.images import Preprocessing
 from jepa_jax.worlds import WORLDS
 
-STREAMED_BYTES = 2**30  # an array file above this is read as training goes
-WORLD_COUNT = 10_000  # samples of a world that are scored unless a limit says otherwise
+STREAM_THRESHOLD_BYTES = 2**30  # larger array files are read during training
+WORLD_SAMPLE_COUNT = 10_000  # samples of a world that are scored without a limit
 
 
 def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int = 1) -> Source:
-    """The source that a config names.
+    """Open the source that a config names.
 
     Args:
-      data: the config's.
-      seed: of the order in which a stream is read.
-      process, processes: index of this process, which reads a share of every batch of a stream, and their number.
+      data: Data section of the config.
+      seed: Seed of the order in which a stream is read.
+      process: Index of this process, which reads a share of every batch of a stream.
+      processes: Number of processes.
 
     Raises:
-      ConfigError: an unknown name, an unreadable file, or an option the source does not have.
+      ConfigError: If the name is unknown, a file cannot be read, or the source does not have an option.
     """
     if data.source in WORLDS:
         return from_world(make_world(data), data)
     if is_stream(data):
         return from_stream(data, seed, process, processes)
     if data.probe_source:
-        raise ConfigError("`data.probe_source` is for streams; take `data.holdout`, or `data.stream` True")
+        raise ConfigError("`data.probe_source` is for streams; use `data.holdout`, or set `data.stream` True")
     samples = open_dataset(data.source)
     assert isinstance(samples, Samples)
     return from_samples(samples, data)
 
 
 def is_stream(data: cfg.Data) -> bool:
-    """Whether images are read as training goes.
+    """Return whether images are read during training.
 
     Raises:
-      ConfigError: they have to be, and may not.
+      ConfigError: If the source can only be read in this way, but `data.stream` forbids it.
     """
     if data.source in WORLDS:
         return False
@@ -59,26 +60,26 @@ def is_stream(data: cfg.Data) -> bool:
     if data.stream is not None:
         return data.stream
     path = Path(data.source)
-    return path.is_file() and path.stat().st_size > STREAMED_BYTES
+    return path.is_file() and path.stat().st_size > STREAM_THRESHOLD_BYTES
 
 
 def read_samples(spec: str, limit: int | None, *, preprocessing: Preprocessing | None = None) -> Samples:
-    """Samples to score, by the data grammar; of a world, `limit` (or `WORLD_COUNT`) fresh ones.
+    """Read samples to score, by the grammar of data; of a world, draw `limit` (or `WORLD_SAMPLE_COUNT`) new ones.
 
     Args:
-      spec: as `open_source` takes it as `data.source`.
-      limit: take no more than the first ones.
-      preprocessing: of the pictures of a folder or a TFDS data set; None for an encoder that takes no images. Arrays
-        are taken as they are.
+      spec: Spec of the data, as in `data.source`.
+      limit: Maximum number of samples; the first ones are taken.
+      preprocessing: Preprocessing of the images of a folder or a TFDS dataset; None for an encoder that takes no
+        images. Arrays are not preprocessed.
 
     Raises:
-      ConfigError: as `open_source`, or images for an encoder that takes none.
+      ConfigError: As in `open_source`, or if the samples are images and the encoder takes none.
     """
     if spec in WORLDS:
-        return world_samples(spec, limit or WORLD_COUNT)
+        return world_samples(spec, limit or WORLD_SAMPLE_COUNT)
     reader = find_reader(spec)
     if reader.streamed and preprocessing is None:
-        raise ConfigError(f"{spec} is {reader.form}, and this encoder takes no images")
+        raise ConfigError(f"{spec} is {reader.form}, but this encoder takes no images")
     dataset = open_dataset(spec, Options(channels=preprocessing.channels if preprocessing else 3))
     if isinstance(dataset, Samples):
         return dataset if limit is None else dataset.first(limit)

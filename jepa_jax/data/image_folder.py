@@ -1,4 +1,4 @@
-"""A folder of images as a dataset. Its first level of folders are the labels."""
+"""Folder of images as a dataset; the folders on its first level are the labels."""
 
 import hashlib
 import os
@@ -13,12 +13,12 @@ from jepa_jax.images import SUFFIXES, decode
 
 
 class ImageFolder:
-    """The images of a folder and of those below it, in the order of their names. A `Dataset`.
+    """Images in a folder and its subfolders, in the order of their names. A `Dataset`.
 
     Attributes:
-      name: of the folder.
-      names: the files' paths relative to the folder, with slashes, sorted.
-      classes: number of folders on the first level; None without any. Images beside those folders have no label.
+      name: Name of the folder.
+      names: Paths of the files relative to the folder, with slashes, sorted.
+      classes: Number of folders on the first level; None without any. Images beside those folders have no label.
     """
 
     in_memory = False
@@ -27,14 +27,14 @@ class ImageFolder:
         """List the images.
 
         Args:
-          folder: searched recursively.
-          channels: 3 to decode to RGB, 1 to grey.
+          folder: Folder, which is searched recursively.
+          channels: 3 to decode to RGB, 1 to decode to grey.
 
         Raises:
-          ConfigError: there are no images, or the folder cannot be listed.
+          ConfigError: If there are no images, or the folder cannot be listed.
         """
         if channels not in (1, 3):
-            raise ConfigError(f"images of {folder} in {channels} channels; take 3 for colours or 1 for grey")
+            raise ConfigError(f"{folder} cannot be read in {channels} channels; use 3 for colour or 1 for grey")
         self.name = str(folder)
         self.names = find_images(folder)
         self._folder = folder
@@ -44,33 +44,33 @@ class ImageFolder:
         self.classes = len(labels) or None
 
     def __len__(self) -> int:
-        """Number of files."""
+        """Return the number of files."""
         return len(self.names)
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """Picture and label of a file.
+        """Return the picture and the label of a file.
 
         Raises:
-          Unreadable: with the reason in a few words.
+          Unreadable: If the file cannot be read; the message is a short reason.
         """
         name = self.names[number]
         picture = decode(self._folder / name, self._channels)
         return {"x": picture, "label": self._labels.get(name.split("/")[0], -1)}
 
     def id(self, number: int) -> str:
-        """Path of a file as text that any file can hold, also where its bytes are no UTF-8."""
+        """Return the path of a file as text in valid UTF-8, even if the bytes of the path are not."""
         return os.fsencode(self.names[number]).decode(errors="backslashreplace")
 
     def thumbnail(self, number: int) -> Image.Image:
-        """The whole picture of a file.
+        """Return the whole picture of a file.
 
         Raises:
-          Unreadable: as above.
+          Unreadable: If the file cannot be read.
         """
         return self[number]["x"]
 
     def fingerprint(self, count: int) -> str:
-        """Digest of the first files' names, sizes and times: another where a file was changed, added or removed."""
+        """Return a digest of the first files' names, sizes and times, which differs after a change to any of them."""
         digest = hashlib.sha256()
         for name in self.names[:count]:
             try:
@@ -83,12 +83,12 @@ class ImageFolder:
 
 
 def find_images(folder: Path) -> list[str]:
-    """Paths of all images in a folder and those below it, relative to it, with slashes, sorted.
+    """Return the paths of all images in a folder and its subfolders, relative to it, with slashes, sorted.
 
-    Hidden files and folders do not count. A folder that several links lead to counts once.
+    Hidden files and folders are ignored. A folder to which several links lead counts once.
 
     Raises:
-      ConfigError: there are none, or a folder cannot be listed.
+      ConfigError: If there are no images, or a folder cannot be listed.
     """
     found, seen, below = [], set(), deque([""])
     while below:
@@ -99,15 +99,15 @@ def find_images(folder: Path) -> list[str]:
                 entries = [entry for entry in scan if not entry.name.startswith(".")]
         except OSError as error:
             raise ConfigError(f"{folder / inside} cannot be listed: {error.strerror}") from None
-        if (status.st_dev, status.st_ino) in seen:  # by a link, perhaps in a circle
+        if (status.st_dev, status.st_ino) in seen:  # reached through a link, possibly a circular one
             continue
         seen.add((status.st_dev, status.st_ino))
         for entry in sorted(entries, key=lambda entry: entry.name):
             if os.path.isdir(entry):
-                # Links last, so that a folder goes by its own name where it has one.
+                # Follow links last, so that a folder has its own path rather than that of a link to it.
                 (below.append if entry.is_symlink() else below.appendleft)(f"{inside}{entry.name}/")
             elif entry.name.lower().endswith(SUFFIXES):
                 found.append(f"{inside}{entry.name}")
     if not found:
-        raise ConfigError(f"{folder} has no images in it; they end in {', '.join(SUFFIXES)}")
+        raise ConfigError(f"{folder} has no images in it; names of images end in {', '.join(SUFFIXES)}")
     return sorted(found)

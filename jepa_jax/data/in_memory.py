@@ -8,23 +8,24 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data.dataset import Samples, is_held_out
+from jepa_jax.data.dataset import is_held_out
+from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import NOISE_FRACTION, PROBE_SEED, Probe, Source, refuse_options, standardise
 from jepa_jax.errors import ConfigError
 from jepa_jax.views import sample_keys
 
 
 def from_samples(samples: Samples, data: cfg.Data) -> Source:
-    """Rows of arrays.
+    """Make a source of samples in memory.
 
     Raises:
-      ConfigError: an option that rows do not have, or too few to train on.
+      ConfigError: If an option does not apply to them, or they are too few to train on.
     """
     shape = samples.x.shape[1:]
     refuse_options(data, shape)
     held = is_held_out(len(samples.x), data.holdout)
     if (~held).sum() < 2:
-        raise ConfigError(f"{data.source} leaves {(~held).sum()} rows to train on; it takes at least 2")
+        raise ConfigError(f"{data.source} leaves {(~held).sum()} rows to train on; training needs at least 2")
     columns = {"x": samples.x} | ({} if samples.pair is None else {"pair": samples.pair})
     arrays = {name: jnp.asarray(column[~held]) for name, column in columns.items()}
     count = len(arrays["x"])
@@ -45,12 +46,12 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
 
 
 def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:
-    """`probe` and `labelled` of a source: fixed choices of held-out rows and of rows that are trained on."""
-    # Any labels will do; here they are numbers from 0.
+    """Return `probe` and `labelled` of a source: fixed choices of held-out rows and of rows for training."""
+    # Labels of any type are converted to numbers from 0.
     classes = None if samples.label is None else np.unique(samples.label, return_inverse=True)[1].astype(np.int32)
 
     def choice(of: np.ndarray, n: int) -> np.ndarray:
-        # Every run sees the same rows, whatever order the file has them in.
+        # The choice is random, because the file may be sorted, and the same in every run.
         return np.sort(np.random.default_rng(PROBE_SEED).permutation(np.flatnonzero(of))[:n])
 
     def probe(n: int) -> Probe:
@@ -64,5 +65,6 @@ def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:
         rows = choice(~held, n)
         return np.asarray(samples.x[rows]), classes[rows]
 
-    judged = classes is not None and held.any()  # else they would be judged on what they were fitted on
+    # Without held-out rows the probes would be evaluated on the samples that they were fitted on.
+    judged = classes is not None and held.any()
     return probe, labelled if judged else None

@@ -1,4 +1,4 @@
-"""Batches of a data set, one epoch after the other: shuffled, divided among processes, read ahead, to be resumed."""
+"""Endless batches of a dataset: shuffled, divided among processes, read ahead, and resumable."""
 
 import os
 from dataclasses import dataclass
@@ -11,23 +11,25 @@ from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.errors import ConfigError
 from jepa_jax.images import Unreadable
 
-AHEAD_BYTES = 2**30  # no more is read ahead by threads, unless it is a single batch
+READ_AHEAD_BYTES = 2**30  # maximum size of what threads read ahead, unless a single batch is larger
 
 
 @dataclass(frozen=True)
 class LoaderOptions:
-    """How a data set is read.
+    """Options of a loader.
 
     Attributes:
-      batch_size: samples of a batch, of all processes together.
-      seed: of the shuffles.
-      size: side in pixels to which each image is brought: the shorter side resized to it, then the centre square.
-        None: the images have one size already.
-      workers: processes that read and decode; 0 for threads of this one. Arrays in memory need none, and have none.
-      process, processes: which of how many take their share of every batch.
-      channels: 3 for colours, 1 for grey; or as many as the images have.
-      labels: whether a data set without labels is an error.
-      holdout: the fraction of samples, a fixed random choice, that is kept out.
+      batch_size: Samples of a batch, over all processes.
+      seed: Seed of the shuffles.
+      size: Side in pixels to which each image is brought: its shorter side is resized to it, and the square in the
+        centre is cropped. None: the images have one size already.
+      workers: Number of worker processes that read and decode; 0 uses threads of this process. Arrays in memory are
+        read without workers.
+      process: Index of this process, which reads its share of every batch.
+      processes: Number of processes.
+      channels: 3 for colour, 1 for grey; or the number of channels of the images.
+      labels: Whether a dataset without labels is an error.
+      holdout: Fraction of the samples, a fixed random choice, that is kept out.
     """
 
     batch_size: int
@@ -42,16 +44,17 @@ class LoaderOptions:
 
 
 class Loader:
-    """An iterator without end.
+    """Iterator over batches, without end.
 
-    All processes together walk one sequence of samples, a permutation of the data set in each epoch, and take turns:
-    a batch holds the same samples however many processes share it. It goes on over the end of an epoch.
+    All processes together follow one sequence of samples, which has a permutation of the dataset in each epoch, and
+    take turns: a batch holds the same samples however many processes share it. A batch may extend over the end of an
+    epoch.
     """
 
     def __init__(self, samples: PreparedImages, options: LoaderOptions) -> None:
-        """From the beginning."""
+        """Start at the beginning of the sequence."""
         self._samples, self._options = samples, options
-        self._next = 0  # place in the sequence of all processes; what was only read ahead does not count
+        self._next = 0  # position in the sequence of all processes; batches that were only read ahead do not count
         self._iterator: Any = None
         self._unreadable: set[int] = set()
 
@@ -62,22 +65,22 @@ class Loader:
         dtype = self._samples.dtype
         return {
             "x": jax.ShapeDtypeStruct((size, *self._samples.shape), dtype),
-            "index": jax.ShapeDtypeStruct((size,), np.uint32),  # without float64, JAX has no 64 bits
+            "index": jax.ShapeDtypeStruct((size,), np.uint32),  # JAX has no 64-bit types unless they are enabled
         }
 
     def __iter__(self) -> "Loader":
-        """Itself."""
+        """Return the loader itself."""
         return self
 
     def __next__(self) -> dict[str, np.ndarray]:
-        """The next batch, of b = batch_size // processes samples.
+        """Return the next batch, with b = batch_size // processes samples.
 
         Returns:
-          `x` uint8 or float32 [b, H, W, C], `label` int32 [b] (-1 without), `index` int64 [b], the samples' numbers
-          in the data set; `log_density` float32 [b] where it is known.
+          `x` uint8 or float32 [b, H, W, C]; `label` int32 [b], -1 for no label; `index` int64 [b], the indices of the
+          samples in the dataset; `log_density` float32 [b] if it is known.
 
         Raises:
-          ConfigError: no image can be read, or one is of another size.
+          ConfigError: If no image can be read, or the images differ in size.
         """
         if self._iterator is None:
             self._iterator = _read_ahead(self._samples, self._options, self._next)
@@ -90,31 +93,32 @@ class Loader:
         return batch
 
     def get_state(self) -> dict[str, int]:
-        """The place in the sequence, for JSON; the same for any number of workers and processes."""
+        """Return the position in the sequence, for JSON; it is the same for any number of workers and processes."""
         return {"next": self._next, "seed": self._options.seed, "count": len(self._samples)}
 
     def set_state(self, state: dict[str, int]) -> None:
-        """Go on with exactly the batch that would have come after `get_state`.
+        """Continue with exactly the batch that followed `get_state`.
 
         Raises:
-          ConfigError: the state is of other data or of another seed, which shuffle differently.
+          ConfigError: If the state belongs to other data or to another seed, for which the sequence differs.
         """
         here = self.get_state()
         for name, what in (("seed", "the seed"), ("count", f"the number of images in {self._samples.dataset.name}")):
             if state[name] != here[name]:
                 raise ConfigError(
                     f"{what} was {state[name]} when the run was saved and is {here[name]} now; "
-                    "put it back, or start a new run"
+                    "restore it, or start a new run"
                 )
         if state["next"] % self._options.processes:
             raise ConfigError(
-                f"{self._options.processes} processes cannot share the {state['next']} samples the run was saved after"
+                f"{self._options.processes} processes cannot share the {state['next']} samples that were read when the "
+                "run was saved; use a number of processes that divides them"
             )
         self.close()
         self._next = state["next"]
 
     def unreadable(self) -> str | None:
-        """How many images could not be read so far, in one line; None where all could."""
+        """Return one line about the images that could not be read so far; None if all could be read."""
         if not self._unreadable:
             return None
         try:
@@ -123,28 +127,28 @@ class Loader:
         except Unreadable as error:
             first = f"{error}"
         count = f"{len(self._unreadable)} of {len(self._samples)}"
-        return f"{count} images cannot be read, and the next ones stood in for them; the first is {first}"
+        return f"{count} images cannot be read, and the images after them were used instead; the first is {first}"
 
     def close(self) -> None:
-        """Stop reading ahead; threads and processes end. The next batch starts them again."""
+        """Stop reading ahead, and end the threads and processes; the next batch starts them again."""
         if self._iterator is not None:
             self._iterator.close()
         self._iterator = None
 
 
 def _read_ahead(samples: PreparedImages, options: LoaderOptions, start: int) -> Any:
-    """A grain iterator over the batches of this process from a place in the sequence on."""
-    import grain  # here: it takes a second to import
+    """Return a grain iterator over the batches of this process, from a position in the sequence onwards."""
+    import grain  # imported here, because it takes a second to import
 
     size = options.batch_size // options.processes
-    # grain shuffles epoch e by seed + e: spread the seeds, or epoch 1 of seed 0 would be epoch 0 of seed 1.
+    # grain shuffles epoch e with seed + e. Hash the seed, so that epoch 1 of seed 0 is not epoch 0 of seed 1.
     seed = int(np.random.SeedSequence(options.seed % 2**32).generate_state(1)[0])
-    # Repeated before it is divided: the other way round shares of unequal size would drift apart.
+    # Repeat before dividing; in the other order, shares of unequal size would drift apart.
     share = grain.MapDataset.source(samples).shuffle(seed).repeat()[options.process :: options.processes]
-    # Each thread, and each worker, makes whole batches: handing over single samples costs more than making small ones.
+    # Each thread and each worker makes whole batches, because handing over a small sample costs more than reading it.
     batches = share[start // options.processes :].batch(size, drop_remainder=True)
     workers = 0 if samples.dataset.in_memory else options.workers
-    room = AHEAD_BYTES // (size * samples.nbytes)
+    room = READ_AHEAD_BYTES // (size * samples.nbytes)
     threads = 1 if workers else max(1, min(os.cpu_count() or 1, room))
     batches = batches.to_iter_dataset(grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads))
     if workers:
@@ -154,7 +158,7 @@ def _read_ahead(samples: PreparedImages, options: LoaderOptions, start: int) -> 
 
 
 def _parse_no_flags() -> None:
-    """The flags of absl, which grain hands to its workers, at their defaults: our programs do not parse any."""
+    """Mark the flags of absl, which grain passes to its workers, as parsed, because our programs do not parse any."""
     from absl import flags
 
     if not flags.FLAGS.is_parsed():

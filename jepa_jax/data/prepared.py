@@ -1,4 +1,4 @@
-"""Images of all sizes and colours as a dataset of arrays of one shape: what a training stream reads."""
+"""Images of any size and colour as a dataset of arrays of one shape, which a training stream reads."""
 
 from typing import Any
 
@@ -10,18 +10,25 @@ from jepa_jax.images import Unreadable, centre_square, fit
 
 
 class PreparedImages:
-    """Samples of a dataset by their number, all of one shape, as grain reads them.
+    """Samples of a dataset by their index, all of one shape, in the form in which grain reads them.
 
     Attributes:
-      dataset: where they are from.
-      shape, dtype, nbytes: of every image: H, W, C; its type; its bytes.
+      dataset: Dataset of the images.
+      shape: Shape of every image, [H, W, C].
+      dtype: Type of every image.
+      nbytes: Size of every image in bytes.
     """
 
     def __init__(self, dataset: Dataset, side: int | None, channels: int) -> None:
-        """Bring the images of a dataset to a square of this side (None: they have one size) and this many channels.
+        """Convert the images of a dataset to squares of one size and to one number of channels.
+
+        Args:
+          dataset: Dataset of the images.
+          side: Side of the square in pixels; None if the images have one size already.
+          channels: Number of channels.
 
         Raises:
-          ConfigError: none of them can be read.
+          ConfigError: If no image can be read.
         """
         self.dataset = dataset
         self._channels = channels
@@ -31,17 +38,17 @@ class PreparedImages:
         self.shape, self.dtype, self.nbytes = first.shape, first.dtype, first.nbytes
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Return the number of samples."""
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """One sample; in the place of one that cannot be read, the next that can.
+        """Return one sample, or the next readable one if it cannot be read.
 
         Returns:
-          As `read`, and `skipped`, how many were passed over.
+          Sample as in `read`, with `skipped`, the number of unreadable samples that were skipped.
 
         Raises:
-          ConfigError: none can be read, or an image is of another shape than the first.
+          ConfigError: If no sample can be read, or an image has another shape than the first.
         """
         reason: Unreadable | None = None
         for skipped in range(len(self)):
@@ -52,11 +59,14 @@ class PreparedImages:
         raise ConfigError(f"{self.dataset.name}: none of {len(self)} images can be read; {reason}")
 
     def read(self, number: int) -> dict[str, Any]:
-        """One sample: `x` uint8 or float32 [H, W, C], `label` (-1 without), `index`; `log_density` where it is known.
+        """Return one sample.
+
+        Returns:
+          `x` uint8 or float32 [H, W, C]; `label`, -1 for no label; `index`; `log_density` if it is known.
 
         Raises:
-          Unreadable: it cannot be read; with its name and the reason.
-          ConfigError: it is of another shape than the first, or of colours that cannot be converted.
+          Unreadable: If the sample cannot be read; the message has its name and the reason.
+          ConfigError: If the image has another shape than the first, or colours that cannot be converted.
         """
         try:
             record = self.dataset[number]
@@ -68,8 +78,8 @@ class PreparedImages:
         if self.shape and x.shape != self.shape:
             (h, w, _), (height, width, _) = x.shape, self.shape
             raise ConfigError(
-                f"{self.dataset.name}: image {number} is of {h} x {w} pixels and another of {height} x {width}; "
-                "give a size, to which all are brought"
+                f"{self.dataset.name}: image {number} has {h} x {w} pixels and another has {height} x {width}; "
+                "set `data.size`, to which all are resized"
             )
         sample = {"x": x, "label": np.int32(record.get("label", -1)), "index": np.int64(number)}
         if "log_density" in record:

@@ -1,4 +1,4 @@
-"""The grammar of data: one table from a spec, as people type it, to the dataset that it names."""
+"""Grammar of data: a table from a spec, as users type it, to the dataset that it names."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +13,11 @@ from jepa_jax.worlds import WORLDS
 
 
 class Options(NamedTuple):
-    """How a dataset is opened.
+    """Options with which a dataset is opened.
 
     Attributes:
-      channels: of images that are decoded: 3 for colours, 1 for grey.
-      keep_bytes: keep arrays of uint8 as they are, a quarter of the memory, instead of scaling them to [0, 1].
+      channels: Channels of decoded images: 3 for colour, 1 for grey.
+      keep_bytes: Leave uint8 arrays unchanged, which takes a quarter of the memory, instead of scaling them to [0, 1].
     """
 
     channels: int = 3
@@ -28,10 +28,10 @@ class Reader(NamedTuple):
     """One line of the grammar.
 
     Attributes:
-      form: how a spec of this kind is written, for messages.
-      accepts: spec -> whether it is of this kind.
-      open: (spec, options) -> the dataset.
-      streamed: whether its samples are decoded one by one and never held in memory together.
+      form: Form of a spec of this kind, for messages.
+      accepts: Function spec -> whether it is of this kind.
+      open: Function (spec, options) -> the dataset.
+      streamed: Whether samples are decoded one by one and never all held in memory.
     """
 
     form: str
@@ -43,13 +43,13 @@ class Reader(NamedTuple):
 READERS = (
     Reader("digits", lambda spec: spec == "digits", lambda spec, options: read_digits()),
     Reader(
-        "a TFDS data set tfds:NAME[/CONFIG][:SPLIT]",
+        "a TFDS dataset tfds:NAME[/CONFIG][:SPLIT]",
         lambda spec: spec.startswith(PREFIX),
         lambda spec, options: TfdsDataset(spec),
         True,
     ),
     Reader(
-        "a .npy or .npz",
+        "a .npy or .npz file",
         lambda spec: Path(spec).suffix in (".npy", ".npz") and not Path(spec).is_dir(),
         lambda spec, options: read_arrays(Path(spec), keep_bytes=options.keep_bytes),
     ),
@@ -63,10 +63,12 @@ READERS = (
 
 
 def find_reader(spec: str) -> Reader:
-    """The line of the grammar that a spec is of. Worlds, which are no datasets but make samples, come before.
+    """Return the line of the grammar that accepts a spec.
+
+    Callers check for worlds first, which are not datasets because they generate samples.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: If no line accepts it.
     """
     for reader in READERS:
         if reader.accepts(spec):
@@ -78,10 +80,10 @@ def find_reader(spec: str) -> Reader:
 
 
 def open_dataset(spec: str, options: Options | None = None) -> Dataset:
-    """The dataset that a spec names.
+    """Open the dataset that a spec names.
 
     Raises:
-      ConfigError: there is none, or it cannot be read or is empty.
+      ConfigError: If there is no such dataset, or it cannot be read, or it is empty.
     """
     dataset = find_reader(spec).open(spec, options or Options())
     if not len(dataset):

@@ -1,4 +1,4 @@
-"""What a run trains on, and the fixed samples on which its density is evaluated."""
+"""Source of the data of a run, and the fixed samples on which its density is evaluated."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from jepa_jax.data.loader import Loader
 from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import World
 
-PROBE_SEED = 20251007  # of the probe set, the same for every run
-NOISE_FRACTION = 0.1  # of the data's standard deviation: the view noise of arrays and streams
+PROBE_SEED = 20251007  # seed of the probe set, the same for every run
+NOISE_FRACTION = 0.1  # default view noise of arrays and streams, relative to the standard deviation of the data
 
 
 @dataclass(frozen=True)
 class Probe:
-    """A fixed set of samples on which the density is evaluated.
+    """Fixed set of samples on which the density is evaluated.
 
     Attributes:
-      x: [N, ...].
-      log_density: [N], exact, or None.
-      log_density_smoothed: [N], of the density convolved with the view noise, or None.
-      tangent: [N, D, d], orthonormal bases of the manifold's tangent spaces, or None.
-      label: [N], or None.
+      x: Samples [N, ...].
+      log_density: Exact log-density [N], or None.
+      log_density_smoothed: Log-density [N] of the density convolved with the view noise, or None.
+      tangent: Orthonormal bases of the tangent spaces of the manifold, [N, D, d], or None.
+      label: Labels [N], or None.
     """
 
     x: Array
@@ -39,23 +39,25 @@ class Probe:
 
 @dataclass(frozen=True)
 class Source:
-    """What a run trains on.
+    """Source of the data of a run.
 
     Attributes:
-      shape: of one sample.
-      noise: standard deviation of the view noise, in the data's units (a scalar, or per input number).
-      batch_size: B, no larger than the number of rows there are.
-      mean, scale: what standardises the samples, broadcastable to `shape`.
-      arrays: what `draw` reads; an argument of the compiled step, so that data are not constants in it. For a stream,
-        the shapes and types of a batch, of all processes together.
-      draw: (arrays, key) -> a batch of examples, a dict of arrays [B, ...], and the key [B] of each for its views. An
-        example is what `views.pipeline` takes: `x`, and `pair` where rows have partners; or the `state` of a world.
-      probe: n -> a Probe of at most n samples.
-      world: the World, where the source is one.
-      labelled: n -> at most n samples [N, *shape] and labels [N] of those that are trained on, for probes to be fitted
-        on, where there are labels and others to judge them on; or None. Bytes are pixels.
-      batches: () -> a loader of batches that stand in the place of `arrays`, one a step, where samples are read as
-        training goes; or None.
+      shape: Shape of one sample.
+      noise: Standard deviation of the view noise in the units of the data, a scalar or one value per input number.
+      batch_size: B, at most the number of rows in the data.
+      mean: Mean that standardises the samples, broadcastable to `shape`.
+      scale: Scale that standardises the samples, broadcastable to `shape`.
+      arrays: Arrays that `draw` reads. They are an argument of the compiled step, so that the data are not constants in
+        it. For a stream, the shapes and types of a batch over all processes.
+      draw: Function (arrays, key) -> a batch of examples, a dict of arrays [B, ...], and the key of each for its views,
+        [B]. An example is an input of `views.pipeline`: `x`, and `pair` if rows have partners; or the `state` of a
+        world.
+      probe: Function n -> a Probe of at most n samples.
+      world: World, if the source is one; or None.
+      labelled: Function n -> at most n training samples [N, *shape] and their labels [N], on which probes are fitted;
+        uint8 samples are pixels. None unless there are labels and other samples for evaluation.
+      batches: Function () -> a loader, whose batches take the place of `arrays`, one in each step, if samples are read
+        during training; or None.
     """
 
     shape: tuple[int, ...]
@@ -75,13 +77,13 @@ jax.tree_util.register_dataclass(Probe)
 
 
 def refuse_options(data: cfg.Data, shape: tuple[int, ...]) -> None:
-    """Refuse options that samples of this shape do not have.
+    """Check that no option is set that samples of this shape do not have.
 
     Raises:
-      ConfigError: the option, and why.
+      ConfigError: If one is set; the message names the option and the reason.
     """
     if data.rho is not None:
-        raise ConfigError(f"`data.rho` is for worlds with Gaussian latents; {data.source} has rows")
+        raise ConfigError(f"`data.rho` is for worlds with Gaussian latents, and {data.source} is not a world")
     if data.shift and len(shape) != 3:
         raise ConfigError(
             f"`data.shift` is for images [H, W, C], and a sample of {data.source} has shape {list(shape)}"
@@ -89,8 +91,8 @@ def refuse_options(data: cfg.Data, shape: tuple[int, ...]) -> None:
 
 
 def standardise(x: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation: per number for vectors, one for all of an image."""
+    """Return the mean and the standard deviation, per number for vectors and over all numbers for images."""
     axes = (0,) if x.ndim == 2 else None
     std = jnp.std(x, axis=axes)
-    # A number that never varies must not be blown up.
+    # An input number that never varies must not be amplified.
     return jnp.mean(x, axis=axes), jnp.maximum(std, 1e-3 * jnp.max(std) + 1e-12)

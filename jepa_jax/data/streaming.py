@@ -1,4 +1,4 @@
-"""Images that are read as training goes: batches in the place of arrays, and fixed samples to evaluate on."""
+"""Images that are read during training: batches in the place of arrays, and fixed samples for evaluation."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,31 +11,32 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data.dataset import Dataset, Samples, Subset, is_held_out
+from jepa_jax.data.dataset import Dataset, Subset, is_held_out
 from jepa_jax.data.loader import Loader, LoaderOptions
 from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.data.registry import Options, open_dataset
+from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, refuse_options, standardise
 from jepa_jax.errors import ConfigError
 from jepa_jax.images import Unreadable
 from jepa_jax.views import sample_keys
 
-CHOICE_SEED = 20251009  # of the samples that `read_some` takes, the same for every run
-STANDARDISED = 512  # images by which the input is standardised
-INVERSE_HIGH = np.float32(257 / 2**16)  # 1 / 255 to nine bits
-INVERSE_LOW = np.float32(1 / 255 - 257 / 2**16)
+CHOICE_SEED = 20251009  # seed of the samples that `read_some` takes, the same for every run
+STANDARDISING_IMAGES = 512  # images from which the mean and the scale of the input are computed
+INVERSE_HIGH = np.float32(257 / 2**16)  # 1 / 255, rounded to nine bits
+INVERSE_LOW = np.float32(1 / 255 - 257 / 2**16)  # remainder of 1 / 255
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A dataset of images, read one epoch after the other.
+    """Dataset of images that is read one epoch after the other.
 
     Attributes:
-      shape: H, W, C of an image.
-      count: samples of the dataset, of all processes together.
-      classes: number of labels, 0 .. classes - 1; None without labels.
-      samples: the dataset, by number.
-      options: how it is read; its batches are no larger than the dataset.
+      shape: Shape of an image, [H, W, C].
+      count: Number of samples of the dataset, over all processes.
+      classes: Number of labels, which are 0 .. classes - 1; None without labels.
+      samples: Samples of the dataset by their index.
+      options: Options of the loader; a batch is at most as large as the dataset.
     """
 
     shape: tuple[int, int, int]
@@ -45,30 +46,30 @@ class Stream:
     options: LoaderOptions
 
     def batches(self) -> Loader:
-        """A new loader, from the beginning."""
+        """Return a new loader, which starts at the beginning."""
         return Loader(self.samples, self.options)
 
 
 def open_stream(spec: str, options: LoaderOptions) -> Stream:
-    """The dataset of images that a spec names.
+    """Open the dataset of images that a spec names.
 
     Args:
-      spec: as for `open_dataset`.
-      options: how to read it.
+      spec: Spec as in `open_dataset`.
+      options: Options of the loader.
 
     Raises:
-      ConfigError: options that cannot be, an unknown name, data that cannot be read or are not images, or fewer than
-        processes.
+      ConfigError: If options are invalid, the name is unknown, the data cannot be read or are not images, or there are
+        fewer samples than processes.
     """
     o = options
     for ok, message in (
         (o.batch_size >= 1, f"the batch size is {o.batch_size}; it must be positive"),
         (o.size is None or o.size >= 1, f"the size of images is {o.size}; it must be positive"),
         (o.workers >= 0, f"the number of workers is {o.workers}; it must not be negative"),
-        (0 <= o.process < o.processes, f"process {o.process} of {o.processes}; they count from 0"),
+        (0 <= o.process < o.processes, f"process {o.process} of {o.processes}; processes are numbered from 0"),
         (
             o.batch_size % o.processes == 0,
-            f"a batch of {o.batch_size} cannot be divided among {o.processes} processes; take a multiple",
+            f"a batch of {o.batch_size} cannot be divided among {o.processes} processes; use a multiple",
         ),
     ):
         if not ok:
@@ -76,7 +77,7 @@ def open_stream(spec: str, options: LoaderOptions) -> Stream:
     dataset = _part(_open_images(spec, o.channels, o.labels), o.holdout, held=False)
     most = len(dataset) // o.processes * o.processes
     if not most:
-        raise ConfigError(f"{spec} has {len(dataset)} images, fewer than there are processes, {o.processes}")
+        raise ConfigError(f"{spec} has {len(dataset)} images, fewer than the {o.processes} processes")
     o = replace(o, batch_size=min(o.batch_size, most))
     samples = PreparedImages(dataset, o.size, o.channels)
     height, width, channels = samples.shape
@@ -93,19 +94,22 @@ def read_some(
     holdout: float = 0.0,
     held: bool = False,
 ) -> dict[str, np.ndarray]:
-    """A fixed random choice of `count` readable samples of a dataset of images, or all of them, for probes.
+    """Read a fixed random choice of at most `count` readable samples of a dataset of images, for probes.
 
     Args:
-      spec: as for `open_dataset`.
-      count: at most.
-      size, channels, labels, holdout: as in LoaderOptions.
-      held: take them from what `holdout` keeps out of the stream, instead of from the stream.
+      spec: Spec as in `open_dataset`.
+      count: Maximum number of samples.
+      size: Side in pixels, as in `LoaderOptions`.
+      channels: Number of channels, as in `LoaderOptions`.
+      labels: Whether missing labels are an error, as in `LoaderOptions`.
+      holdout: Fraction of the samples that is kept out, as in `LoaderOptions`.
+      held: Take samples that `holdout` keeps out of the stream, instead of samples of the stream.
 
     Returns:
-      A batch, as a stream gives them, in the order of the dataset.
+      Batch in the form of a stream's batches, in the order of the dataset.
 
     Raises:
-      ConfigError: as `open_stream`.
+      ConfigError: As in `open_stream`.
     """
     samples = PreparedImages(_part(_open_images(spec, channels, labels), holdout, held), size, channels)
 
@@ -125,15 +129,16 @@ def read_some(
 
 
 def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Source:
-    """A dataset that is read as training goes.
+    """Make a source of a dataset that is read during training.
 
     Args:
-      data: the config's.
-      seed: of its order.
-      process, processes: index of this process, which reads a share of every batch, and their number.
+      data: Data section of the config.
+      seed: Seed of the order of the samples.
+      process: Index of this process, which reads a share of every batch.
+      processes: Number of processes.
 
     Raises:
-      ConfigError: it cannot be read, or an option that it does not have.
+      ConfigError: If the dataset cannot be read, or does not have an option.
     """
     options = LoaderOptions(
         data.batch_size, seed, data.size, data.workers, process, processes, data.channels, holdout=data.holdout
@@ -150,7 +155,7 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
         if found["x"].shape[1:] != stream.shape:
             raise ConfigError(
                 f"{data.probe_source} has images of shape {list(found['x'].shape[1:])}, and {data.source} of "
-                f"{list(stream.shape)}; give `data.size`"
+                f"{list(stream.shape)}; set `data.size`"
             )
         return found
 
@@ -169,27 +174,34 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
         known = found["label"] >= 0
         return found["x"][known], found["label"][known]
 
-    first = some(STANDARDISED, held=False)["x"]
+    first = some(STANDARDISING_IMAGES, held=False)["x"]
     source = stream_source(data, stream.shape, *standardise(pixels(first)), first.dtype)
     judged = stream.classes is not None and bool(data.probe_source or data.holdout)
     return replace(source, probe=probe, labelled=labelled if judged else None, batches=stream.batches)
 
 
 def stream_source(data: cfg.Data, shape: tuple[int, ...], mean: Array, scale: Array, dtype: Any) -> Source:
-    """Source for a training step on a stream of images of this shape and type; it has no samples to evaluate on.
+    """Make a source for a training step on a stream of images, without samples for evaluation.
+
+    Args:
+      data: Data section of the config.
+      shape: Shape of an image, [H, W, C].
+      mean: Mean that standardises the images.
+      scale: Scale that standardises the images.
+      dtype: Type of the images.
 
     Raises:
-      ConfigError: an option that a stream does not have.
+      ConfigError: If a stream does not have an option.
     """
     refuse_options(data, shape)
     noise = NOISE_FRACTION * scale if data.noise is None else data.noise
 
     def draw(batch: Any, key: Array) -> tuple[dict[str, Array], Array]:
-        _, view = jax.random.split(key)  # as for samples in memory, which are picked by the first
+        _, view = jax.random.split(key)  # the first key would choose the samples, as it does for samples in memory
         return {"x": pixels(batch["x"])}, sample_keys(view, batch["index"])
 
     def probe(n: int) -> Probe:
-        raise NotImplementedError(f"{n} samples of a stream that was not opened")
+        raise NotImplementedError(f"cannot read {n} samples: the stream was not opened")
 
     batch = {
         "x": jax.ShapeDtypeStruct((data.batch_size, *shape), dtype),
@@ -199,38 +211,43 @@ def stream_source(data: cfg.Data, shape: tuple[int, ...], mean: Array, scale: Ar
 
 
 def pixels(x: Any) -> Array:
-    """Bytes as numbers in [0, 1], to the bit those that the host divides by 255; what is floating point stays."""
+    """Convert uint8 to numbers in [0, 1], bit for bit those that the host computes by dividing by 255.
+
+    Floating-point numbers are returned unchanged.
+    """
     x = jnp.asarray(x)
     if x.dtype != jnp.uint8:
         return x
-    # Compilers turn a division by a constant into a product with its rounded inverse. With an inverse in two parts, the
-    # first product is exact and the sum is rounded as the division is.
+    # Compilers replace a division by a constant with a multiplication by its rounded inverse. With the inverse in two
+    # parts, the first product is exact, and the sum is rounded as the quotient would be.
     x = x.astype(jnp.float32)
     return x * INVERSE_HIGH + x * INVERSE_LOW
 
 
 def _part(dataset: Dataset, holdout: float, held: bool) -> Dataset:
-    """What is trained on, or what is kept out of it."""
+    """Return the part of a dataset that is trained on, or the part that is kept out of training."""
     if not holdout:
         return dataset
     kept_out = is_held_out(len(dataset), holdout)
     numbers = np.flatnonzero(kept_out if held else ~kept_out)
     if not len(numbers):
-        raise ConfigError(f"{dataset.name}: a holdout of {holdout} of {len(dataset)} images leaves none; change it")
+        raise ConfigError(
+            f"{dataset.name}: a holdout of {holdout} of {len(dataset)} images leaves none; change `data.holdout`"
+        )
     return Subset(dataset, numbers)
 
 
 def _open_images(spec: str, channels: int, labels: bool) -> Dataset:
-    """A dataset whose samples are images, with labels if they are asked for."""
+    """Open a dataset and check that its samples are images, with labels if these are requested."""
     dataset = open_dataset(spec, Options(channels, keep_bytes=True))
     if isinstance(dataset, Samples):
         shape = list(dataset.x.shape[1:])
         if len(shape) != 3:
-            raise ConfigError(f"{spec}: a sample has shape {shape}; a stream is of images, x [N, H, W, C]")
+            raise ConfigError(f"{spec}: a sample has shape {shape}; a stream needs images, x [N, H, W, C]")
         if dataset.pair is not None:
-            raise ConfigError(f"{spec} has pairs, and a stream is of single images; leave out the array named pair")
+            raise ConfigError(f"{spec} has pairs, but a stream reads single images; leave out the array named pair")
     if labels and dataset.classes is None:
         raise ConfigError(
-            f"{spec} has no labels; a folder has them in its first level of folders, an .npz as label [N]"
+            f"{spec} has no labels; they are the first level of folders in a folder, or the array label [N] in an .npz"
         )
     return dataset

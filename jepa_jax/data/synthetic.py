@@ -1,4 +1,4 @@
-"""A world as a source: fresh samples at every step, and the exact density of every probe."""
+"""World as a source: new samples in every step, and the exact density of every probe."""
 
 from typing import Any
 
@@ -7,26 +7,28 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data.dataset import Samples
+from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import PROBE_SEED, Probe, Source, standardise
 from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS, World
 
-SCORE_SEED = 20251008  # of the samples of a world that score draws: none that a monitor has evaluated
-STANDARDISED = 4096  # samples by which the input is standardised
+SCORE_SEED = 20251008  # seed of the samples of a world that are scored, which differ from those of the probe set
+STANDARDISING_SAMPLES = 4096  # samples from which the mean and the scale of the input are computed
 
 
 def make_world(data: cfg.Data) -> World:
-    """The world that a config names, with the config's view options."""
+    """Return the world that a config names, with the view options of the config."""
     options = {k: v for k, v in (("noise", data.noise), ("rho", data.rho)) if v is not None}
     try:
         return WORLDS[data.source](**options)
     except TypeError:
-        raise ConfigError(f"`data.rho` is for worlds with Gaussian latents; {data.source} pairs by noise") from None
+        raise ConfigError(
+            f"`data.rho` is for worlds with Gaussian latents; the pairs of {data.source} differ by noise"
+        ) from None
 
 
 def from_world(world: World, data: cfg.Data) -> Source:
-    """A world, with fresh samples in every batch."""
+    """Make a source of a world, with new samples in every batch."""
 
     def draw(arrays: Any, key: Array) -> tuple[dict[str, Array], Array]:
         del arrays
@@ -34,8 +36,8 @@ def from_world(world: World, data: cfg.Data) -> Source:
         states = jax.vmap(world.draw)(jax.random.split(fresh, data.batch_size))
         return {"state": states}, jax.random.split(view, data.batch_size)
 
-    # Enough samples to standardise by; which ones does not matter to the density, only to the conditioning.
-    x, _ = jax.jit(world.sample, static_argnums=1)(jax.random.key(PROBE_SEED + 1), STANDARDISED)
+    # The mean and the scale affect only the conditioning, not the density, so that any samples are suitable.
+    x, _ = jax.jit(world.sample, static_argnums=1)(jax.random.key(PROBE_SEED + 1), STANDARDISING_SAMPLES)
     mean, scale = standardise(x)
 
     def probe(n: int) -> Probe:
@@ -45,7 +47,7 @@ def from_world(world: World, data: cfg.Data) -> Source:
 
 
 def world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Array]:
-    """n samples of a world, and their states [n, ...]."""
+    """Return n samples of a world, and their states [n, ...]."""
 
     @jax.jit
     def make(key: Array) -> tuple[Probe, Array]:
@@ -58,7 +60,7 @@ def world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Ar
 
 
 def world_samples(name: str, n: int) -> Samples:
-    """n samples of a world to score."""
+    """Return n samples of a world, to score."""
     probe, states = world_probe(WORLDS[name](), n, SCORE_SEED)
     tangent = None if probe.tangent is None else np.asarray(probe.tangent)
     return Samples(

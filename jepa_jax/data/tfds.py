@@ -1,4 +1,4 @@
-"""Data sets that TensorFlow Datasets has prepared, without TensorFlow."""
+"""Datasets prepared with TensorFlow Datasets, read without TensorFlow."""
 
 import contextlib
 import difflib
@@ -18,17 +18,18 @@ PREFIX = "tfds:"
 
 
 class TfdsDataset:
-    """A split of a prepared data set: its features `image`, `label` and `log_density`. A `Dataset`."""
+    """Split of a prepared dataset, with its features `image`, `label` and `log_density`. A `Dataset`."""
 
     def __init__(self, spec: str) -> None:
-        """A spec is `tfds:NAME[/CONFIG][:SPLIT]`; the split is `train` unless it says another.
+        """Open the split that a spec names: `tfds:NAME[/CONFIG][:SPLIT]`, with `train` as the default split.
 
-        Data lie in `~/tensorflow_datasets`, or where the environment variable TFDS_DATA_DIR says.
+        The data are in `~/tensorflow_datasets`, or in the directory that the environment variable TFDS_DATA_DIR names.
 
         Raises:
-          ConfigError: there is no such data set, configuration or split, it is not prepared, or not of images.
+          ConfigError: If there is no such dataset, configuration or split, or the dataset is not prepared or has no
+            images.
         """
-        import tensorflow_datasets as tfds  # here: it takes a second to import
+        import tensorflow_datasets as tfds  # imported here, because it takes a second to import
 
         self.name = spec
         builder_name, _, split = spec.removeprefix(PREFIX).partition(":")
@@ -44,27 +45,27 @@ class TfdsDataset:
         self.in_memory = isinstance(self._source, list)
 
     def __len__(self) -> int:
-        """Number of samples in the split."""
+        """Return the number of samples in the split."""
         return len(self._source)
 
     def id(self, number: int) -> str:
-        """Name of a sample in messages."""
+        """Return the name of a sample in messages."""
         return f"sample {number}"
 
     def __getitem__(self, number: int) -> dict[str, Any]:
-        """One sample: `x`, and `label` and `log_density` where the features have them.
+        """Return one sample: `x`, and `label` and `log_density` if the dataset has these features.
 
         Raises:
-          Unreadable: its image is damaged.
+          Unreadable: If its image is damaged.
         """
         try:
             sample = self._source[number]
-        except Exception as error:  # of a damaged image decoders raise whatever they stumble over
+        except Exception as error:  # a damaged image can raise any exception in its decoder
             raise Unreadable(_first_line(error)) from None
         return {"x": sample["image"], **{name: sample[name] for name in self._known}}
 
     def columns(self, count: int) -> dict[str, np.ndarray]:
-        """Labels and log-densities of the first `count` samples, [count] each; images are not decoded for it."""
+        """Return the labels and log-densities of the first `count` samples, [count] each, without decoding images."""
         import tensorflow_datasets as tfds
 
         if not self._known:
@@ -77,10 +78,10 @@ class TfdsDataset:
         return {name: np.array([sample[name] for sample in samples]) for name in self._known}
 
     def thumbnail(self, number: int) -> Image.Image:
-        """The picture of a sample; of numbers the least is black and the largest white.
+        """Return the picture of a sample; floating-point pixels are scaled from black (smallest) to white (largest).
 
         Raises:
-          Unreadable: its image is damaged.
+          Unreadable: If its image is damaged.
         """
         x = np.atleast_3d(self[number]["x"])
         if x.dtype != np.uint8:
@@ -88,39 +89,39 @@ class TfdsDataset:
         return Image.fromarray(x[:, :, 0] if x.shape[2] == 1 else x)
 
     def fingerprint(self, count: int) -> str:
-        """Digest of the split's name, version and size."""
-        del count  # a prepared data set does not change
+        """Return a digest of the name, the version and the size of the split."""
+        del count  # a prepared dataset does not change
         info = self._builder.info
         return hashlib.sha256(f"{info.full_name} {self._split} {len(self)}".encode()).hexdigest()
 
 
 def _find(spec: str, name: str) -> Any:
-    """The builder of a data set.
+    """Return the builder of a dataset.
 
     Raises:
-      ConfigError: there is none of this name or configuration.
+      ConfigError: If there is none with this name or configuration.
     """
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core import read_only_builder
 
-    import jepa_jax.data.sprites_builder  # noqa: F401 - so that TFDS knows our own
+    import jepa_jax.data.sprites_builder  # noqa: F401 - registers our own dataset with TFDS
 
     data_dir = os.environ.get("TFDS_DATA_DIR")
     try:
         with contextlib.suppress(tfds.core.DatasetNotFoundError):
-            # From what was prepared alone: the code may want TensorFlow, or a newer version of the data.
+            # Use only the prepared files: the code may need TensorFlow, or a newer version of the data.
             return read_only_builder.builder_from_files(name, data_dir=data_dir)
         return tfds.builder(name, try_gcs=False, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError:
         known = tfds.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name.split("/")[0], known, n=3, cutoff=0)
-        raise ConfigError(f"{spec}: TFDS has no data set of this name; the nearest are {', '.join(close)}") from None
-    except Exception as error:  # the catalogue's own code, which may fail in any way
+        raise ConfigError(f"{spec}: TFDS has no dataset of this name; the nearest are {', '.join(close)}") from None
+    except Exception as error:  # code of the catalogue can raise any exception
         config, configs = name.partition("/")[2], _configs(name.split("/")[0])
         if config and config not in configs:
             hint = nearest(config, configs) if configs else "; it has none"
-            raise ConfigError(f"{spec}: the data set has no configuration {config!r}{hint}") from None
-        raise ConfigError(f"{spec} cannot be opened, as tfds:NAME[/CONFIG][:SPLIT]: {_first_line(error)}") from None
+            raise ConfigError(f"{spec}: the dataset has no configuration {config!r}{hint}") from None
+        raise ConfigError(f"{spec} cannot be opened as tfds:NAME[/CONFIG][:SPLIT]: {_first_line(error)}") from None
 
 
 def _configs(name: str) -> list[str]:
@@ -133,10 +134,10 @@ def _configs(name: str) -> list[str]:
 
 
 def _open(spec: str, builder: Any, split: str) -> Sequence[Any]:
-    """The samples of a split.
+    """Return the samples of a split.
 
     Raises:
-      ConfigError: the split does not exist, or the data are not prepared for reading in any order.
+      ConfigError: If the split does not exist, or the data are not prepared for random access.
     """
     import tensorflow_datasets as tfds
 
@@ -148,7 +149,7 @@ def _open(spec: str, builder: Any, split: str) -> Sequence[Any]:
         raise ConfigError(f"{spec} is not prepared in {builder.data_path}; {_how_to_prepare(builder)}")
     if split.partition("[")[0] not in builder.info.splits and "+" not in split:
         raise ConfigError(f"{spec}: there is no split {split!r}{nearest(split, builder.info.splits)}")
-    if isinstance(reason, NotImplementedError):  # tfrecord, which is read from the beginning to the end
+    if isinstance(reason, NotImplementedError):  # tfrecord, which has no random access
         if importlib.util.find_spec("tensorflow") is None:
             raise ConfigError(
                 f"{spec} is prepared as {builder.info.file_format.value} in {builder.data_path}, which only TensorFlow "
@@ -157,13 +158,13 @@ def _open(spec: str, builder: Any, split: str) -> Sequence[Any]:
         return list(tfds.as_numpy(builder.as_dataset(split=split)))
     if "0 length" in str(reason):  # array_record opens no files for an empty split
         return []
-    raise ConfigError(f"{spec}: the split {split!r} cannot be read, {_first_line(reason)}")
+    raise ConfigError(f"{spec}: the split {split!r} cannot be read: {_first_line(reason)}")
 
 
 def _how_to_prepare(builder: Any) -> str:
     from jepa_jax.data.sprites_builder import JepaSprites
 
-    # The data lie in root/name/config/version, or root/name/version.
+    # The data are in root/name/config/version or root/name/version.
     config = builder.builder_config and builder.builder_config.name
     name, root = f"{builder.name}/{config}" if config else builder.name, builder.data_path.parents[2 if config else 1]
     if builder.name == JepaSprites.name:
@@ -172,7 +173,7 @@ def _how_to_prepare(builder: Any) -> str:
         "prepare it, or set TFDS_DATA_DIR to where it is: "
         f'import tensorflow_datasets as tfds; tfds.builder("{name}", data_dir="{root}")'
         '.download_and_prepare(file_format="array_record")'
-        " (most data sets need TensorFlow for this once, and not for reading)"
+        " (most datasets need TensorFlow for this, but not for reading)"
     )
 
 

@@ -1,4 +1,4 @@
-"""Reading the density off an encoder: Jacobian, singular values, score."""
+"""Learned density of an encoder: Jacobian, singular values and JEPA-SCORE."""
 
 from jepa_jax.density.aggregate import aggregate as aggregate_views
 from jepa_jax.density.base_distribution import base_log_density

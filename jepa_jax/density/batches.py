@@ -1,4 +1,4 @@
-"""Scores of many samples: compiled once, memory bounded, over all devices of a mesh."""
+"""Scores of many samples: compiled once, with bounded memory, over all devices of a mesh."""
 
 import warnings
 from collections.abc import Callable, Iterator
@@ -18,13 +18,14 @@ from jepa_jax.density.score import EPS, Score, differentiate, read
 from jepa_jax.density.spectrum import Method
 from jepa_jax.memory import BATCH_BYTES, CHUNK_BYTES, available, budget
 
-LARGEST = 4096  # samples a device scores at once: more gain nothing, and progress would be slow to show
-COPIES = 8  # of a Jacobian that are alive at a time, at most: its float64 form, what the decomposition makes
+MAX_SAMPLES_PER_DEVICE = 4096  # larger batches are not faster, and progress would be reported too rarely
+# Most copies of a Jacobian in memory at the same time: its float64 form and the arrays of the decomposition.
+JACOBIAN_COPIES = 8
 
 
 @dataclass(frozen=True)
 class _Static:
-    """What is compiled into the scorer."""
+    """Options that are static arguments of the compiled scorer."""
 
     eps: float
     mode: Mode
@@ -38,20 +39,20 @@ class _Static:
 
 
 def score_samples(f: Callable[[Any], Array], xs: Any, eps: float = EPS, **options: Any) -> Array:
-    """JEPA-SCORE of many samples: compiled once, batched, memory bounded.
+    """Compute the JEPA-SCORE of many samples in batches: compiled once, with bounded memory.
 
     Args:
-      f: one sample -> [K]. An encoder from `jepa_jax.load` passes its weights as arguments of the compiled function;
-        the arrays that any other function closes over become constants in it.
-      xs: [N, ...], or a pytree of such arrays.
-      eps: as in `jepa_score`.
-      options: as in `score_batches`.
+      f: Function of one sample that returns an embedding [K]. An encoder from `jepa_jax.load` passes its weights as
+        arguments of the compiled function; the arrays that any other function closes over become constants in it.
+      xs: Samples [N, ...], or a pytree of such arrays.
+      eps: As in `jepa_score`.
+      **options: As in `score_batches`.
 
     Returns:
-      [N], in nats. A sample whose embedding or Jacobian is not finite has NaN.
+      Scores [N] in nats. The score is NaN where the embedding or the Jacobian of a sample is not finite.
 
     Raises:
-      ValueError: no samples, or as `jepa_score`.
+      ValueError: If there are no samples, or as in `jepa_score`.
     """
     return jnp.concatenate([b.score for b in score_batches(f, xs, eps, values=False, **options)])
 
@@ -71,71 +72,92 @@ def score_batches(
     values: bool = True,
     mesh: Mesh | None = None,
 ) -> Iterator[Score]:
-    """As `score_samples`, but everything in `Score`, and a batch at a time.
+    """Score many samples as `score_samples` does, and yield the complete `Score` of one batch at a time.
 
     Args:
-      f, xs, eps: as in `score_samples`.
-      mode, chunk, method, precision, drop_clipped: as in `jepa_score`.
-      tangent: [N, D, d], a basis for each sample.
-      batch_size: samples at once, over all devices; None takes what fits. What does not fit is made smaller, with a
-        warning that says so.
-      values: whether to keep the singular values.
-      mesh: devices to share the samples; its axis `data` divides them, and the arrays of f stay as they are sharded
-        over its other axes (see `shard_parameters`). None uses the default device.
+      f: As in `score_samples`.
+      xs: As in `score_samples`.
+      eps: As in `jepa_score`.
+      mode: As in `jepa_score`.
+      chunk: As in `jepa_score`.
+      method: As in `jepa_score`.
+      precision: As in `jepa_score`.
+      drop_clipped: As in `jepa_score`.
+      tangent: A basis of tangent directions for each sample, [N, D, d].
+      batch_size: Number of samples scored at once, over all devices; None uses as many as fit in memory. A batch that
+        does not fit is made smaller, with a warning.
+      values: Whether to keep the singular values.
+      mesh: Devices that share the samples. Its axis `data` divides the samples; the arrays of f stay sharded over its
+        other axes (see `shard_parameters`). None uses the default device.
 
     Raises:
-      ValueError: no samples, a mesh without the axis `data`, or as `jepa_score`.
+      ValueError: If there are no samples, the mesh has no axis `data`, or as in `jepa_score`.
     """
     count = _count(xs)
-    if batch_size is not None and batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    if tangent is not None and len(tangent) != count:
-        raise ValueError(f"there are {len(tangent)} tangents for {count} samples")
-    if mesh is not None and "data" not in mesh.axis_names:
-        raise ValueError(f"the mesh has axes {', '.join(mesh.axis_names)}; one must be called data")
+    _check_options(count, batch_size, tangent, mesh)
     platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
     leaves = jax.tree.leaves(f)
-    # A plain function is static to the compiler, a pytree of weights is an argument.
+    # A plain function is static for the compiler; a pytree of weights is an argument.
     function = jax.tree_util.Partial(f) if len(leaves) == 1 and leaves[0] is f else f
     static = _Static(
         eps, mode, chunk, method, precision, getattr(f, "null_directions", 0), drop_clipped, values, platform
     )
     first = jax.tree.map(lambda a: jnp.asarray(a[0]), xs)
     devices = 1 if mesh is None else mesh.shape["data"]
-    size = _fit(f, first, count, batch_size, devices, tangent, platform)
+    size = _fitting_batch_size(f, first, count, batch_size, devices, tangent, platform)
     inputs = (xs, tangent)
     place = partial(_place, mesh=mesh)
     for start in range(0, count, size):
         batch = jax.tree.map(lambda a, s=start: jnp.asarray(a[s : s + size]), inputs)
         present = min(size, count - start)
-        if present < size:  # padded, so that the last batch needs no second compilation
+        if present < size:  # pad, so that the last batch needs no second compilation
             batch = jax.tree.map(lambda a, n=size - present: _padded(a, n), batch)
         result = _compiled(function, *place(batch), static, mesh)
-        if mesh is not None:  # waited for, before more is sent to devices that may still be talking to each other
+        if mesh is not None:  # wait before sending more to devices that may still be communicating
             result = jax.tree.map(jnp.asarray, jax.device_get(result))
         yield jax.tree.map(lambda a, n=present: a[:n], result)
 
 
 def default_batch_size(samples: int, size: int, dim: int, platform: str) -> int:
-    """Samples of D = size numbers whose [dim, size] Jacobians, and what is made of them, stay within the budget."""
-    return max(1, min(samples, LARGEST, budget(BATCH_BYTES, platform) // (4 * size * dim * COPIES)))
+    """Return the batch size whose Jacobians, with the arrays computed from them, stay within the memory budget.
+
+    Args:
+      samples: Upper limit of the batch size.
+      size: D, the number of input numbers of a sample, or the number of tangent directions.
+      dim: K; the Jacobian of a sample is [dim, size].
+      platform: Platform of the device: `cpu`, `gpu` or `tpu`.
+    """
+    fitting = budget(BATCH_BYTES, platform) // (4 * size * dim * JACOBIAN_COPIES)
+    return max(1, min(samples, MAX_SAMPLES_PER_DEVICE, fitting))
+
+
+def _check_options(count: int, batch_size: int | None, tangent: Any, mesh: Mesh | None) -> None:
+    """Raise ValueError if an option does not fit `count` samples."""
+    if batch_size is not None and batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    if tangent is not None and len(tangent) != count:
+        raise ValueError(f"there are {len(tangent)} tangents for {count} samples; give one for each sample")
+    if mesh is not None and "data" not in mesh.axis_names:
+        raise ValueError(f"the mesh has axes {', '.join(mesh.axis_names)}; one must be called data")
 
 
 def _count(xs: Any) -> int:
-    """N, the same for all arrays of a pytree."""
+    """Return N, which must be the same for all arrays of a pytree."""
     counts = {len(a) for a in jax.tree.leaves(xs)}
     if len(counts) != 1:
-        raise ValueError(f"the arrays of a sample disagree on how many samples there are: {sorted(counts)}")
+        raise ValueError(f"the arrays of xs must have the same number of samples, not {sorted(counts)}")
     if not (count := counts.pop()):
         raise ValueError("there are no samples to score")
     return count
 
 
-def _fit(f: Any, x: Any, count: int, batch_size: int | None, devices: int, tangent: Any, platform: str) -> int:
-    """Batch size over all devices that memory allows."""
+def _fitting_batch_size(
+    f: Any, x: Any, count: int, batch_size: int | None, devices: int, tangent: Any, platform: str
+) -> int:
+    """Return the batch size over all devices that fits in memory."""
     out = jax.eval_shape(f, x)
     size = sum(a.size for a in jax.tree.leaves(x))
-    dim = getattr(out, "size", 1)  # what is no array is refused by `jacobian`, with a better message
+    dim = getattr(out, "size", 1)  # `jacobian` rejects an output that is not an array, with a better message
     columns = size if tangent is None else tangent.shape[-1]
     share = -(-count // devices)
     each = (
@@ -143,7 +165,7 @@ def _fit(f: Any, x: Any, count: int, batch_size: int | None, devices: int, tange
         if batch_size is None
         else min(-(-batch_size // devices), share)
     )
-    jacobian_bytes = 4 * columns * dim * COPIES
+    jacobian_bytes = 4 * columns * dim * JACOBIAN_COPIES
     room = available(platform)
     if batch_size is not None and room is not None and each > 1 and each * jacobian_bytes > room:
         fits = max(1, room // (2 * jacobian_bytes))
@@ -152,15 +174,15 @@ def _fit(f: Any, x: Any, count: int, batch_size: int | None, devices: int, tange
     return each * devices
 
 
-def _chunk(f: Any, x: Any, samples: int, static: _Static) -> int | None:
-    """Products at once for so many samples at a time: what the caller says, unless there is no room for it."""
+def _fitting_chunk(f: Any, x: Any, samples: int, static: _Static) -> int | None:
+    """Return `static.chunk` or the default for this many samples, reduced if memory is too small."""
     if getattr(f, "jacobian_factor", None) is not None:
-        return static.chunk  # the encoder's own affair
+        return static.chunk  # the encoder chooses its own chunk
     auto = default_chunk(f, x, static.mode, static.platform, samples)
     room = available(static.platform)
     if static.chunk is None or room is None:
         return static.chunk or auto
-    # `auto` is what the chunk's budget holds; so many times that is what half of the free memory holds.
+    # `auto` products fit into the chunk's budget; scale that number to half of the free memory.
     fits = max(1, auto * (room // 2) // budget(CHUNK_BYTES, static.platform))
     if static.chunk <= fits or auto == fits:
         return static.chunk
@@ -177,7 +199,7 @@ def _padded(a: Array, count: int) -> Array:
 
 
 def _place(batch: Any, mesh: Mesh | None) -> Any:
-    """The batch on the devices that will score it."""
+    """Put the batch on the devices that score it."""
     return batch if mesh is None else jax.device_put(batch, NamedSharding(mesh, P("data")))
 
 
@@ -188,7 +210,7 @@ def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None)
     def matrices(f: Any, xs: Any, tangent: Any) -> tuple[Array, Array]:
         x = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape[1:], a.dtype), xs)
         each = -(-_count(xs) // devices)
-        chunk = static.chunk if tangent is not None else _chunk(f, x, each, static)
+        chunk = static.chunk if tangent is not None else _fitting_chunk(f, x, each, static)
         how = partial(
             differentiate, f, mode=static.mode, chunk=chunk, precision=static.precision, platform=static.platform
         )
@@ -210,8 +232,8 @@ def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None)
 
     if mesh is None:
         return scores(*matrices(f, xs, tangent))
-    # The compiler divides the Jacobians, by the shardings of f and xs. It does not know how to divide LAPACK's calls
-    # and would gather the batch for them, so that is done by hand.
+    # The compiler partitions the Jacobians by the shardings of f and xs. It cannot partition calls of LAPACK and would
+    # gather the whole batch for them, so `shard_map` partitions them explicitly.
     return jax.shard_map(scores, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)(
         *matrices(f, xs, tangent)
     )

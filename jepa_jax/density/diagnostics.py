@@ -1,4 +1,4 @@
-"""What a few products with the Jacobian say about its spectrum. Diagnostics: they rank samples unlike JEPA-SCORE."""
+"""Diagnostics of the Jacobian's spectrum from a few products. They rank samples differently from JEPA-SCORE."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,26 +20,34 @@ def top_singular_values(
     steps: int | None = None,
     precision: Precision = "float32",
 ) -> Array:
-    """The r largest singular values of df/dx, without the Jacobian. **A diagnostic: they are not JEPA-SCORE.**
+    """Compute the r largest singular values of df/dx without the Jacobian.
 
-    Golub and Kahan's bidiagonalisation with full reorthogonalisation (`matfree.decomp.bidiag`) from a random vector.
+    **This is a diagnostic: the values are not JEPA-SCORE.**
+
+    Golub and Kahan's bidiagonalisation with full reorthogonalisation (`matfree.decomp.bidiag`), started from a random
+    vector.
 
     Args:
-      f, x, precision: as in `jepa_score`.
-      steps: of the bidiagonalisation, each one product with J and one with its transpose; None takes 2 r + 24, at most
-        R. Too few give values that are too small, the last ones most.
+      f: As in `jepa_score`.
+      x: As in `jepa_score`.
+      r: Number of singular values, 1 .. R with R = min(K, D).
+      key: Key of the random start vector.
+      steps: Number of bidiagonalisation steps, each of which is one product with J and one with its transpose; None
+        uses 2 r + 24, at most R. With too few steps the values are too small, the last ones most.
+      precision: As in `jepa_score`.
 
     Returns:
-      [r], descending. NaN where a step finds nothing new at all, as on a multiple of the identity.
+      Singular values [r], descending. They are NaN where a step finds no new direction at all, as on a multiple of the
+      identity.
 
     Raises:
-      ValueError: r below 1 or above R = min(K, D), steps below r or above R, or as `jacobian`.
+      ValueError: If r is below 1 or above R, steps is below r or above R, or as in `jacobian`.
     """
     product, size, rank = _products(f, x, precision)
     steps = min(rank, 2 * r + 24) if steps is None else steps
     if not 1 <= r <= steps <= rank:
         raise ValueError(f"r is {r} and steps {steps}; they must be 1 <= r <= steps <= {rank}")
-    # matfree's arrays have jax's default dtype, which must be that of the products.
+    # The arrays of matfree have JAX's default dtype, which must equal the dtype of the products.
     with arithmetic(precision, jax.default_backend()), jax.enable_x64(size.dtype == jnp.float64):
         start = jax.random.normal(key, size.shape, size.dtype)
         return eig.svd_partial(decomp.bidiag(steps))(product, start)[1][:r]
@@ -48,19 +56,25 @@ def top_singular_values(
 def log_frobenius(
     f: Callable[[Any], Array], x: Any, key: Array, samples: int, *, precision: Precision = "float32"
 ) -> Array:
-    """log |J|_F = 0.5 log sum_r sigma_r^2, estimated by random products. **A diagnostic: it is not JEPA-SCORE.**
+    """Estimate log |J|_F = 0.5 log sum_r sigma_r^2 from random products.
 
-    The mean of |J v|^2 over random v with covariance I (Hutchinson; `matfree.stochtrace`), on the smaller side of J.
+    **This is a diagnostic: it is not JEPA-SCORE.**
+
+    The estimate is the mean of |J v|^2 over random v with covariance I (Hutchinson; `matfree.stochtrace`), on the
+    smaller side of J.
 
     Args:
-      f, x, precision: as in `jepa_score`.
-      samples: products, all at once; the error falls as one over its root.
+      f: As in `jepa_score`.
+      x: As in `jepa_score`.
+      key: Key of the random vectors.
+      samples: Number of products, all computed at once; the error falls as 1 / sqrt(samples).
+      precision: As in `jepa_score`.
 
     Returns:
-      A scalar: the natural logarithm.
+      A scalar: the natural logarithm of the norm.
 
     Raises:
-      ValueError: samples below 1, or as `jacobian`.
+      ValueError: If samples is below 1, or as in `jacobian`.
     """
     if samples < 1:
         raise ValueError(f"samples is {samples}; it must be at least 1")
@@ -74,7 +88,7 @@ def log_frobenius(
 def _products(
     f: Callable[[Any], Array], x: Any, precision: Precision
 ) -> tuple[Callable[[Array], Array], jax.ShapeDtypeStruct, int]:
-    """v -> J v or v -> v J, whichever takes the shorter vector; the shape of v; R."""
+    """Return v -> J v or v -> v J, whichever takes the shorter vector; the shape of v; and R."""
     flat, v, out = flatten(f, x)
     rank = min(v.size, out.size)
     with arithmetic(precision, jax.default_backend()):

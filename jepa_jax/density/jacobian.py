@@ -14,8 +14,8 @@ from jepa_jax.memory import CHUNK_BYTES, budget, live_bytes
 Mode = Literal["auto", "forward", "reverse"]
 Precision = Literal["float32", "tf32", "bf16", "tf32x3", "bf16x3"]
 
-# What `jax.default_matmul_precision` calls each; the x3 forms make one product out of three cheaper ones.
-ARITHMETIC = {
+# Names for `jax.default_matmul_precision`; the x3 forms compute one product from three cheaper ones.
+MATMUL_PRECISIONS = {
     "float32": "highest",
     "tf32": "TF32_TF32_F32",
     "bf16": "BF16_BF16_F32",
@@ -25,20 +25,20 @@ ARITHMETIC = {
 
 
 def arithmetic(precision: Precision, platform: str) -> AbstractContextManager[None]:
-    """Context in which the matrix products of a function that is traced have this precision.
+    """Return a context in which the matrix products of traced functions have this precision.
 
     Args:
-      precision: `float32` is the input's own: float64 stays float64.
-      platform: that the program is for, `cpu`, `gpu` or `tpu`.
+      precision: Precision of the products; `float32` means the precision of the input, so float64 stays float64.
+      platform: Platform that the program is compiled for: `cpu`, `gpu` or `tpu`.
 
     Raises:
-      ValueError: an unknown name, or one that the platform does not compute in.
+      ValueError: If the name is unknown, or the platform does not compute in this precision.
     """
-    if precision not in ARITHMETIC:
-        raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(ARITHMETIC)}")
+    if precision not in MATMUL_PRECISIONS:
+        raise ValueError(f"precision is {precision!r}; it must be one of {', '.join(MATMUL_PRECISIONS)}")
     if precision != "float32" and platform == "cpu":
         raise ValueError(f"precision {precision} is for GPU and TPU; this CPU computes in float32")
-    return jax.default_matmul_precision(ARITHMETIC[precision])
+    return jax.default_matmul_precision(MATMUL_PRECISIONS[precision])
 
 
 def jacobian(
@@ -51,30 +51,31 @@ def jacobian(
     tangent: Array | None = None,
     platform: str | None = None,
 ) -> Array:
-    """J = df/dx at one sample, as a matrix, or J T for some directions T.
+    """Compute J = df/dx at one sample as a matrix, or J T for some directions T.
 
-    Forward mode costs D Jacobian-vector products, reverse mode K vector-Jacobian products; `auto` takes the fewer.
-    The forward pass and what it leaves for the derivative are computed once, whatever the chunk.
+    Forward mode costs D Jacobian-vector products, reverse mode K vector-Jacobian products; `auto` chooses the mode with
+    fewer products. The forward pass and its residuals for the derivative are computed once, whatever the chunk.
 
     Args:
-      f: one sample (D numbers in all) -> [K]. **A function that couples samples, such as batch normalisation in
-        training mode, has no per-sample Jacobian.**
-      x: one sample: an array of any shape, or a pytree of arrays.
+      f: Function of one sample (D numbers in total) that returns an embedding [K]. **A function that couples samples,
+        such as batch normalisation in training mode, has no per-sample Jacobian.**
+      x: One sample: an array of any shape, or a pytree of arrays.
       mode: `forward`, `reverse`, or `auto`.
-      chunk: products at once, which bounds the memory for activations; None takes what fits (`default_chunk`).
-      precision: of the matrix products: `float32`; on GPU and TPU also `tf32`, `bf16`, and their three-pass forms
-        `tf32x3` and `bf16x3`. **A lower one changes the score**: `arithmetic_error` measures by how much.
-      tangent: T [D, d]; then d products give J T, and `mode` is not used.
-      platform: that the program is for: `cpu`, `gpu` or `tpu`. None takes the default backend's, which is wrong in a
-        function that is compiled for another one.
+      chunk: Number of products computed at once, which bounds the memory of the activations; None uses as many as fit
+        (`default_chunk`).
+      precision: Precision of the matrix products: `float32`; on GPU and TPU also `tf32`, `bf16`, and their three-pass
+        forms `tf32x3` and `bf16x3`. **A lower precision changes the score**; `arithmetic_error` measures by how much.
+      tangent: Directions T [D, d]; then d products give J T, and `mode` is ignored.
+      platform: Platform that the program is compiled for: `cpu`, `gpu` or `tpu`. None uses the platform of the default
+        backend, which is wrong inside a function that is compiled for another one.
 
     Returns:
-      [K, D] or [K, d], in the dtype of f(x); row k is the gradient of embedding coordinate k with respect to the flat x
-      (the order of a pytree is that of `jax.flatten_util.ravel_pytree`).
+      The Jacobian [K, D] or the product [K, d], in the dtype of f(x). Row k is the gradient of embedding coordinate k
+      with respect to the flat x, in the order of `jax.flatten_util.ravel_pytree` for a pytree.
 
     Raises:
-      ValueError: f does not return a vector, x is not floating point, a tangent of another size, or an argument is
-        unknown.
+      ValueError: If f does not return a vector, x is not floating point, the tangent has another size, or an argument
+        is unknown.
     """
     flat, v, out = flatten(f, x)
     if chunk is not None and chunk < 1:
@@ -93,10 +94,10 @@ def jacobian(
 
 
 def flatten(f: Callable[[Any], Array], x: Any) -> tuple[Callable[[Array], Array], Array, jax.ShapeDtypeStruct]:
-    """f as a function of one vector, that vector, and the shape of f(x).
+    """Return f as a function of one vector, that vector, and the shape of f(x).
 
     Raises:
-      ValueError: as `jacobian`.
+      ValueError: As in `jacobian`.
     """
     for leaf in jax.tree.leaves(x):
         if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
@@ -109,12 +110,12 @@ def flatten(f: Callable[[Any], Array], x: Any) -> tuple[Callable[[Array], Array]
     out = jax.eval_shape(flat, v)
     if getattr(out, "ndim", None) != 1:
         shapes = jax.tree.map(jnp.shape, out)
-        raise ValueError(f"the encoder must return one vector per sample, not {shapes}; it takes one sample, no batch")
+        raise ValueError(f"the encoder must return one vector per sample, not {shapes}; pass one sample, not a batch")
     return flat, v, out
 
 
 def resolve_mode(mode: Mode, size: int, dim: int) -> Literal["forward", "reverse"]:
-    """The mode that `auto` means for D = size and K = dim."""
+    """Return the mode that `auto` selects for D = size and K = dim."""
     if mode not in ("auto", "forward", "reverse"):
         raise ValueError(f"mode is {mode!r}; it must be auto, forward or reverse")
     if mode == "auto":
@@ -123,17 +124,18 @@ def resolve_mode(mode: Mode, size: int, dim: int) -> Literal["forward", "reverse
 
 
 def default_chunk(f: Callable[[Any], Array], x: Any, mode: Mode, platform: str, samples: int = 1) -> int:
-    """Products at once whose activations, over so many samples at a time, stay within the device's budget.
+    """Return the number of products whose activations stay within the device's memory budget.
 
     Args:
-      f, mode: as in `jacobian`.
-      x: one sample, or the `jax.ShapeDtypeStruct` of one.
-      platform: that the program is for.
-      samples: differentiated together by `vmap`.
+      f: As in `jacobian`.
+      x: One sample, or its `jax.ShapeDtypeStruct`.
+      mode: As in `jacobian`.
+      platform: Platform that the program is compiled for.
+      samples: Number of samples differentiated together by `vmap`.
     """
     found: list[int] = []
 
-    def trace(x: Any) -> None:  # only for its sizes
+    def trace(x: Any) -> None:  # traced only for the sizes
         flat, v, out = flatten(f, x)
         if resolve_mode(mode, v.size, out.size) == "forward":
             found.extend((v.size, live_bytes(jax.linearize(flat, v)[1], v)))
@@ -147,12 +149,15 @@ def default_chunk(f: Callable[[Any], Array], x: Any, mode: Mode, platform: str, 
 
 
 def even(products: int, most: int) -> int:
-    """The size of equal chunks of at most `most`: a smaller last one would be compiled by itself."""
+    """Return the size, at most `most`, of chunks that are as equal as possible.
+
+    A smaller last chunk would be compiled separately.
+    """
     return -(-products // -(-products // min(products, most)))
 
 
 def _chunked(product: Callable[[Array], Array], basis: Array, chunk: int | None, platform: str) -> Array:
-    """The linear map's value at every row of the basis, [rows, ...]."""
+    """Apply a linear map to every row of the basis and return the results, [rows, ...]."""
     if chunk is None:
         most = max(1, budget(CHUNK_BYTES, platform) // max(1, live_bytes(product, basis[0])))
         chunk = even(len(basis), most)

@@ -1,4 +1,4 @@
-"""The score's own error: what the precision of the model's arithmetic costs, measured in nats."""
+"""Numerical error of the score: the effect of the precision of the model's arithmetic, in nats."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,27 +25,29 @@ def arithmetic_error(
     null_directions: int | None = None,
     **options: Any,
 ) -> np.ndarray:
-    """How far each score is from the one of the same encoder and samples computed in float64 throughout.
+    """Measure the distance of each score from the score of the same encoder and samples in float64 throughout.
 
-    Forward pass, Jacobian and embedding are computed twice: as `score_batches` would with this precision, and with the
+    Forward pass, Jacobian and embedding are computed twice: as `score_batches` does with this precision, and with the
     arrays of f and the sample in float64, to which they convert exactly. The singular values come from the same method
-    both times. What a few samples show holds for the others: this is a check beside the scores, not for all of them.
+    both times. The errors of a few samples are representative of the others: this is a check beside the scores, not for
+    all samples.
 
     Args:
-      f: an encoder whose weights can be converted: an `Encoder`, a `jax.tree_util.Partial` of a function and its
-        arrays, or another callable pytree. **One that converts to a precision of its own inside is refused**: in
-        float64 it would make the same error again, and none would show.
-      xs: [N, ...], or a pytree of such arrays; as they are scored, so float32 unless they are jax arrays of more.
-      eps: as in `jepa_score`.
-      precision: of the score whose error is asked for, as in `jacobian`.
-      null_directions: as in `jepa_score`.
-      options: as in `score_batches`.
+      f: An encoder whose weights can be converted: an `Encoder`, a `jax.tree_util.Partial` of a function and its
+        arrays, or another callable pytree. **An encoder that converts to a fixed precision inside is rejected**: in
+        float64 it would make the same error again, and the difference would not show it.
+      xs: Samples [N, ...], or a pytree of such arrays, as they are scored: in float32 unless they are JAX arrays of
+        higher precision.
+      eps: As in `jepa_score`.
+      precision: Precision of the score whose error is measured, as in `jacobian`.
+      null_directions: As in `jepa_score`.
+      **options: As in `score_batches`.
 
     Returns:
-      [N], float64: |score - score in float64|, in nats; NaN where either of them is.
+      |score - score in float64| [N] as float64, in nats; NaN where either score is NaN.
 
     Raises:
-      ValueError: a plain function, one that has a precision of its own, a device without float64, or as
+      ValueError: If f is a plain function or has a fixed precision, the device has no float64, or as in
         `score_batches`.
     """
     if jax.default_backend() == "tpu":
@@ -57,21 +59,21 @@ def arithmetic_error(
             "pass an Encoder, or jax.tree_util.Partial(function, arrays)"
         )
     if null_directions is not None:
-        f = _Stated(f, null_directions)
-    xs = jax.tree.map(jnp.asarray, xs)  # rounded as they will be scored
+        f = _WithNullDirections(f, null_directions)
+    xs = jax.tree.map(jnp.asarray, xs)  # round as the scorer does
     score = _scores(f, xs, eps, {**options, "precision": precision})
-    # Models may hold float32 constants, which join float64 numbers exactly: jax's ordinary promotion, whatever is set.
+    # Models may contain float32 constants, which JAX's standard promotion converts to float64 exactly.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-        exact_f, exact_xs = jax.tree.map(_double, (f, xs))
+        exact_f, exact_xs = jax.tree.map(_to_float64, (f, xs))
         _refuse_own_precision(exact_f, jax.tree.map(lambda a: a[0], exact_xs), options)
-        exact = _scores(exact_f, exact_xs, eps, {**options, "precision": "float32"})  # the input's own: float64
+        exact = _scores(exact_f, exact_xs, eps, {**options, "precision": "float32"})  # the input's: float64
     return np.abs(score - exact)
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class _Stated:
-    """An encoder with another count of null directions."""
+class _WithNullDirections:
+    """An encoder with another number of null directions."""
 
     f: Any
     null_directions: int = field(metadata={"static": True})
@@ -80,7 +82,7 @@ class _Stated:
         return self.f(x)
 
     def __getattr__(self, name: str) -> Any:
-        if name != "jacobian_factor":  # which an encoder may have or not
+        if name != "jacobian_factor":  # an encoder may lack this attribute
             raise AttributeError(name)
         return self.f.jacobian_factor
 
@@ -90,12 +92,12 @@ def _scores(f: Any, xs: Any, eps: float, options: dict[str, Any]) -> np.ndarray:
     return np.concatenate([np.asarray(batch.score, np.float64) for batch in batches])
 
 
-def _double(a: Any) -> Any:
+def _to_float64(a: Any) -> Any:
     return jnp.asarray(a).astype(jnp.float64) if jnp.issubdtype(jnp.result_type(a), jnp.floating) else a
 
 
 def _refuse_own_precision(f: Any, x: Any, options: dict[str, Any]) -> None:
-    """ValueError if anything between a float64 sample and its singular values is narrower than float64."""
+    """Raise ValueError if any step from a float64 sample to its singular values is narrower than float64."""
     kept = {name: options[name] for name in ("mode", "method") if name in options}
     kept["platform"] = jax.default_backend()
     jaxpr = jax.make_jaxpr(lambda f, x: evaluate(f, x, values=False, **kept))(f, x)
@@ -107,7 +109,7 @@ def _refuse_own_precision(f: Any, x: Any, options: dict[str, Any]) -> None:
 
 
 def _narrowings(jaxpr: Jaxpr) -> Iterator[str]:
-    """The floating dtypes that some float64 number becomes."""
+    """Yield the floating-point dtypes, other than float64, that float64 numbers are converted to."""
     for eqn in jaxpr.eqns:
         if inner := inner_jaxprs(eqn.params):
             for each in inner:

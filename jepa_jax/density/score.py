@@ -12,17 +12,18 @@ from jepa_jax.density import spectrum
 from jepa_jax.density.jacobian import Mode, Precision, arithmetic, flatten, jacobian, resolve_mode
 from jepa_jax.density.spectrum import Method
 
-EPS = 1e-6  # the paper's listing
+EPS = 1e-6  # as in the paper's listing
 
 
 class Score(NamedTuple):
-    """What scoring one sample gives (a leading axis each after `vmap`).
+    """Score of one sample, with the values it is computed from. After `vmap` every field has a leading axis.
 
     Attributes:
       score: JEPA-SCORE, sum_r log max(sigma_r, eps), in nats.
-      clipped: how many singular values are at or below eps, or null by construction.
-      singular_values: [R], descending, R = min(K, D), not clipped; None where only their sum was asked for.
-      embedding: f(x), [K].
+      clipped: Number of singular values that are at or below eps, or null by construction.
+      singular_values: Singular values [R], descending and not clipped, with R = min(K, D); None if only their sum was
+        requested.
+      embedding: The embedding f(x), [K].
     """
 
     score: Array
@@ -42,7 +43,10 @@ def singular_values(
     tangent: Array | None = None,
     platform: str | None = None,
 ) -> Array:
-    """Singular values of df/dx at one sample: [R], descending, R = min(K, D). Arguments as in `jepa_score`."""
+    """Return the singular values of df/dx at one sample: [R], descending, with R = min(K, D).
+
+    The arguments are those of `jepa_score`.
+    """
     platform = platform or jax.default_backend()
     j = _matrix(f, x, mode, chunk, precision, tangent, platform)
     resolved = spectrum.resolve_method(method, min(j.shape), values=True, platform=platform)
@@ -63,30 +67,34 @@ def jepa_score(
     tangent: Array | None = None,
     platform: str | None = None,
 ) -> Array:
-    """The log-density of one sample that the encoder has learned, up to one constant per encoder.
+    """Compute the log-density of one sample that the encoder has learned, up to one constant per encoder.
 
-    score(x) = sum_r log max(sigma_r(J_f(x)), eps). Balestriero, Ballas, Rabbat & LeCun, "Gaussian embeddings: how
-    JEPAs secretly learn your data density", arXiv 2510.05949, eq. 5 and its listing.
+    score(x) = sum_r log max(sigma_r(J_f(x)), eps). Balestriero, Ballas, Rabbat & LeCun, "Gaussian embeddings: how JEPAs
+    secretly learn your data density", arXiv 2510.05949, eq. 5 and its listing.
 
     Args:
-      f: one sample -> [K]; pure. One with a method `jacobian_factor(x, chunk, platform)` is asked for that instead: a
-        matrix with the singular values of J, which an encoder can compute faster than by differentiating itself.
-      x: one sample, floating point: an array of any shape, or a pytree of arrays.
-      eps: smallest singular value that counts as itself.
-      mode, chunk, precision, platform: as in `jacobian`.
-      method: `svd`, `qr` (from R of a QR decomposition alone where no singular value can be near eps), `gram64` (Gram
+      f: Pure function of one sample that returns an embedding [K]. If it has the method
+        `jacobian_factor(x, chunk, platform)`, the singular values of J are computed from the matrix that this method
+        returns, which an encoder can compute faster than by differentiating itself.
+      x: One sample, floating point: an array of any shape, or a pytree of arrays.
+      eps: Lower limit of the singular values; smaller ones are clipped to it.
+      mode: As in `jacobian`.
+      chunk: As in `jacobian`.
+      method: `svd`, `qr` (only R of a QR decomposition, where no singular value can be near eps), `gram64` (Gram
         matrices in float64, fast on GPU), or `auto`. All agree with a float64 decomposition of J to 0.01 nats.
-      null_directions: output directions that are constant by construction, as on a sphere; each one within the
-        R values contributes exactly log(eps) instead of rounding noise. None reads `f.null_directions`, or 0.
-      drop_clipped: leave clipped and null values out of the sum, instead of log(eps) for each.
-      tangent: T [D, d], orthonormal columns: the score of J T, which is that of the density on a manifold with this
-        tangent space. d products instead of min(K, D).
+      precision: As in `jacobian`.
+      null_directions: Number of output directions that are constant by construction, as on a sphere; each one within
+        the R values contributes exactly log(eps) instead of rounding noise. None reads `f.null_directions`, or 0.
+      drop_clipped: Whether to omit clipped and null values from the sum, instead of adding log(eps) for each.
+      tangent: Orthonormal columns T [D, d]: the result is the score of J T, which is the log-density on a manifold with
+        this tangent space. It takes d products instead of min(K, D).
+      platform: As in `jacobian`.
 
     Returns:
       A scalar, in nats; higher is more typical. **Scores of two encoders are not comparable.**
 
     Raises:
-      ValueError: as `jacobian`, or an argument is unknown or does not fit.
+      ValueError: If an argument is unknown or does not fit, or as in `jacobian`.
     """
     return evaluate(
         f,
@@ -119,9 +127,9 @@ def evaluate(
     values: bool = True,
     platform: str | None = None,
 ) -> Score:
-    """Score, clip count, singular values and embedding of one sample. Arguments as in `jepa_score`.
+    """Compute the score, clip count, singular values and embedding of one sample.
 
-    With `values` false the singular values are left out, which `qr` needs.
+    The arguments are those of `jepa_score`. If `values` is false the singular values are omitted, which `qr` requires.
     """
     nulls: int = getattr(f, "null_directions", 0) if null_directions is None else null_directions
     platform = platform or jax.default_backend()
@@ -140,7 +148,10 @@ def differentiate(
     tangent: Array | None = None,
     platform: str | None = None,
 ) -> tuple[Array, Array]:
-    """The first half of `evaluate`: the Jacobian, or a matrix with its singular values, [K, *], and f(x), [K]."""
+    """Compute the Jacobian, or a matrix [K, *] with its singular values, and f(x), [K].
+
+    This is the first half of `evaluate`.
+    """
     platform = platform or jax.default_backend()
     j = _matrix(f, x, mode, chunk, precision, tangent, platform)
     with arithmetic(precision, platform):
@@ -158,7 +169,10 @@ def read(
     values: bool,
     platform: str,
 ) -> Score:
-    """The second half of `evaluate`: from the Jacobian j [K, *] and the embedding z [K] to the score."""
+    """Compute the score from the Jacobian j [K, *] and the embedding z [K].
+
+    This is the second half of `evaluate`.
+    """
     if not eps > 0:
         raise ValueError(f"eps is {eps}; it must be positive")
     rank, dim = min(j.shape), j.shape[0]
@@ -169,7 +183,7 @@ def read(
 
     def total(sigma: Array) -> tuple[Array, Array]:
         kept = sigma[: rank - null]
-        log = jnp.where(kept <= eps, floor, jnp.log(kept))  # what is not a number stays so
+        log = jnp.where(kept <= eps, floor, jnp.log(kept))  # NaN stays NaN
         return jnp.sum(log) + null * floor, jnp.sum(kept <= eps) + null
 
     if method != "qr":
@@ -179,7 +193,7 @@ def read(
     if null:
         raise ValueError(f"method qr cannot tell {null} null directions from the rest; use svd or gram64")
     volume, bound, triangle = spectrum.log_volume(j)
-    score, clipped = jax.lax.cond(  # a NaN bound goes to the singular values too, and comes out as NaN
+    score, clipped = jax.lax.cond(  # a NaN bound takes the second branch, which returns NaN
         bound > eps,
         lambda: (volume, jnp.sum(volume * 0 > 1)),
         lambda: total(spectrum.values(triangle, "svd", platform).astype(j.dtype)),
@@ -196,7 +210,7 @@ def _matrix(
     tangent: Array | None,
     platform: str,
 ) -> Array:
-    """The Jacobian, or what the encoder offers in its place: a matrix with the same singular values."""
+    """Return the Jacobian, or a matrix with the same singular values if the encoder provides one."""
     factor = getattr(f, "jacobian_factor", None)
     if factor is not None and tangent is None:
         _, v, out = flatten(f, x)

@@ -1,4 +1,7 @@
-"""How good a density or an embedding is: agreement with the truth, rank, health, law, probes, separation, baselines."""
+"""Evaluation of densities and embeddings.
+
+It covers agreement with the exact density, rank, health, distribution, probes, separation and baselines.
+"""
 
 from jepa_jax.evaluate.agreement import Agreement, agreement
 from jepa_jax.evaluate.corruptions import CORRUPTIONS, corrupt

@@ -8,7 +8,13 @@ from scipy import stats
 
 
 class Agreement(NamedTuple):
-    """Rank correlation, linear correlation, and the least-squares slope of learned against true (1 is calibrated)."""
+    """Agreement of two log-densities.
+
+    Attributes:
+      spearman: Rank correlation.
+      pearson: Linear correlation.
+      slope: Least-squares slope of learned against true; 1 is calibrated.
+    """
 
     spearman: float
     pearson: float
@@ -16,21 +22,22 @@ class Agreement(NamedTuple):
 
 
 def agreement(learned: ArrayLike, true: ArrayLike) -> Agreement:
-    """Compare two log-densities on the same samples.
+    """Compare two log-densities of the same samples.
 
     Args:
-      learned, true: [N] in nats, each up to a constant.
+      learned: Learned log-density [N] in nats, up to a constant.
+      true: Exact log-density [N] in nats, up to a constant.
 
     Returns:
-      NaN in every field where one of them is constant: a constant agrees with nothing.
+      The agreement. All fields are NaN if either log-density is constant, since a constant has no ranks, or not finite.
 
     Raises:
-      ValueError: the lengths differ, or there are fewer than 2 samples.
+      ValueError: If the lengths differ, or there are fewer than 2 samples.
     """
     a, b = np.asarray(learned, np.float64), np.asarray(true, np.float64)
     if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
-        raise ValueError(f"agreement takes two equally long vectors, not {a.shape} and {b.shape}")
-    # Rounding noise on a constant is not a ranking: float32 log-densities carry about 1e-6 of their size.
+        raise ValueError(f"agreement needs two equally long vectors, not {a.shape} and {b.shape}")
+    # Rounding noise on a constant is no ranking: float32 log-densities have an error of about 1e-6 of their size.
     floor = 1e-5 * (1 + np.abs(a).mean())
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or a.std() < floor or b.std() == 0:
         return Agreement(np.nan, np.nan, np.nan)

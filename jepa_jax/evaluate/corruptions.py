@@ -1,4 +1,4 @@
-"""Samples that are not of the data, made of the data: what a density should find unlikely."""
+"""Corruptions of samples, which leave the data distribution: a density should find them unlikely."""
 
 import numpy as np
 
@@ -6,13 +6,13 @@ CORRUPTIONS = ("inverted", "rotated", "noise")
 
 
 def corrupt(name: str, xs: np.ndarray) -> np.ndarray:
-    """A corruption of samples xs [N, ...]; what is NaN there is NaN here.
+    """Return a corruption of samples xs [N, ...]; NaN stays NaN.
 
-    `inverted` swaps light and dark, each channel of an image in its own range, which need not be that of the others;
-    `rotated` turns images by a quarter; `noise` draws every number anew from all the numbers in xs.
+    `inverted` swaps light and dark, each channel of an image within its own range, which may differ from that of the
+    others; `rotated` turns images by a quarter turn; `noise` draws every number anew from all the numbers in xs.
 
     Raises:
-      ValueError: an unknown name, or a rotation of what is not a square image.
+      ValueError: If the name is unknown, or the samples to be rotated are not square images.
     """
     if name == "inverted":
         axis = (0, 1, 2) if xs.ndim == 4 else None
@@ -23,4 +23,4 @@ def corrupt(name: str, xs: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.rot90(xs, axes=(1, 2)))
     if name == "noise":
         return np.random.default_rng(0).choice(xs[np.isfinite(xs)], xs.shape)
-    raise ValueError(f"{name} is none of {', '.join(CORRUPTIONS)}")
+    raise ValueError(f"corruption is {name!r}; it must be one of {', '.join(CORRUPTIONS)}")

@@ -1,4 +1,4 @@
-"""A learned density beside the exact one."""
+"""Comparison of a learned density with the exact one."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,17 +12,18 @@ def density_agreement(
     log_density: ArrayLike | None = None,
     smoothed: ArrayLike | None = None,
 ) -> dict[str, float]:
-    """Agreement of scores with the exact log-density.
+    """Measure the agreement of scores with the exact log-density.
 
     Args:
-      score: [N] JEPA-SCOREs, in nats.
-      exact: [N] exact log-density.
-      log_density: [N] corrected log-density, where it is defined.
-      smoothed: [N] exact log-density of the data with the noise of one view, where it is known.
+      score: JEPA-SCOREs [N] in nats.
+      exact: Exact log-density [N].
+      log_density: Corrected log-density [N], if it is defined.
+      smoothed: Exact log-density [N] of the data with the noise of one view, if it is known.
 
     Returns:
-      `spearman`, `pearson` and `slope` of the score; where they are defined `log_density_spearman` and
-      `log_density_slope` of the corrected log-density, and `smoothed_spearman` of the better of the two.
+      `spearman`, `pearson` and `slope` of the score; if they are defined, also `log_density_spearman` and
+      `log_density_slope` of the corrected log-density, and `smoothed_spearman` of the corrected log-density, or of the
+      score if there is no corrected log-density.
     """
     plain = agreement(score, exact)
     found = {"spearman": plain.spearman, "pearson": plain.pearson, "slope": plain.slope}
@@ -35,15 +36,15 @@ def density_agreement(
 
 
 def part_agreement(parts: dict[str, np.ndarray], exact: ArrayLike, base: ArrayLike | None = None) -> dict[str, float]:
-    """Agreement of parts of the score, such as that along a manifold, with the exact log-density.
+    """Measure the agreement of parts of the score, such as the part along a manifold, with the exact log-density.
 
     Args:
-      parts: name -> [N], in nats.
-      exact: [N] exact log-density.
-      base: [N] log-density of the embedding, where it is known.
+      parts: Name of a part -> its values [N] in nats.
+      exact: Exact log-density [N].
+      base: Log-density [N] of the embedding, if it is known.
 
     Returns:
-      `NAME_spearman`, and `NAME_log_density_spearman` where the base distribution is known.
+      `NAME_spearman` for each part, and `NAME_log_density_spearman` if the base distribution is known.
     """
     found = {}
     for name, part in parts.items():

@@ -1,4 +1,4 @@
-"""Separating two sets of samples, and the simple detectors a score must be shown beside."""
+"""Separation of two sets of samples, and the simple detectors that a score must be compared with."""
 
 import io
 import zlib
@@ -14,7 +14,7 @@ NEIGHBOURS = 10
 
 
 def auroc(typical: ArrayLike, outlying: ArrayLike) -> float:
-    """Probability that a typical sample scores above an outlying one, ties counted half (Mann-Whitney)."""
+    """Return the probability that a typical sample scores above an outlying one, ties counted half (Mann-Whitney)."""
     a, b = np.asarray(typical, np.float64), np.asarray(outlying, np.float64)
     ranks = stats.rankdata(np.concatenate([a, b]))
     return float((ranks[: len(a)].sum() - len(a) * (len(a) + 1) / 2) / (len(a) * len(b)))
@@ -23,14 +23,16 @@ def auroc(typical: ArrayLike, outlying: ArrayLike) -> float:
 def separation(
     typical: Mapping[str, np.ndarray], others: Mapping[str, Mapping[str, np.ndarray]]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """How well each detector ranks typical samples above outlying ones; values that are not finite do not count.
+    """Measure how well each detector ranks typical samples above outlying ones.
+
+    Values that are not finite are ignored.
 
     Args:
-      typical: detector -> [N], high is typical.
-      others: outliers -> detector -> [M].
+      typical: Detector -> values [N]; high is typical.
+      others: Set of outliers -> detector -> values [M].
 
     Returns:
-      outliers -> detector -> `auroc` and `auroc_reversed`, 1 - auroc.
+      Set of outliers -> detector -> `auroc` and `auroc_reversed`, which is 1 - auroc.
     """
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name, other in others.items():
@@ -42,41 +44,41 @@ def separation(
 
 
 class Detectors:
-    """The simple detectors a score must be shown beside, fitted once on samples of the data."""
+    """The simple detectors that a score must be compared with, fitted once on samples of the data."""
 
     def __init__(self, x: ArrayLike, z: ArrayLike) -> None:
-        """Fit on samples [N, ...] and their embeddings [N, K], all finite."""
+        """Fit the detectors on samples [N, ...] and their embeddings [N, K], all finite."""
         self._input, self._embedding = (_Fitted(np.asarray(a).reshape(len(np.asarray(a)), -1)) for a in (x, z))
 
     def __call__(self, x: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray]:
-        """Values [M] of each detector for samples [M, ...] with embeddings [M, K]; high is typical."""
+        """Return each detector's values [M] for samples [M, ...] with embeddings [M, K]; high is typical."""
         flat = x.reshape(len(x), -1)
         return {
             "k-NN, embedding": -self._embedding.knn_distance(z),
             "Mahalanobis, embedding": -self._embedding.mahalanobis(z),
             "k-NN, input": -self._input.knn_distance(flat),
             "Mahalanobis, input": -self._input.mahalanobis(flat),
-            # Rounded, so that on a sphere, where it is constant, it ranks nothing.
+            # Rounded, so that rounding noise is no ranking on a sphere, where the norm is constant.
             "embedding norm": np.round(np.linalg.norm(z, axis=1), 4),
             "compressed size": -compressed_size(x).astype(float),
         }
 
 
 def knn_distance(fit: ArrayLike, query: ArrayLike, k: int = NEIGHBOURS) -> np.ndarray:
-    """Distance of each query [M, F] to its k-th nearest row of fit [N, F]: [M]; large is outlying."""
+    """Return the distance [M] of each query [M, F] to its k-th nearest row of fit [N, F]; large is outlying."""
     return _Fitted(np.asarray(fit), k).knn_distance(np.asarray(query))
 
 
 def mahalanobis(fit: ArrayLike, query: ArrayLike) -> np.ndarray:
-    """Mahalanobis distance of each query [M, F] from the Gaussian fitted to fit [N, F]: [M]; large is outlying.
+    """Return the Mahalanobis distance [M] of each query [M, F] from the Gaussian of fit [N, F]; large is outlying.
 
-    The covariance is shrunk towards a multiple of the identity as Ledoit and Wolf do, so that N < F is no trouble.
+    The covariance is shrunk towards a multiple of the identity by the method of Ledoit and Wolf, so N < F is allowed.
     """
     return _Fitted(np.asarray(fit)).mahalanobis(np.asarray(query))
 
 
 class _Fitted:
-    """Nearest neighbours and a Gaussian of rows [N, F], each fitted when it is first asked for."""
+    """Nearest neighbours and a Gaussian of rows [N, F], each fitted on first use."""
 
     def __init__(self, rows: np.ndarray, k: int = NEIGHBOURS) -> None:
         self._rows, self._k = rows, k
@@ -101,7 +103,11 @@ class _Fitted:
 
 
 def compressed_size(xs: ArrayLike) -> np.ndarray:
-    """Bytes that each sample [N, ...] takes after compression: [N]. PNG for images of 1 or 3 channels in [0, 1]."""
+    """Return the bytes [N] of each sample [N, ...] after compression.
+
+    The format is PNG for images of 1 or 3 channels, and zlib for other samples. Values are scaled to 8 bits by the
+    range of all samples.
+    """
     xs = np.asarray(xs)
     low, high = xs.min(), xs.max()
     levels = np.round(255 * (xs - low) / max(high - low, 1e-12)).astype(np.uint8)

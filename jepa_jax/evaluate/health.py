@@ -1,4 +1,4 @@
-"""Is the embedding collapsing, folding or healthy? In plain words, with what to change."""
+"""Verdict on an embedding (collapsed, folding or healthy), with a sentence that says what to change."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from jax import Array
 
 
 class Health(NamedTuple):
-    """A verdict (`healthy`, `collapsed`, `low-rank`, `folding`) and a sentence that says what to do."""
+    """Verdict (`healthy`, `collapsed`, `low-rank`, `folding`) and a sentence that says what to change."""
 
     verdict: str
     sentence: str
@@ -17,14 +17,14 @@ class Health(NamedTuple):
 
 @jax.jit
 def fold_fraction(x: Array, z: Array) -> Array:
-    """Fraction of samples whose nearest neighbour in the embedding is far away in the data.
+    """Return the fraction of samples whose nearest neighbour in the embedding is far away in the data.
 
-    Far means beyond the nearest 5 % of all samples. A map that lays one part of the data over another has many such
-    samples; one that keeps neighbours together has few.
+    Far means beyond the nearest 5 % of all samples. A map that folds one part of the data onto another has many such
+    samples; a map that preserves neighbourhoods has few.
 
     Args:
-      x: [N, ...] samples, N up to a few thousand (it takes N^2 numbers).
-      z: [N, K] their embeddings.
+      x: Samples [N, ...], with N up to a few thousand (the computation needs N^2 numbers).
+      z: Their embeddings [N, K].
     """
     flat = x.reshape(len(x), -1)
 
@@ -41,15 +41,16 @@ def fold_fraction(x: Array, z: Array) -> Array:
 def diagnose(
     *, spread: float, effective_rank: float, folded: float, size: int, dim: int, output: str, base: str | None
 ) -> Health:
-    """The verdict on an embedding.
+    """Return the verdict on an embedding.
 
     Args:
-      spread: root mean square distance of the embeddings from their mean; 1 on a healthy sphere, sqrt(K) for N(0, I).
-      effective_rank: RankMe.
-      folded: as `fold_fraction`.
-      size, dim: D and K.
+      spread: Root mean square distance of the embeddings from their mean; 1 on a healthy sphere, sqrt(K) for N(0, I).
+      effective_rank: Effective rank (RankMe).
+      folded: Fraction of samples that are folded, as returned by `fold_fraction`.
+      size: D, the number of input numbers.
+      dim: K, the dimension of the embedding.
       output: `sphere` or `free`.
-      base: the embedding's base distribution, or None.
+      base: Base distribution of the embedding, or None.
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):
@@ -58,9 +59,9 @@ def diagnose(
         return Health(
             "collapsed",
             f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy); "
-            "raise `objective.weight`, or take an `objective.anti_collapse` other than none",
+            "raise `objective.weight`, or use an `objective.anti_collapse` other than none",
         )
-    # A D-dimensional world needs D directions; of K < D, as for images, a fair share should be in use.
+    # A D-dimensional world needs D directions. With K < D, as for images, a quarter of the K directions should be used.
     needed = 0.75 * size if size <= dim else 0.25 * dim
     if effective_rank < needed:
         return Health(
@@ -75,6 +76,6 @@ def diagnose(
             else "raise `encoder.dim` above twice the data's dimension, or lower `objective.weight`"
         )
         return Health(
-            "folding", f"folding: {folded:.0%} of the samples have a far-away sample for nearest neighbour; {remedy}"
+            "folding", f"folding: {folded:.0%} of the samples have a far-away sample as nearest neighbour; {remedy}"
         )
     return Health("healthy", f"healthy: {effective_rank:.1f} effective directions, {folded:.0%} of the samples folded")

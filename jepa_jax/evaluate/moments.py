@@ -1,4 +1,4 @@
-"""First and second moments of a set of embeddings, and the rank they span."""
+"""First and second moments of a set of embeddings, and their effective rank."""
 
 from typing import NamedTuple
 
@@ -7,11 +7,14 @@ from jax import Array
 
 
 class Moments(NamedTuple):
-    """Attributes:
-    spread: root mean square distance of the embeddings from their mean.
-    mean_error: norm of the mean (0 under either base distribution).
-    covariance_error: ||Cov - T||_F / ||T||_F, with T = I for `normal` or no known one, and I / K on the sphere.
-    effective_rank: as `effective_rank`.
+    """Moments of a set of embeddings.
+
+    Attributes:
+      spread: Root mean square distance of the embeddings from their mean.
+      mean_error: Norm of the mean, which is 0 under either base distribution.
+      covariance_error: ||Cov - T||_F / ||T||_F, with T = I for `normal` or an unknown distribution, and I / K on the
+        sphere.
+      effective_rank: Effective rank, as returned by `effective_rank`.
     """
 
     spread: Array
@@ -21,7 +24,7 @@ class Moments(NamedTuple):
 
 
 def moments(z: Array, base: str | None) -> Moments:
-    """Moments of embeddings z [N, K] beside those of their base distribution."""
+    """Compare the moments of embeddings z [N, K] with those of their base distribution."""
     dim = z.shape[1]
     mean = jnp.mean(z, axis=0, keepdims=True)
     centred = z - mean
@@ -36,9 +39,10 @@ def moments(z: Array, base: str | None) -> Moments:
 
 
 def effective_rank(z: Array) -> Array:
-    """RankMe: exp of the entropy of the singular values of z [N, K], normalised to sum to one; 1 .. min(N, K).
+    """Return RankMe, 1 .. min(N, K): exp of the entropy of the singular values of z [N, K], normalised to sum to one.
 
-    Garrido et al., "RankMe", arXiv 2210.02885, eq. 1. Not centred, so that a collapse to one point has rank 1.
+    Garrido et al., "RankMe", arXiv 2210.02885, eq. 1. The embeddings are not centred, so a collapse to one point has
+    rank 1.
     """
     sigma = jnp.linalg.svd(z, compute_uv=False)
     p = sigma / (jnp.sum(sigma) + 1e-12) + 1e-7

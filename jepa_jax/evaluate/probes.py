@@ -1,4 +1,4 @@
-"""What a frozen embedding knows of the labels: nearest neighbours, a linear classifier, and PCA to set beside it."""
+"""Label accuracy of a frozen embedding by nearest neighbours and a linear classifier, with PCA as a baseline."""
 
 import warnings
 from collections.abc import Callable
@@ -6,8 +6,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike
 
-CHUNK = 512  # test samples compared with all of train at a time
-THREADS = 1  # of many small products: on busy cores, waiting for a second one took tens of times as long
+CHUNK_SAMPLES = 512  # test samples compared at once with all training samples
+# Threads for many small products: on busy cores, waiting for a second thread took tens of times as long.
+NUM_THREADS = 1
 
 
 def knn_accuracy(
@@ -18,20 +19,24 @@ def knn_accuracy(
     k: int = 20,
     temperature: float = 0.07,
 ) -> float:
-    """Accuracy of weighted nearest neighbours: each of the k most similar votes exp(cosine similarity / temperature).
+    """Return the accuracy of weighted nearest neighbours.
 
-    Wu et al., "Unsupervised feature learning via non-parametric instance discrimination", arXiv 1805.01978, and DINO.
+    Each of the k most similar embeddings votes with the weight exp(cosine similarity / temperature). Wu et al.,
+    "Unsupervised feature learning via non-parametric instance discrimination", arXiv 1805.01978, and DINO.
 
     Args:
-      train_z, test_z: [N, K], [M, K] embeddings; only their directions count.
-      train_y, test_y: [N], [M] labels, of any kind that can be compared.
-      k: number of neighbours, cut to N.
+      train_z: Training embeddings [N, K]; only their directions matter.
+      train_y: Training labels [N], of any type that can be compared.
+      test_z: Test embeddings [M, K]; only their directions matter.
+      test_y: Test labels [M].
+      k: Number of neighbours, at most N; a larger number is reduced to N.
+      temperature: Temperature of the vote.
 
     Returns:
-      0 .. 1; NaN where an embedding is not finite.
+      The accuracy, 0 .. 1; NaN if an embedding is not finite.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: If the shapes do not fit.
     """
     fit, fit_y, query, query_y = _checked(train_z, train_y, test_z, test_y)
     if not (np.isfinite(fit).all() and np.isfinite(query).all()):
@@ -40,36 +45,38 @@ def knn_accuracy(
     classes, label = np.unique(fit_y, return_inverse=True)
     k = min(k, len(fit))
     right = 0
-    for start in range(0, len(query), CHUNK):
-        similarity = query[start : start + CHUNK] @ fit.T
+    for start in range(0, len(query), CHUNK_SAMPLES):
+        similarity = query[start : start + CHUNK_SAMPLES] @ fit.T
         nearest = np.argpartition(-similarity, k - 1, axis=1)[:, :k]
         closeness = np.take_along_axis(similarity, nearest, axis=1)
-        # Relative to the nearest, so that a low temperature does not underflow to no votes at all.
+        # Relative to the nearest neighbour, so that the votes do not all underflow at a low temperature.
         weight = np.exp((closeness - closeness.max(axis=1, keepdims=True)) / temperature)
         ballot = np.arange(len(nearest))[:, None] * len(classes) + label[nearest]
         votes = np.bincount(ballot.ravel(), weight.ravel(), len(nearest) * len(classes))
         winner = classes[votes.reshape(len(nearest), len(classes)).argmax(axis=1)]
-        right += int((winner == query_y[start : start + CHUNK]).sum())
+        right += int((winner == query_y[start : start + CHUNK_SAMPLES]).sum())
     return right / len(query)
 
 
 def linear_probe(
     train_z: ArrayLike, train_y: ArrayLike, test_z: ArrayLike, test_y: ArrayLike, l2: float = 1.0
 ) -> float:
-    """Accuracy of multinomial logistic regression on standardised embeddings.
+    """Return the accuracy of multinomial logistic regression on standardised embeddings.
 
     Ridge regression on one-hot labels is faster, but lost six points on digits where K is near the number of classes.
 
     Args:
-      train_z, test_z: [N, K], [M, K] embeddings; the mean and scale of each coordinate of train_z are taken out.
-      train_y, test_y: [N], [M] labels, of any kind that can be compared.
-      l2: weight of half the squared coefficients, beside the sum of the N losses.
+      train_z: Training embeddings [N, K], whose mean and scale standardise each coordinate.
+      train_y: Training labels [N], of any type that can be compared.
+      test_z: Test embeddings [M, K], standardised with the same mean and scale.
+      test_y: Test labels [M].
+      l2: Weight of half the squared coefficients, which are added to the sum of the N losses.
 
     Returns:
-      0 .. 1; NaN where an embedding is not finite.
+      The accuracy, 0 .. 1; NaN if an embedding is not finite.
 
     Raises:
-      ValueError: the shapes do not fit.
+      ValueError: If the shapes do not fit.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -78,22 +85,22 @@ def linear_probe(
     fit, fit_y, query, query_y = _checked(train_z, train_y, test_z, test_y)
     if not (np.isfinite(fit).all() and np.isfinite(query).all()):
         return float("nan")
-    if (fit_y == fit_y[0]).all():  # nothing to learn, which scikit-learn refuses
+    if (fit_y == fit_y[0]).all():  # scikit-learn rejects a single class
         return float(np.mean(query_y == fit_y[0]))
     mean, scale = fit.mean(axis=0), fit.std(axis=0)
     scale[scale == 0] = 1
-    with warnings.catch_warnings(), threadpool_limits(THREADS):
-        warnings.simplefilter("ignore", ConvergenceWarning)  # an almost converged accuracy is as good
+    with warnings.catch_warnings(), threadpool_limits(NUM_THREADS):
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the accuracy hardly changes close to convergence
         model = LogisticRegression(C=1 / l2, max_iter=200).fit((fit - mean) / scale, fit_y)
         return float(model.score((query - mean) / scale, query_y))
 
 
 def pca(train_x: ArrayLike, width: int) -> Callable[[ArrayLike], np.ndarray]:
-    """Principal components: the linear embedding of the same width, which a learned one must beat.
+    """Fit principal components: the linear embedding of the same width, which a learned embedding must surpass.
 
     Args:
-      train_x: [N, ...] samples.
-      width: K, cut to min(N, D).
+      train_x: Samples [N, ...].
+      width: K; a number above min(N, D) is reduced to it.
 
     Returns:
       A function from samples [M, ...] to embeddings [M, K], centred and not whitened.
@@ -102,8 +109,8 @@ def pca(train_x: ArrayLike, width: int) -> Callable[[ArrayLike], np.ndarray]:
     from threadpoolctl import threadpool_limits
 
     fit = _flat(train_x)
-    with threadpool_limits(THREADS):
-        # The seed matters for large data only, where the components are found by random projections.
+    with threadpool_limits(NUM_THREADS):
+        # The seed matters only for large data, where random projections are used to find the components.
         model = PCA(min(width, *fit.shape), random_state=0).fit(fit)
     return lambda x: model.transform(_flat(x))
 

@@ -1,4 +1,4 @@
-"""From image files to the arrays that encoders take: the same decoding and the same resize to train and to score."""
+"""Conversion of image files to the arrays that encoders take, with the same resizing in training and scoring."""
 
 from jepa_jax.images.decoding import SUFFIXES, Unreadable, convert, decode
 from jepa_jax.images.huggingface import from_huggingface

@@ -1,4 +1,4 @@
-"""From an image file to an upright picture in RGB or grey, or to a few words on why there is none."""
+"""Decoding of an image file to an upright picture in RGB or grey, or to a short reason why it cannot be read."""
 
 import re
 import stat
@@ -9,49 +9,54 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
-# Asked for by name: some of Pillow's other readers start a program (EPS: Ghostscript).
+# Formats that Pillow may read. Some of its other readers start a program (EPS: Ghostscript).
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
-_QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings` keeps a filter
+_PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # in the form in which `warnings` stores a filter
 
 
 class Unreadable(ValueError):
-    """A file that gives no picture. The message says why in a few words, the same for all files of a kind."""
+    """Error for a file that cannot be read as a picture; its message is a short reason without the file's name."""
 
 
 def decode(path: Path, channels: int) -> Image.Image:
-    """The picture in a file, as `convert` leaves it; of an animation the first frame.
+    """Return the picture in a file, as `convert` returns it; for an animation, the first frame.
 
     Raises:
-      Unreadable: it cannot be read.
+      Unreadable: If the file cannot be read.
     """
-    # Pillow warns of files that it reads all the same. The filter stays, because `warnings.catch_warnings` is not for
-    # threads, and is put in front again when others have come before it.
-    if warnings.filters[:1] != [_QUIET]:
-        warnings.filterwarnings("ignore", module=_QUIET[3].pattern)
+    # Pillow warns about files that it can read. The filter stays, because `warnings.catch_warnings` is not thread-safe,
+    # and is put in front again if other filters were added before it.
+    if warnings.filters[:1] != [_PILLOW_FILTER]:
+        warnings.filterwarnings("ignore", module=_PILLOW_FILTER[3].pattern)
     try:
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # a pipe would be waited for
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
             raise Unreadable("not a file")
         if not status.st_size:
             raise Unreadable("the file is empty")
         with Image.open(path, formats=FORMATS) as picture:
             return convert(picture, channels)
-    except Exception as error:  # of a damaged file Pillow raises whatever its readers stumble over
+    except Exception as error:  # a damaged file can raise any exception in Pillow's readers
         raise Unreadable(_reason(error)) from None
 
 
 def convert(picture: Image.Image, channels: int) -> Image.Image:
-    """A picture upright by its EXIF tag, as RGB (channels 3) or grey (1), 8 bits each.
+    """Convert a picture to RGB or grey with 8 bits, and turn it upright by its EXIF tag.
 
-    Alpha is dropped: the colours under it show, as the authors of the encoders have it by `convert("RGB")`. Grey of 16
-    bits is scaled by 1 / 257, not clipped.
+    Alpha is dropped, which shows the colours beneath it, as the authors of the encoders do by `convert("RGB")`. Grey
+    values of 16 bits are scaled by 1 / 257, not clipped.
+
+    Args:
+      picture: Picture of any mode.
+      channels: 3 for RGB, 1 for grey.
 
     Raises:
-      ValueError: pixels whose scale is not known (32-bit integers, floats), or of a colour space without a way to RGB.
-      OSError and others, by Pillow: the file it comes from is damaged.
+      ValueError: If the scale of the pixels is not known (32-bit integers, floats), or their colour space cannot be
+        converted to RGB.
+      OSError: If the file of the picture is damaged; Pillow also raises other exceptions in this case.
     """
-    picture.load()  # first: damaged pixels must not pass for a damaged EXIF tag
+    picture.load()  # first, so that damaged pixels are not mistaken for a damaged EXIF tag
     wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
     picture = _upright(picture)
     if wide:
@@ -59,12 +64,12 @@ def convert(picture: Image.Image, channels: int) -> Image.Image:
     elif picture.mode in ("I", "F"):
         raise ValueError(f"pixels of mode {picture.mode}, whose scale is not known")
     if picture.mode in ("P", "PA", "RGBa"):
-        picture = picture.convert("RGBA")  # on any other way Pillow warns of a palette's transparency
+        picture = picture.convert("RGBA")  # by any other way, Pillow warns about the transparency of the palette
     if picture.mode not in ("1", "L", "LA", "RGB", "RGBA"):
         try:
             picture = picture.convert("RGB")
         except ValueError:
-            raise ValueError(f"pixels of mode {picture.mode}, which have no way to RGB") from None
+            raise ValueError(f"pixels of mode {picture.mode}, which cannot be converted to RGB") from None
     mode = "L" if channels == 1 else "RGB"
     return picture if picture.mode == mode else picture.convert(mode)
 
@@ -73,7 +78,7 @@ def _upright(picture: Image.Image) -> Image.Image:
     try:
         turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
         return ImageOps.exif_transpose(picture) if turned else picture
-    except Exception:  # Pillow raises a dozen kinds; damaged metadata are no reason to lose a picture
+    except Exception:  # Pillow raises many types; damaged metadata are no reason to lose a picture
         return picture
 
 
@@ -82,9 +87,9 @@ def _reason(error: Exception) -> str:
         case Unreadable():
             return str(error)
         case UnidentifiedImageError():
-            return "not in an image format that is read"
+            return "not in a supported image format"
         case Image.DecompressionBombError():
-            return "so many pixels that it may be a decompression bomb"
+            return "possibly a decompression bomb, because of its number of pixels"
         case OSError(strerror=str(text)):
             return text[0].lower() + text[1:]
         case MemoryError():

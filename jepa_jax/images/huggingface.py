@@ -1,36 +1,38 @@
-"""The preprocessing that a `preprocessor_config.json` of Hugging Face describes."""
+"""Preprocessing that a `preprocessor_config.json` of Hugging Face describes."""
 
 import math
 from collections.abc import Mapping
 from typing import Any
 
 from jepa_jax.errors import ConfigError
-from jepa_jax.images.preprocessing import RESAMPLE, Preprocessing, are_numbers
+from jepa_jax.images.preprocessing import FILTERS, Preprocessing, are_numbers
 
 
 def from_huggingface(config: Any, source: str = "preprocessor_config.json") -> Preprocessing:
-    """The recipe in a `preprocessor_config.json`, in its spellings of all years.
+    """Return the preprocessing that a `preprocessor_config.json` describes, in any of its historical spellings.
 
     Args:
-      config: the file's content.
-      source: what to call it.
+      config: Content of the file.
+      source: Name of the file in messages.
 
     Raises:
-      ConfigError: it is damaged, or asks for a step that is not known here.
+      ConfigError: If the content is damaged, or has a step that is not supported.
     """
     if not isinstance(config, Mapping):
         raise ConfigError(f"{source} should be an object, not {config!r}")
     config = {name: value for name, value in config.items() if value is not None}
     if unknown := [name for name, value in config.items() if value and _is_unknown_step(name)]:
-        raise ConfigError(f"{source} asks for {', '.join(unknown)}, which is not known here")
+        raise ConfigError(f"{source} asks for {', '.join(unknown)}, which is not supported")
     crops = bool(config.get("do_center_crop"))
     if not config.get("do_resize", True):
-        raise ConfigError(f"{source} does not resize; for images of any size it needs do_resize")
-    # A number alone is the shorter side for CLIP and its like, which crop, and a square for ViT, which does not.
+        raise ConfigError(f"{source} does not resize, but images of any size need do_resize")
+    # A single number is the shorter side if the recipe crops (as for CLIP), and a square if it does not (as for ViT).
     resize = _side(config, "size", source, shorter=crops and not config.get("default_to_square"))
     size = _side(config, "crop_size", source, shorter=False) if crops else resize
     if isinstance(size, int):
-        raise ConfigError(f"{source} leaves images of many sizes; it needs do_center_crop, and crop_size in both sides")
+        raise ConfigError(
+            f"{source} results in images of several sizes; it needs do_center_crop, and a crop_size with both sides"
+        )
     mean, std = (0.0,) * 3, (1.0,) * 3
     if config.get("do_normalize", True):
         mean, std = (_statistic(config, name, source) for name in ("image_mean", "image_std"))
@@ -49,7 +51,7 @@ def _is_unknown_step(name: str) -> bool:
 
 
 def _side(config: Mapping[str, Any], name: str, source: str, shorter: bool) -> int | tuple[int, int]:
-    """A size in any spelling: the shorter side, or height and width."""
+    """Return a size in any spelling, as the shorter side, or as height and width."""
     value = config.get(name)
     given = {k: v for k, v in value.items() if v is not None} if isinstance(value, Mapping) else value
     match given:
@@ -64,13 +66,13 @@ def _side(config: Mapping[str, Any], name: str, source: str, shorter: bool) -> i
 
 def _resample(config: Mapping[str, Any], source: str) -> Any:
     value = config.get("resample")
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < len(RESAMPLE):
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < len(FILTERS):
         raise ConfigError(f"{source} has resample {value!r}; it should be one of Pillow's numbers, 0 to 5")
-    return RESAMPLE[value]
+    return FILTERS[value]
 
 
 def _scale(config: Mapping[str, Any], source: str) -> float:
-    """By how much the result differs from colours in [0, 1] before the statistics."""
+    """Return the factor by which the values exceed colours in [0, 1] before they are standardised."""
     if not config.get("do_rescale", True):
         return 255.0
     value = config.get("rescale_factor", 1 / 255)

@@ -1,4 +1,7 @@
-"""Laws of masks on a grid of tokens. A new law is one file beside these and one line in `LAWS`."""
+"""Distributions ("laws") of masks on a grid of tokens.
+
+To add a law, add a file here and an entry to `LAWS`.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 from jepa_jax.masking.blocks import Blocks
 from jepa_jax.masking.masks import Law, Masks, pack
 
-# Options of a config's `recipe.mask` -> the law; raises ValueError for values that no mask can have.
+# Each entry maps the options of a config's `recipe.mask` to a law, or raises ValueError if no mask can have the values.
 LAWS: dict[str, Callable[[Any], Law]] = {"blocks": lambda options: Blocks(options.targets)}
 
 __all__ = ["LAWS", "Blocks", "Law", "Masks", "pack"]

@@ -1,4 +1,4 @@
-"""What a mask is: tokens of a grid that are seen, and groups of tokens that are predicted from them."""
+"""Masks of a grid of tokens: the visible tokens, and groups of tokens that are predicted from them."""
 
 from typing import NamedTuple, Protocol
 
@@ -9,13 +9,15 @@ Grid = tuple[int, int]
 
 
 class Masks(NamedTuple):
-    """Tokens by their index row * columns + column, ascending; what is not valid is 0.
+    """Visible and predicted tokens of a sample.
+
+    A token is given by its index row * columns + column, in ascending order; entries that are not valid are 0.
 
     Attributes:
-      context: int32 [C], tokens that are seen.
-      context_valid: bool [C].
-      targets: int32 [M, T], groups of tokens that are predicted.
-      targets_valid: bool [M, T].
+      context: Visible tokens, int32 [C].
+      context_valid: Which entries of `context` are valid, bool [C].
+      targets: Groups of predicted tokens, int32 [M, T].
+      targets_valid: Which entries of `targets` are valid, bool [M, T].
     """
 
     context: Array
@@ -25,27 +27,39 @@ class Masks(NamedTuple):
 
 
 class Law(Protocol):
-    """A law of masks: a frozen dataclass of static options."""
+    """A distribution of masks: a frozen dataclass of static options."""
 
     def check(self, grid: Grid) -> None:
-        """Refuse a grid for which there are no masks. Raises ValueError."""
+        """Check that there are masks for this grid.
+
+        Raises:
+          ValueError: If there are none.
+        """
         ...
 
     def draw(self, key: Array, grid: Grid, progress: Array) -> Masks:
-        """The masks of one sample.
+        """Draw the masks of one sample.
 
         Args:
-          key: for this sample.
-          grid: rows and columns of tokens, static.
-          progress: of the run, from 0 to 1, a scalar.
+          key: Key of this sample.
+          grid: Numbers of rows and columns of tokens, static.
+          progress: Progress of the run, a scalar from 0 to 1.
 
         Returns:
-          Masks of shapes that depend on the law and the grid alone.
+          Masks whose shapes depend only on the law and the grid.
         """
         ...
 
 
 def pack(chosen: Array, most: int) -> tuple[Array, Array]:
-    """Indices of the tokens that are chosen, bool [N], as int32 [most], and which of these are valid, bool [most]."""
+    """Return the indices of the chosen tokens, padded to a static length.
+
+    Args:
+      chosen: Which tokens are chosen, bool [N].
+      most: Length of the result, at least the number of chosen tokens.
+
+    Returns:
+      Indices, int32 [most], and which of them are valid, bool [most].
+    """
     (index,) = jnp.nonzero(chosen, size=most, fill_value=0)
     return index.astype(jnp.int32), jnp.arange(most, dtype=jnp.int32) < jnp.sum(chosen, dtype=jnp.int32)

@@ -1,4 +1,4 @@
-"""Encoders and predictors, written in Flax NNX and used as pure functions of a plain dict of arrays."""
+"""Encoders and predictors, implemented in Flax NNX and used as pure functions of a plain dict of arrays."""
 
 from jepa_jax.models.build import Model, build, build_mlp
 

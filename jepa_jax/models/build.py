@@ -1,4 +1,4 @@
-"""From a config to pure functions: NNX exists only while a network is built."""
+"""Networks as pure functions, built from a config; NNX is used only while a network is built."""
 
 import math
 from collections.abc import Callable
@@ -21,15 +21,17 @@ Shape = tuple[int, ...]
 
 
 class Model(NamedTuple):
-    """A network as pure functions.
+    """Network as pure functions.
 
     Attributes:
-      init: key -> params, a nested dict of arrays.
-      apply: (params, x) -> output [K] of one sample x.
-      dim: K.
-      null_directions: how many output directions are constant by construction (one on a sphere: the radius).
-      tokens: (params, x, at, valid) -> the tokens of some places, as `TokenEncoder.encode`; None where there are none.
-      grid: rows and columns of those tokens, or None.
+      init: Function key -> params, a nested dict of arrays.
+      apply: Function (params, x) -> output [K] of one sample x.
+      dim: Width of the output, K.
+      null_directions: Number of output directions that are constant by construction; on a sphere there is one, the
+        radius.
+      tokens: Function (params, x, at, valid) -> the tokens at some positions, as `TokenEncoder.encode`; None for
+        networks without tokens.
+      grid: Numbers of rows and columns of these tokens, or None.
     """
 
     init: Callable[..., Params]
@@ -41,22 +43,22 @@ class Model(NamedTuple):
 
 
 def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) -> Model:
-    """Encoder of a config.
+    """Build the encoder of a config.
 
-    `init` takes, beside the key, the `mean` and `scale` that standardise the input; they travel with the weights,
-    so that the encoder is a function of raw samples, and training leaves them alone.
+    Its `init` takes the `mean` and `scale` that standardise the input, in addition to the key. They are stored with the
+    weights, so that the encoder is a function of raw samples, and they are constant in training.
 
     Args:
-      encoder: the config's; its `dim` is known.
-      shape: of one sample.
+      encoder: Encoder section of the config, with a known `dim`.
+      shape: Shape of one sample.
       output: `free` or `sphere`.
-      remat: keep few activations for a backward pass and compute them again.
+      remat: Store few activations for the backward pass and recompute the others.
 
     Raises:
-      ConfigError: a network for images over samples that are none, or sizes that do not fit.
+      ConfigError: If the network needs images and the samples are not images, or sizes are incompatible.
     """
     if encoder.dim is None:
-        raise ValueError("encoder.dim is open; resolve the config first")
+        raise ValueError("encoder.dim is not set; resolve the config first")
     network = ENCODERS[encoder.kind](encoder, shape, output, remat)
 
     def init(key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0) -> Params:
@@ -75,20 +77,20 @@ def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) 
 
 
 def standardised(params: Params, x: Array) -> Array:
-    """A sample as the network takes it, by the constants that travel with the weights."""
-    # A crop may be smaller than the image. All pixels have the same constants.
+    """Standardise a sample for the network, by the constants that are stored with the weights."""
+    # A crop may be smaller than the image; the constants are the same for all pixels.
     here = tuple(slice(n) for n in x.shape)
     mean, scale = (jax.lax.stop_gradient(params["input"][name])[here] for name in ("mean", "scale"))
     return (x - mean) / scale
 
 
 def build_mlp(widths: tuple[int, ...]) -> Model:
-    """An MLP with these widths, the first of its input, the last of its output."""
+    """Build an MLP from its widths, of which the first is that of the input and the last that of the output."""
     return Model(*_pure(lambda key: MLP(widths, "gelu", rngs=nnx.Rngs(key))), widths[-1])
 
 
 def _dense(options: cfg.MLP, shape: Shape, output: str, remat: bool) -> Model:
-    """An MLP of the flattened sample."""
+    """Build an MLP on the flattened sample."""
     size, dim = math.prod(shape), _dim(options)
 
     def make(key: Array) -> Encoder:
@@ -102,7 +104,7 @@ def _dense(options: cfg.MLP, shape: Shape, output: str, remat: bool) -> Model:
 
 
 def _convolutional(options: cfg.Conv, shape: Shape, output: str, remat: bool) -> Model:
-    """Convolutions over an image."""
+    """Build a convolutional network on images."""
     if len(shape) != 3:
         raise ConfigError(_no_images("conv", shape))
     height, width, channels = shape
@@ -118,7 +120,7 @@ def _convolutional(options: cfg.Conv, shape: Shape, output: str, remat: bool) ->
 
 
 def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Model:
-    """A transformer whose embedding is the mean token, or a linear map of it where K is not its width."""
+    """Build a transformer whose embedding is the mean token, or a linear map of it if K is not the width of a token."""
     dim = _dim(options)
     try:
         tokeniser = TOKENISERS[options.tokens](options, shape)
@@ -145,7 +147,7 @@ def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Mo
     return Model(network.init, apply, dim, body.null_directions, network.encode, tokeniser.grid)
 
 
-# (options, shape of a sample, output, remat) -> the network, of standardised samples.
+# Functions (options, shape of a sample, output, remat) -> the network, for standardised samples.
 ENCODERS: dict[str, Callable[..., Model]] = {"mlp": _dense, "conv": _convolutional, "vit": _transformer}
 
 
@@ -155,14 +157,14 @@ def _dim(options: cfg.Encoder) -> int:
 
 
 def _skip(options: cfg.MLP, size: int, rngs: nnx.Rngs) -> nnx.Linear | None:
-    """The linear path beside the network, where there is one."""
+    """Return the linear path beside the network, or None."""
     if not options.skip:
         return None
     return nnx.Linear(size, _dim(options), use_bias=False, kernel_init=nnx.initializers.orthogonal(), rngs=rngs)
 
 
 def _no_images(kind: str, shape: Shape) -> str:
-    return f"`encoder.kind` {kind} needs images [H, W, C], and a sample here has shape {list(shape)}; use mlp"
+    return f"`encoder.kind` {kind} needs images [H, W, C], but a sample has shape {list(shape)}; use mlp"
 
 
 def _pure(make: Callable[[Array], Any]) -> tuple[Callable[[Array], Params], Callable[[Params, Array], Array]]:

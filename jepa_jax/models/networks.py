@@ -1,4 +1,4 @@
-"""The networks. Each maps one sample; batching is `jax.vmap` where it is called."""
+"""Networks that map one sample; the caller batches them by `jax.vmap`."""
 
 from collections.abc import Callable
 
@@ -16,21 +16,21 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 }
 
 
-HEAD_WIDTH = 128  # between the last feature map and the embedding
+HEAD_WIDTH = 128  # width of the layer between the last feature map and the embedding
 
 
 class MLP(nnx.Module):
-    """[D] -> [K]: dense layers with an activation between them."""
+    """Dense layers with an activation between them, [D] -> [K]."""
 
     def __init__(self, sizes: tuple[int, ...], activation: str, *, rngs: nnx.Rngs) -> None:
         self.depth = len(sizes) - 1
         self.activation = ACTIVATIONS[activation]
-        # Named attributes, not an nnx.List: integer keys come back from a checkpoint as strings, in another order.
+        # Named attributes instead of an nnx.List: a checkpoint restores integer keys as strings, in another order.
         for i in range(self.depth):
             setattr(self, f"dense_{i}", nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs))
 
     def __call__(self, x: Array) -> Array:
-        """One vector to one vector."""
+        """Map one vector to one vector."""
         for i in range(self.depth):
             x = getattr(self, f"dense_{i}")(x)
             if i + 1 < self.depth:
@@ -39,10 +39,10 @@ class MLP(nnx.Module):
 
 
 class ConvNet(nnx.Module):
-    """[H, W, C] -> [K]: 3 x 3 convolutions of stride 2, then an MLP with one hidden layer over the whole map.
+    """3 x 3 convolutions with stride 2, then an MLP with one hidden layer over the whole map, [H, W, C] -> [K].
 
-    A convolution is written as nine strided slices and one matrix product: XLA runs its own convolution on one core
-    inside a compiled loop on CPU, and under `vmap` over cotangents it is slower still.
+    A convolution is implemented as nine strided slices and one matrix product. On CPU, XLA runs its own convolution on
+    one core inside a compiled loop, and under `vmap` over cotangents it is even slower.
     """
 
     def __init__(
@@ -57,14 +57,17 @@ class ConvNet(nnx.Module):
         self.head = MLP((height * width * features, HEAD_WIDTH, dim), activation, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
-        """One image to its embedding."""
+        """Map one image to its embedding."""
         for i in range(self.depth):
             x = self.activation(getattr(self, f"conv_{i}")(neighbourhoods(x)))
         return self.head(self.activation(x.reshape(-1)))
 
 
 def neighbourhoods(x: Array) -> Array:
-    """The 3 x 3 neighbourhood of every other pixel: [H, W, C] -> [ceil(H/2), ceil(W/2), 9 C], zeros beyond the edge."""
+    """Return the 3 x 3 neighbourhood of every other pixel, with zeros beyond the edge.
+
+    The result is [ceil(H/2), ceil(W/2), 9 C] for x [H, W, C].
+    """
     height, width = -(-x.shape[0] // 2), -(-x.shape[1] // 2)
     padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
     return jnp.concatenate(
@@ -73,7 +76,7 @@ def neighbourhoods(x: Array) -> Array:
 
 
 class Encoder(nnx.Module):
-    """A network between the standardised input and the embedding, with an optional linear path beside it."""
+    """Network from the standardised input to the embedding, with an optional linear path beside it."""
 
     def __init__(self, network: MLP | ConvNet, skip: nnx.Linear | None, sphere: bool) -> None:
         self.network = network
@@ -81,7 +84,7 @@ class Encoder(nnx.Module):
         self.sphere = sphere
 
     def __call__(self, x: Array) -> Array:
-        """One sample to its embedding [K]."""
+        """Map one sample to its embedding [K]."""
         z = self.network(x)
         if self.skip is not None:
             z = z + self.skip(x.reshape(-1))
@@ -89,11 +92,14 @@ class Encoder(nnx.Module):
 
 
 def on_sphere(z: Array) -> Array:
-    """z / |z|, never in less than float32. Not by linalg.norm: its derivative at zero is not a number."""
+    """Return z / |z|, computed in at least float32.
+
+    `jnp.linalg.norm` is not used, because its derivative at zero is not a number.
+    """
     z = at_least_float32(z)
     return z * jax.lax.rsqrt(jnp.sum(z**2) + 1e-12)
 
 
 def at_least_float32(x: Array) -> Array:
-    """Wider numbers for what bfloat16 cannot sum; float32 and float64 stay."""
+    """Convert narrower types such as bfloat16 to float32, for accurate sums; float32 and float64 stay unchanged."""
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x

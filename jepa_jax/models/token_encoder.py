@@ -1,4 +1,4 @@
-"""A tokeniser and a transformer as one encoder: pure functions of weights and one sample."""
+"""Tokeniser and transformer as one encoder: pure functions of the weights and one sample."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,21 +27,21 @@ from jepa_jax.models.transformer_jacobian import jacobian_factor
 
 @dataclass(frozen=True)
 class TokenEncoder:
-    """From a sample to its embedding.
+    """Encoder from a sample to its embedding.
 
     Attributes:
-      tokeniser: from a sample to tokens on a grid.
-      body: the transformer over that grid.
+      tokeniser: Tokeniser, which maps a sample to tokens on a grid.
+      body: Transformer over this grid.
     """
 
     tokeniser: Tokeniser
     body: Transformer
 
     def init(self, key: Array) -> Params:
-        """Random weights as a nested dict of arrays; those of the blocks are stacked, [depth, ...].
+        """Return random weights as a nested dict of arrays; those of the blocks are stacked, [depth, ...].
 
         Raises:
-          ValueError: the width does not suit the positions.
+          ValueError: If the positions cannot have this width.
         """
         body, keys = self.body, jax.random.split(key, 6)
         norm = {"scale": jnp.ones(body.width), "bias": jnp.zeros(body.width)}
@@ -52,7 +52,7 @@ class TokenEncoder:
             "blocks": init_blocks(body, keys[3]),
             "norm": norm,
         }
-        if body.positions == "sincos":  # zeros for a class token
+        if body.positions == "sincos":  # the position of a class token is zero
             fixed = sincos_positions(body.grid, body.width)
             params["positions"] = jnp.asarray(np.concatenate([np.zeros_like(fixed[: int(body.class_token)]), fixed]))
         if body.class_token:
@@ -67,18 +67,21 @@ class TokenEncoder:
         return params
 
     def apply(self, params: Params, x: Array) -> Array:
-        """Embedding [K] of one sample."""
+        """Return the embedding [K] of one sample."""
         scanned, head = self.stages(params)
         return head(through(self.body, scanned, self.embed(params, x)))
 
     def encode(self, params: Params, x: Array, at: Array | None = None, valid: Array | None = None) -> Array:
-        """All tokens after the last norm and the projection, [N, K], or some of the grid only, which see no others.
+        """Return tokens after the last layer norm and the projection.
 
         Args:
-          params: the weights.
-          x: one sample.
-          at: [C], numbers of the tokens in the grid; None for all.
-          valid: [C], false for padding in `at`, to which nothing attends.
+          params: Weights.
+          x: One sample.
+          at: Indices in the grid, [C], of the only tokens that pass through the blocks; None for all tokens.
+          valid: Which entries of `at` are valid, [C]; no token attends to the others, which are padding.
+
+        Returns:
+          Tokens [N, K].
         """
         body = self.body
         tokens = self.embed(params, x)
@@ -90,12 +93,12 @@ class TokenEncoder:
         return tokens @ params["projection"]["kernel"] if body.projection else tokens
 
     def embed(self, params: Params, x: Array) -> Array:
-        """The tokens before the first block: class token, registers and those of the grid, [N, D]."""
+        """Return the tokens before the first block: class token, registers and tokens of the grid, [N, D]."""
         tokens = self.place(params, x)
         return layer_norm(params["pre_norm"], tokens, self.body.norm_eps) if self.body.pre_norm else tokens
 
     def place(self, params: Params, x: Array) -> Array:
-        """The tokens with their positions, [N, D]. A sample of another size gets positions between the others."""
+        """Return the tokens with their positions, [N, D]; for a sample of another size, these are interpolated."""
         body, first = self.body, int(self.body.class_token)
         tokens, grid = self.tokeniser(params["patch"], x), self.tokeniser.grid_of(x.shape)
         if body.class_token:
@@ -109,9 +112,9 @@ class TokenEncoder:
         return tokens
 
     def stages(self, params: Params) -> tuple[Params, Callable[[Array], Array]]:
-        """The blocks to go through with all tokens, and what comes after them: [N, D] -> [K].
+        """Return the blocks through which all tokens pass, and the function of the last part: [N, D] -> [K].
 
-        Where only the class token is read, the last block belongs to the second part: it has one query.
+        If only the class token is read, the last block belongs to the last part, because it needs only one query.
         """
         if self.body.pooling == "mean":
             return params["blocks"], lambda x: self._read(params, x[self.body.prefix :])
@@ -119,7 +122,7 @@ class TokenEncoder:
         return first, lambda x: self._read(params, block_of(self.body)(last)(x, queries=1))
 
     def factor(self, params: Params, x: Array, chunk: int | None, platform: str) -> Array:
-        """`jacobian_factor` of this network at one sample, [K, *]."""
+        """Return `jacobian_factor` of this network at one sample, [K, *]."""
         scanned, head = self.stages(params)
         norm = partial(layer_norm, params["pre_norm"], eps=self.body.norm_eps) if self.body.pre_norm else None
         return jacobian_factor(
@@ -136,7 +139,7 @@ class TokenEncoder:
         )
 
     def _read(self, params: Params, x: Array) -> Array:
-        """The embedding [K] from the tokens that are read."""
+        """Return the embedding [K] from the tokens that are read."""
         normed = layer_norm(params["norm"], x, self.body.norm_eps)
         z = jnp.mean(at_least_float32(normed), axis=0).astype(x.dtype)
         return z @ params["projection"]["kernel"] if self.body.projection else z

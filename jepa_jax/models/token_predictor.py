@@ -1,4 +1,4 @@
-"""I-JEPA's predictor: from the tokens of the visible places to those of hidden ones."""
+"""Predictor of I-JEPA, from the tokens at visible positions to those at hidden positions."""
 
 from dataclasses import dataclass
 
@@ -12,12 +12,15 @@ from jepa_jax.models.transformer import Grid, Params, Transformer, init_blocks, 
 
 @dataclass(frozen=True)
 class TokenPredictor:
-    """Sizes.
+    """Sizes of the predictor, and its functions.
 
     Attributes:
-      grid: rows and columns of tokens.
-      outside: width of the encoder's tokens, E.
-      width, depth, heads, remat: of the predictor's own blocks.
+      grid: Numbers of rows and columns of tokens.
+      outside: Width of the encoder's tokens, E.
+      width: Width of a token in the predictor.
+      depth: Number of blocks of the predictor.
+      heads: Number of attention heads of the predictor.
+      remat: Whether the blocks recompute activations in a backward pass.
     """
 
     grid: Grid
@@ -29,13 +32,13 @@ class TokenPredictor:
 
     @property
     def body(self) -> Transformer:
-        """Its blocks are a transformer's."""
+        """Transformer that has the blocks of the predictor."""
         return Transformer(
             self.grid, self.width, self.depth, self.heads, class_token=False, pooling="mean", remat=self.remat
         )
 
     def init(self, key: Array) -> Params:
-        """Random weights."""
+        """Return random weights."""
         enter, leave, mask, blocks = jax.random.split(key, 4)
         kernel = nnx.initializers.lecun_normal()
         return {
@@ -55,19 +58,22 @@ class TokenPredictor:
         target_positions: Array,
         target_valid: Array,
     ) -> Array:
-        """Tokens of hidden places.
+        """Predict the tokens at hidden positions.
 
         Assran et al., "Self-supervised learning from images with a joint-embedding predictive architecture", arXiv
-        2301.08243, section 3: a mask token at the position of each target attends to the context and to the others.
+        2301.08243, section 3: a mask token at the position of each target attends to the context and to the other mask
+        tokens.
 
         Args:
-          params: the weights.
-          context: tokens [C, E] of the visible places.
-          context_positions, target_positions: [C, width] and [T, width], what says where they are.
-          context_valid, target_valid: [C] and [T], false for padding, to which nothing attends.
+          params: Weights.
+          context: Tokens [C, E] at the visible positions.
+          context_positions: Embeddings [C, width] of the visible positions.
+          context_valid: Which context tokens are valid, [C]; no token attends to the others, which are padding.
+          target_positions: Embeddings [T, width] of the hidden positions.
+          target_valid: Which targets are valid, [T]; no token attends to the others, which are padding.
 
         Returns:
-          [T, E].
+          Predicted tokens [T, E].
         """
         seen = context @ params["enter"]["kernel"] + params["enter"]["bias"][None] + context_positions
         hidden = params["mask_token"] + target_positions

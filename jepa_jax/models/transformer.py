@@ -1,4 +1,4 @@
-"""Transformer over tokens on a rectangular grid, for images and all else that is cut into rows and columns."""
+"""Transformer over tokens on a rectangular grid, for images and other data that are divided into rows and columns."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,31 +18,33 @@ Grid = tuple[int, int]
 Activation = Literal["gelu", "quick_gelu", "swiglu"]
 Pooling = Literal["class", "mean"]
 Positions = Literal["learned", "sincos"]
-LAYER_SCALE = 1e-5  # of a new network
-SINCOS_BASE = 10000.0  # of the wavelengths of fixed positions
+INITIAL_LAYER_SCALE = 1e-5  # gains of a new network
+SINCOS_BASE = 10000.0  # base of the wavelengths of fixed positions
 
 
 @dataclass(frozen=True)
 class Transformer:
-    """Sizes and variants. The defaults are the common ones.
+    """Sizes and variants of a transformer; the defaults are the common choices.
 
     Attributes:
-      grid: rows and columns of tokens.
-      width: D of a token.
-      depth: blocks.
-      heads: of the attention; they divide the width.
-      hidden: width inside an MLP; None is four times the width.
-      norm_eps: epsilon of the layer norms.
-      class_token: whether one stands before the tokens of the grid.
-      registers: further tokens between the class token and those of the grid, without positions.
-      positions: `learned`, or `sincos`, which training leaves alone.
-      qkv_bias: whether this map has one.
-      pre_norm: a layer norm between the positions and the first block (CLIP).
-      layer_scale: gains on what attention and MLP add.
-      mlp: `gelu` is the exact one; `quick_gelu` x sigmoid(1.702 x); `swiglu` silu(first half) * second half.
-      pooling: the embedding is the class token after the last norm, or the mean of the grid's tokens after it.
-      projection: K, of a linear map of that to the embedding; None for none, and K = width.
-      remat: compute each block's activations a second time in a backward pass, instead of keeping them.
+      grid: Numbers of rows and columns of tokens.
+      width: Width of a token, D.
+      depth: Number of blocks.
+      heads: Number of attention heads; it must divide the width.
+      hidden: Hidden width of an MLP; None for four times the width of a token.
+      norm_eps: Epsilon of the layer norms.
+      class_token: Whether a class token precedes the tokens of the grid.
+      registers: Number of further tokens between the class token and those of the grid, without positions.
+      positions: `learned`, or `sincos`, which are constant in training.
+      qkv_bias: Whether the map to queries, keys and values has a bias.
+      pre_norm: Whether a layer norm follows the positions, before the first block (CLIP).
+      layer_scale: Whether the outputs of attention and MLP are multiplied by learned gains.
+      mlp: Activation of an MLP: `gelu` (exact), `quick_gelu`, x sigmoid(1.702 x), or `swiglu`, silu(first half) *
+        second half.
+      pooling: Whether the class token or the mean of the tokens of the grid, after the last layer norm, is the
+        embedding.
+      projection: K of a linear map from the pooled token to the embedding; None for no such map, so that K = width.
+      remat: Recompute the activations of each block in a backward pass, instead of storing them.
     """
 
     grid: Grid
@@ -63,7 +65,7 @@ class Transformer:
     remat: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not fit."""
+        """Check that the sizes are compatible."""
         if self.heads < 1 or self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide width {self.width}")
         if self.pooling == "class" and not self.class_token:
@@ -71,36 +73,37 @@ class Transformer:
 
     @property
     def prefix(self) -> int:
-        """Tokens before those of the grid."""
+        """Number of tokens before those of the grid."""
         return self.class_token + self.registers
 
     @property
     def inside(self) -> int:
-        """Width inside an MLP."""
+        """Hidden width of an MLP."""
         return self.hidden or 4 * self.width
 
     @property
     def dim(self) -> int:
-        """K."""
+        """Width of the embedding, K."""
         return self.projection or self.width
 
     @property
     def null_directions(self) -> int:
-        """Output directions that are constant by construction.
+        """Number of output directions that are constant by construction.
 
-        One layer norm fixes the mean of a token and, up to its epsilon, its scale; the mean of several normed tokens
-        keeps the first only. A projection to fewer numbers than are left loses none.
+        A layer norm fixes the mean of a token and, up to its epsilon, its scale; the mean of several normed tokens
+        retains only the first of these constraints. A projection to at most as many numbers as remain free has no
+        constant direction.
         """
         fixed = 2 if self.pooling == "class" or self.grid == (1, 1) else 1
         return max(0, self.dim - (self.width - fixed))
 
 
 class Block(nnx.Module):
-    """Attention and MLP, each after a layer norm and beside the identity: [N, D] -> [N, D]."""
+    """Attention and MLP, each after a layer norm and with a residual connection: [N, D] -> [N, D]."""
 
     def __init__(self, config: Transformer, *, rngs: nnx.Rngs) -> None:
         width, inside = config.width, config.inside
-        # The fast variance subtracts two large numbers.
+        # The fast variance is inaccurate, because it is a difference of two large numbers.
         norm = partial(nnx.LayerNorm, width, epsilon=config.norm_eps, use_fast_variance=False, rngs=rngs)
         self.heads, self.mlp = config.heads, config.mlp
         self.norm1, self.norm2 = norm(), norm()
@@ -108,16 +111,16 @@ class Block(nnx.Module):
         self.proj = nnx.Linear(width, width, rngs=rngs)
         self.fc1 = nnx.Linear(width, 2 * inside if config.mlp == "swiglu" else inside, rngs=rngs)
         self.fc2 = nnx.Linear(inside, width, rngs=rngs)
-        self.scale1 = nnx.Param(jnp.full(width, LAYER_SCALE)) if config.layer_scale else None
-        self.scale2 = nnx.Param(jnp.full(width, LAYER_SCALE)) if config.layer_scale else None
+        self.scale1 = nnx.Param(jnp.full(width, INITIAL_LAYER_SCALE)) if config.layer_scale else None
+        self.scale2 = nnx.Param(jnp.full(width, INITIAL_LAYER_SCALE)) if config.layer_scale else None
 
     def attention(self, x: Array, queries: int | None = None, valid: Array | None = None) -> Array:
-        """What attention adds to the first `queries` tokens, or to all: [queries, D].
+        """Return the output of the attention, which is added to the first `queries` tokens or to all: [queries, D].
 
         Args:
-          x: tokens [N, D].
-          queries: static.
-          valid: [N], tokens that may be attended to; None for all. At least one.
+          x: Tokens [N, D].
+          queries: Number of tokens that attend, static; None for all.
+          valid: Tokens that may be attended to, [N], at least one; None for all.
         """
         width = x.shape[1]
         kernel = self.qkv.kernel[...]
@@ -137,7 +140,7 @@ class Block(nnx.Module):
         return added if self.scale1 is None else added * self.scale1[...][None]
 
     def hidden(self, x: Array) -> Array:
-        """The MLP up to its last layer: [..., D] -> [..., hidden]."""
+        """Return the input of the last layer of the MLP: [..., D] -> [..., hidden]."""
         h = self.fc1(self.norm2(x))
         if self.mlp == "swiglu":
             gate, value = jnp.split(h, 2, axis=-1)
@@ -145,7 +148,7 @@ class Block(nnx.Module):
         return h * jax.nn.sigmoid(1.702 * h) if self.mlp == "quick_gelu" else jax.nn.gelu(h, approximate=False)
 
     def output(self) -> tuple[Array, Array]:
-        """The MLP's last layer, its gain included: kernel [hidden, D], bias [D]."""
+        """Return the last layer of the MLP including its gain: kernel [hidden, D], bias [D]."""
         assert self.fc2.bias is not None
         kernel, bias = self.fc2.kernel[...], self.fc2.bias[...]
         if self.scale2 is None:
@@ -154,31 +157,31 @@ class Block(nnx.Module):
         return kernel * gain[None], bias * gain
 
     def added(self, x: Array) -> Array:
-        """What the MLP adds: [N, D] -> [N, D]."""
+        """Return the output of the MLP, which is added to the tokens: [N, D] -> [N, D]."""
         kernel, bias = self.output()
         return self.hidden(x) @ kernel + bias[None]
 
     def __call__(self, x: Array, queries: int | None = None, valid: Array | None = None) -> Array:
-        """The first `queries` tokens after this block, or all. `valid` as in `attention`."""
+        """Return the first `queries` tokens, or all, after this block; `valid` is as in `attention`."""
         x = (x if queries is None else x[:queries]) + self.attention(x, queries, valid)
         return x + self.added(x)
 
 
 def init_blocks(config: Transformer, key: Array) -> Params:
-    """Random weights of the blocks, stacked, [depth, ...]."""
+    """Return random weights of the blocks, stacked, [depth, ...]."""
     block = jax.vmap(lambda k: nnx.to_pure_dict(nnx.state(Block(config, rngs=nnx.Rngs(k)), nnx.Param)))
     return block(jax.random.split(key, config.depth))
 
 
 @lru_cache(maxsize=16)
 def block_of(config: Transformer) -> Callable[[Params], Any]:
-    """Function from a block's weights to the block."""
+    """Return the function from the weights of a block to the block."""
     graph = nnx.graphdef(nnx.eval_shape(lambda: Block(config, rngs=nnx.Rngs(0))))
     return lambda params: nnx.merge(graph, params)
 
 
 def through(config: Transformer, blocks: Params, x: Array, valid: Array | None = None) -> Array:
-    """Tokens [N, D] after all blocks, whose weights are stacked. `valid` as in `Block.attention`."""
+    """Return the tokens [N, D] after all blocks, whose weights are stacked; `valid` is as in `Block.attention`."""
     block = block_of(config)
 
     def one(x: Array, params: Params) -> tuple[Array, None]:
@@ -188,7 +191,7 @@ def through(config: Transformer, blocks: Params, x: Array, valid: Array | None =
 
 
 def layer_norm(params: Params, x: Array, eps: float) -> Array:
-    """Layer norm of each token of x [N, D]; its statistics are never of less than float32."""
+    """Apply layer norm to each token of x [N, D], with statistics in at least float32."""
     wide = at_least_float32(x)
     centred = wide - jnp.mean(wide, axis=-1, keepdims=True)
     scale = jax.lax.rsqrt(jnp.mean(centred**2, axis=-1, keepdims=True) + eps)
@@ -196,12 +199,12 @@ def layer_norm(params: Params, x: Array, eps: float) -> Array:
 
 
 def sincos_positions(grid: Grid, width: int) -> np.ndarray:
-    """Fixed positions [rows * columns, D]: half of the numbers for a token's column, half for its row.
+    """Return fixed positions [rows * columns, D]: half of the numbers for the column of a token, half for its row.
 
     He et al., "Masked autoencoders are scalable vision learners", arXiv 2111.06377, after Vaswani et al.
 
     Raises:
-      ValueError: the width is not a multiple of four.
+      ValueError: If the width is not a multiple of four.
     """
     if width % 4:
         raise ValueError(f"sincos positions need a width that is a multiple of four, not {width}")
@@ -213,14 +216,15 @@ def sincos_positions(grid: Grid, width: int) -> np.ndarray:
 
 
 def resized_positions(positions: Array, prefix: int, old: Grid, new: Grid) -> Array:
-    """Positions for another grid by bicubic interpolation, as DINO does for small crops.
+    """Interpolate positions to another grid by bicubic interpolation, as DINO does for small crops.
 
-    Without antialiasing, which would blur the positions of fewer tokens.
+    There is no antialiasing, which would blur the positions of a smaller grid.
 
     Args:
-      positions: [prefix + rows * columns, D]; the first ones stay as they are.
-      prefix: how many those are.
-      old, new: the grids.
+      positions: Positions [prefix + rows * columns, D]; the first `prefix` ones stay unchanged.
+      prefix: Number of positions before those of the grid.
+      old: Numbers of rows and columns of the given positions.
+      new: Numbers of rows and columns of the result.
     """
     grid = positions[prefix:].reshape(*old, -1)
     resized = jax.image.resize(grid, (*new, grid.shape[-1]), "bicubic", antialias=False)

@@ -1,4 +1,4 @@
-"""The Jacobian of a transformer, a block at a time with all gradients at once."""
+"""Jacobian of a transformer, computed block by block with all gradients at once."""
 
 from collections.abc import Callable
 from typing import Any
@@ -23,27 +23,28 @@ def jacobian_factor(
     chunk: int | None,
     platform: str,
 ) -> Array:
-    """A matrix with the singular values of the Jacobian at one sample, in about two thirds of its arithmetic.
+    """Return a matrix with the singular values of the Jacobian at one sample, in about two thirds of its arithmetic.
 
-    Reverse mode, but a block at a time with all K gradients, [N, K, D], and not a gradient at a time with all blocks:
+    This is reverse mode, but all K gradients, [N, K, D], pass through one block after another, instead of one gradient
+    after another through all blocks:
 
-    - Between two attentions every token is by itself. Its map y + W2 g(W1 norm(y)) has a D x D Jacobian M, which costs
-      8 D^3 to form and 2 K D^2 to apply to K gradients, where taking them through W2 and W1 costs 16 K D^2.
-    - Where one token is read, the last block has one query and one row in its MLP.
+    - Between two attentions every token is independent. Its map y + W2 g(W1 norm(y)) has a D x D Jacobian M, which
+      costs 8 D^3 to form and 2 K D^2 to apply to K gradients; passing them through W2 and W1 costs 16 K D^2.
+    - If one token is read, the last block has one query and one row in its MLP.
     - The sample enters by one linear map of disjoint parts, E = Q R with Q orthonormal: J = J' R' Q' has the singular
-      values of J' R', which has min(D, P) columns a part, and Q need not be applied.
+      values of J' R', which has min(D, P) columns for each part, and Q need not be applied.
 
     Args:
-      block: a block's weights -> the block.
-      blocks: the weights of those to go through with all tokens, stacked.
-      head: the tokens after them, [N, D] -> the embedding [K].
-      norm: of each token before the first block, or None.
-      tokens: [N, D], those of the grid with positions, `prefix` others before them.
-      kernel: E, from the P numbers of a part to a token, [P, D].
-      prefix: tokens before those of the grid.
-      dim: K.
-      chunk: gradients at once in an attention; None takes what fits.
-      platform: that the program is for, `cpu`, `gpu` or `tpu`.
+      block: Function from the weights of a block to the block.
+      blocks: Stacked weights of the blocks through which all tokens pass.
+      head: Function of the tokens after these blocks, [N, D] -> the embedding [K].
+      norm: Layer norm of each token before the first block, or None.
+      tokens: Tokens [N, D], of which those of the grid have positions, and `prefix` others precede them.
+      kernel: E, the map from the P numbers of a part to a token, [P, D].
+      prefix: Number of tokens before those of the grid.
+      dim: Width of the embedding, K.
+      chunk: Number of gradients at once in an attention; None for as many as fit into memory.
+      platform: Platform for which the program is compiled, `cpu`, `gpu` or `tpu`.
 
     Returns:
       [K, (N - prefix) min(D, P)].
@@ -67,20 +68,21 @@ def jacobian_factor(
     grads = grads[prefix:]
     if norm is not None:
         grads = jax.vmap(lambda t, g: _through(norm, t, g))(tokens[prefix:], grads)
-    with jax.enable_x64(True):  # or the triangle's rounding would come on top of the products'
+    with jax.enable_x64(True):  # otherwise the rounding of R would add to that of the products
         triangle = jnp.linalg.qr(kernel.astype(jnp.float64), mode="r").astype(x.dtype)
     return jnp.einsum("nkd,rd->knr", grads, triangle).reshape(dim, -1)
 
 
 def _block_backward(b: Any, grads: Array, x: Array, y: Array, chunk: int | None, room: int) -> Array:
-    """Gradients [N, K, D] after a block as gradients before it.
+    """Convert gradients [N, K, D] after a block to gradients before it.
 
     Args:
-      b: the block.
-      grads: [N, K, D].
-      x, y: the tokens [N, D] before the block and between its two halves.
-      chunk: as in `jacobian_factor`.
-      room: bytes for what is alive at once.
+      b: Block.
+      grads: Gradients [N, K, D].
+      x: Tokens [N, D] before the block.
+      y: Tokens [N, D] between its attention and its MLP.
+      chunk: As in `jacobian_factor`.
+      room: Bytes for the arrays that are alive at once.
     """
     last = b.output()[0].T
 
@@ -96,15 +98,15 @@ def _block_backward(b: Any, grads: Array, x: Array, y: Array, chunk: int | None,
 
 
 def _through(norm: Callable[[Array], Array], token: Array, grads: Array) -> Array:
-    """Gradients [K, D] with respect to a normed token as gradients with respect to the token [D]."""
+    """Convert gradients [K, D] with respect to a normed token to gradients with respect to the token [D]."""
     pull = jax.vjp(lambda t: norm(t[None])[0], token)[1]
     return jax.vmap(lambda g: pull(g)[0])(grads)
 
 
 def _by_chunks(pull: Callable[[Array], tuple[Array]], rows: Array, chunk: int | None, room: int) -> Array:
-    """A linear map of one gradient applied to many, some at a time: [A, K, D] -> [N, K, D], one [A, D] -> [N, D].
+    """Apply a linear map of one gradient, [A, D] -> [N, D], to many, some at a time: [A, K, D] -> [N, K, D].
 
-    A leading axis A of 1 in `rows` is dropped for the map.
+    If the leading axis A of `rows` is 1, the map takes gradients without it.
     """
     first = rows[0, 0] if rows.shape[0] == 1 else rows[:, 0]
     count = rows.shape[1]
@@ -114,7 +116,7 @@ def _by_chunks(pull: Callable[[Array], tuple[Array]], rows: Array, chunk: int | 
     out = jax.eval_shape(pull, first)[0]
 
     def body(i: Array, done: Array) -> Array:
-        # The last chunk overlaps the one before it where the number does not divide.
+        # The last chunk overlaps the previous one if the chunks do not divide the number of gradients.
         start = jnp.minimum(i * chunk, count - chunk)
         part = jax.lax.dynamic_slice_in_dim(rows, start, chunk, axis=1)
         part = part[0] if rows.shape[0] == 1 else part

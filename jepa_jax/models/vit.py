@@ -1,4 +1,4 @@
-"""Vision transformers of foreign weights: one flat description for every family, and the encoder it stands for."""
+"""Vision transformers of foreign weights: one flat description for all families, and the encoder that it describes."""
 
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -12,15 +12,15 @@ from jepa_jax.models.transformer import Activation, Params, Pooling, Positions, 
 
 @dataclass(frozen=True)
 class ViT:
-    """Sizes and variants, as a converted model's config.json holds them.
+    """Sizes and variants, in the form in which config.json of a converted model stores them.
+
+    The fields that are not listed are those of `Transformer`.
 
     Attributes:
-      image_size: of an image in pixels, a multiple of `patch_size`: its side, or height and width.
-      patch_size: side of a patch in pixels.
-      channels: C of an image.
-      patch_bias: whether the map from a patch to a token has a bias.
-
-    The others are those of `Transformer`.
+      image_size: Size of an image in pixels, a multiple of `patch_size`: its side, or its height and width.
+      patch_size: Side of a patch in pixels.
+      channels: Channels of an image, C.
+      patch_bias: Whether the map from a patch to a token has a bias.
     """
 
     image_size: int | tuple[int, int]
@@ -44,10 +44,10 @@ class ViT:
     remat: bool = False
 
     def __post_init__(self) -> None:
-        """Refuse sizes that do not fit."""
-        if isinstance(self.image_size, list):  # as JSON has it
+        """Check that the sizes are compatible."""
+        if isinstance(self.image_size, list):  # from JSON
             object.__setattr__(self, "image_size", tuple(self.image_size))
-        self.network  # noqa: B018 - its parts check themselves
+        self.network  # noqa: B018 - the parts of the network check themselves
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -58,35 +58,34 @@ class ViT:
 
     @property
     def network(self) -> TokenEncoder:
-        """Patches and transformer."""
+        """Network of patches and a transformer."""
         return _network(self)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of patches."""
+        """Numbers of rows and columns of patches."""
         return self.network.body.grid
 
     @property
     def tokens(self) -> int:
-        """N, all tokens."""
+        """Number of all tokens, N."""
         return self.network.body.prefix + self.grid[0] * self.grid[1]
 
     @property
     def dim(self) -> int:
-        """K."""
+        """Width of the embedding, K."""
         return self.projection or self.width
 
     @property
     def null_directions(self) -> int:
-        """Output directions that are constant by construction."""
+        """Number of output directions that are constant by construction."""
         return self.network.body.null_directions
 
     @property
     def flops(self) -> int:
-        """Arithmetic of the matrix products that take one embedding's gradient back to the image.
+        """Products and sums in the matrix products that propagate one gradient of the embedding back to the image.
 
-        Products and sums. As many as in the forward pass, but for the attention, whose two products have two gradients
-        each.
+        They are as many as in the forward pass, except in the attention, whose two products have two gradients each.
         """
         body, patches = self.network.body, self.grid[0] * self.grid[1]
         tokens = self.tokens
@@ -98,14 +97,14 @@ class ViT:
 
 @lru_cache(maxsize=64)
 def _network(config: ViT) -> TokenEncoder:
-    """The same object for the same sizes, so that other weights need no other compilation."""
+    """Return the same object for the same sizes, so that other weights need no new compilation."""
     tokeniser = Patches(config.shape, (config.patch_size, config.patch_size), config.width, config.patch_bias)
     shared = {f.name: getattr(config, f.name) for f in fields(Transformer) if f.name != "grid"}
     return TokenEncoder(tokeniser, Transformer(grid=tokeniser.grid, **shared))
 
 
 def vit_encoder(config: ViT, params: Params, preprocessing: Preprocessing | None = None) -> Encoder:
-    """Encoder of these weights: [H, W, C] -> [K]."""
+    """Return the encoder with these weights, [H, W, C] -> [K]."""
     network = config.network
     return Encoder(
         params,

@@ -1,4 +1,4 @@
-"""Training objectives: the prediction term, and one anti-collapse term a file."""
+"""Training objectives: the prediction term, and the anti-collapse terms, one per file."""
 
 from jepa_jax.objectives.anti_collapse import TERMS, Term, build
 from jepa_jax.objectives.distillation import centred, distillation, sinkhorn

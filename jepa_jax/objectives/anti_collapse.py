@@ -20,10 +20,11 @@ class Term(NamedTuple):
     """An anti-collapse term.
 
     Attributes:
-      term: (z [V, B, K], key) -> scalar, over the global batch.
-      output: where its embeddings live, `sphere` or `free`.
-      base: the distribution it drives the embedding to, where that is one: `sphere` (uniform) or `normal` (N(0, I)).
-      weight: what it is multiplied by unless the user says.
+      term: Function (z [V, B, K], key) -> scalar, over the global batch.
+      output: Space of the embeddings: `sphere` or `free`.
+      base: Base distribution that the term drives the embedding to: `sphere` (uniform) or `normal` (N(0, I)), or None
+        if there is no such distribution.
+      weight: Default weight of the term.
     """
 
     term: Callable[..., Array]
@@ -33,7 +34,10 @@ class Term(NamedTuple):
 
 
 def none(z: Array, key: Array) -> Array:
-    """Zero: the prediction term alone, which collapses. A control."""
+    """Return zero, so that only the prediction term remains, which collapses.
+
+    This is a control.
+    """
     del key
     return jnp.zeros((), z.dtype)
 
@@ -51,7 +55,10 @@ TERMS: dict[str, Term] = {
 
 
 def build(name: str, *, weight: float | None, temperature: float | None, num_slices: int) -> Term:
-    """The term of that name with its options bound; None takes its default, and options it lacks are ignored."""
+    """Return the term of this name with its options bound.
+
+    None uses an option's default. Options that the term does not have are ignored.
+    """
     chosen = TERMS[name]
     term = chosen.term
     if name in ("uniformity", "infonce") and temperature is not None:

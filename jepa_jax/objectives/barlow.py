@@ -7,13 +7,14 @@ OFF_DIAGONAL_WEIGHT = 5e-3
 
 
 def barlow(z: Array, key: Array) -> Array:
-    """sum_k (1 - C_kk)^2 + 0.005 sum_{k != l} C_kl^2, with C the cross-correlation of the two views.
+    """Return sum_k (1 - C_kk)^2 + 0.005 sum_{k != l} C_kl^2, with C the cross-correlation of the two views.
 
-    Zbontar et al., "Barlow Twins", arXiv 2103.03230, eq. 1 and 2. It knows correlations only, so it fixes neither
-    the scale nor the mean of the embedding.
+    Zbontar et al., "Barlow Twins", arXiv 2103.03230, eq. 1 and 2. The term depends only on correlations, so it fixes
+    neither the scale nor the mean of the embedding.
 
     Args:
-      z: [V, B, K], V = 2 views.
+      z: Embeddings [V, B, K] of V = 2 views.
+      key: Unused.
 
     Returns:
       A scalar, at least 0.

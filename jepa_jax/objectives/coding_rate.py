@@ -1,20 +1,21 @@
-"""The coding rate: log-determinant of the covariance."""
+"""Coding rate: the log-determinant of the covariance."""
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-DISTORTION = 0.5  # epsilon; squared, the noise level below which directions do not count
+DISTORTION = 0.5  # eps; its square is the noise level below which directions do not count
 
 
 def coding_rate(z: Array, key: Array) -> Array:
-    """-(1/2) log det(I + K / eps^2 Cov(z)) + |mean|^2 / 2 + trace(Cov) / 2, averaged over views.
+    """Return -(1/2) log det(I + K / eps^2 Cov(z)) + |mean|^2 / 2 + trace(Cov) / 2, averaged over views.
 
     The coding rate of Yu et al. (MCR2, arXiv 2006.08558, eq. 1) with eps = 0.5. There the embeddings are normalised;
-    here they are free, and the second moments of a standard normal bound them instead.
+    here they are free, and the second-moment terms of a standard normal bound them instead.
 
     Args:
-      z: [V, B, K].
+      z: Embeddings [V, B, K].
+      key: Unused.
 
     Returns:
       A scalar.

@@ -1,4 +1,4 @@
-"""Self-distillation: the student's distribution over prototypes should be the teacher's, of another view."""
+"""Self-distillation: the student's distribution over prototypes should match the teacher's for another view."""
 
 import jax
 import jax.numpy as jnp
@@ -6,21 +6,21 @@ from jax import Array
 
 
 def distillation(student: Array, teacher: Array, *, temperature: float = 0.1) -> Array:
-    """Cross-entropy of each student view with each teacher view of the same sample, but with itself.
+    """Compute the cross-entropy of each student view with each different teacher view of the same sample.
 
     Caron et al., "Emerging properties in self-supervised vision transformers", arXiv 2104.14294, eq. 1 to 3. The
-    teacher's views are the first ones of the student's.
+    teacher's views are the first views of the student.
 
     Args:
-      student: logits [V, B, P] over P prototypes.
-      teacher: probabilities [G, B, P], G <= V.
-      temperature: of the student.
+      student: Logits [V, B, P] over P prototypes.
+      teacher: Probabilities [G, B, P], G <= V.
+      temperature: Temperature of the student.
 
     Returns:
-      [B], nats, the mean over pairs of different views.
+      Cross-entropy [B] in nats, the mean over pairs of different views.
 
     Raises:
-      ValueError: there is no pair of different views.
+      ValueError: If there is no pair of different views.
     """
     views, globals_ = len(student), len(teacher)
     pairs = views * globals_ - globals_
@@ -33,12 +33,12 @@ def distillation(student: Array, teacher: Array, *, temperature: float = 0.1) ->
 
 
 def centred(logits: Array, centre: Array, *, temperature: float) -> Array:
-    """Teacher probabilities [G, B, P] from logits, their running mean `centre` [P] taken away."""
+    """Return teacher probabilities [G, B, P] from logits after subtraction of their running mean `centre` [P]."""
     return jax.nn.softmax((logits - centre[None, None]) / temperature, axis=-1)
 
 
 def sinkhorn(logits: Array, *, temperature: float, iterations: int = 3) -> Array:
-    """Teacher probabilities [G, B, P] that use every prototype equally over the batch of each view.
+    """Return teacher probabilities [G, B, P] that use all prototypes equally over the batch of each view.
 
     Rows and columns of exp(logits / temperature) are scaled in turn, in logarithms. Caron et al., "Unsupervised
     learning of visual features by contrasting cluster assignments", arXiv 2006.09882, section 3.1; as in DINOv2.
@@ -46,7 +46,7 @@ def sinkhorn(logits: Array, *, temperature: float, iterations: int = 3) -> Array
     log = logits / temperature
 
     def turn(_: int, log: Array) -> Array:
-        log = log - jax.nn.logsumexp(log, axis=1, keepdims=True)  # prototypes: equal shares of the batch
-        return log - jax.nn.logsumexp(log, axis=2, keepdims=True)  # samples: each a distribution
+        log = log - jax.nn.logsumexp(log, axis=1, keepdims=True)  # each prototype has an equal share of the batch
+        return log - jax.nn.logsumexp(log, axis=2, keepdims=True)  # each sample has a distribution
 
     return jnp.exp(jax.lax.fori_loop(0, iterations, turn, log))

@@ -1,4 +1,4 @@
-"""The repulsive half of InfoNCE."""
+"""Repulsive half of InfoNCE."""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +6,16 @@ from jax import Array
 
 
 def infonce(z: Array, key: Array, *, temperature: float = 0.2) -> Array:
-    """mean_i log sum_j exp(z_i . z'_j / tau), both ways round, less log B.
+    """Return mean_i log sum_j exp(z_i . z'_j / tau), averaged over both directions, minus log B.
 
     The contrastive loss of van den Oord et al. (arXiv 1807.03748, eq. 4) on the sphere is
-    -z_i . z'_i / tau + log sum_j exp(z_i . z'_j / tau). Since |z - z'|^2 = 2 - 2 z . z', the prediction term divided
-    by 2 tau is its attractive half, so `prediction + 2 tau * infonce` is InfoNCE times 2 tau, up to a constant:
-    the default weight.
+    -z_i . z'_i / tau + log sum_j exp(z_i . z'_j / tau). Since |z - z'|^2 = 2 - 2 z . z', the prediction term divided by
+    2 tau is its attractive half, so `prediction + 2 tau * infonce` is InfoNCE times 2 tau, up to a constant. The
+    default weight is therefore 2 tau.
 
     Args:
-      z: [V, B, K], on the unit sphere, V = 2 views.
+      z: Embeddings [V, B, K] on the unit sphere, of V = 2 views.
+      key: Unused.
       temperature: tau.
 
     Returns:

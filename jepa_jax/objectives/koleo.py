@@ -1,4 +1,4 @@
-"""The nearest-neighbour entropy of the embeddings."""
+"""Nearest-neighbour entropy of the embeddings."""
 
 import jax
 import jax.numpy as jnp
@@ -6,13 +6,14 @@ from jax import Array
 
 
 def koleo(z: Array, key: Array) -> Array:
-    """-mean_i log min_{j != i} |z_i - z_j|, averaged over views.
+    """Return -mean_i log min_{j != i} |z_i - z_j|, averaged over views.
 
     The Kozachenko-Leonenko estimate of the differential entropy, up to sign, scale and constant, as used in DINOv2
     (Oquab et al., arXiv 2304.07193, section 4) after Sablayrolles et al., arXiv 1806.03198, eq. 2.
 
     Args:
-      z: [V, B, K], on the unit sphere.
+      z: Embeddings [V, B, K] on the unit sphere.
+      key: Unused.
 
     Returns:
       A scalar.
@@ -22,7 +23,7 @@ def koleo(z: Array, key: Array) -> Array:
     def one_view(z: Array) -> Array:
         similar = jnp.where(jnp.eye(z.shape[0], dtype=bool), -jnp.inf, z @ z.T)
         neighbour = jax.lax.stop_gradient(jnp.argmax(similar, axis=1))
-        # From the difference, not from 2 - 2 cos, which has no digits left for close pairs.
+        # Computed from the difference, because 2 - 2 cos loses all digits for close pairs.
         square = jnp.sum((z - z[neighbour]) ** 2, axis=1)
         return -0.5 * jnp.mean(jnp.log(square + 1e-12))
 

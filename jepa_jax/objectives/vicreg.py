@@ -6,13 +6,14 @@ from jax import Array
 
 
 def vicreg(z: Array, key: Array) -> Array:
-    """mean_k max(0, 1 - std_k) + (1/K) sum_{k != l} cov_kl^2 / 25, averaged over views.
+    """Return mean_k max(0, 1 - std_k) + (1/K) sum_{k != l} cov_kl^2 / 25, averaged over views.
 
-    Bardes et al., "VICReg", arXiv 2105.04906, eq. 1-4, with the paper's proportions 25 : 25 : 1 of invariance,
-    variance and covariance divided by 25; the paper's invariance is our prediction term.
+    Bardes et al., "VICReg", arXiv 2105.04906, eq. 1-4, with the paper's proportions 25 : 25 : 1 of invariance, variance
+    and covariance divided by 25. The paper's invariance is the prediction term of this library.
 
     Args:
-      z: [V, B, K].
+      z: Embeddings [V, B, K].
+      key: Unused.
 
     Returns:
       A scalar, at least 0.

@@ -1,4 +1,4 @@
-"""What a recipe is, and what all of them share: embedding views, computing in parts, computing in a lower precision."""
+"""Interface of a recipe, and shared functions: embedding of views, and computing in parts or in a lower precision."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -16,12 +16,12 @@ Params = dict[str, Any]
 
 
 class Outcome(NamedTuple):
-    """What a recipe makes of a batch.
+    """Result of a recipe's loss for a batch.
 
     Attributes:
-      prediction: [..., B], the prediction term of each sample, before the mean.
-      embedding: [V, B, K], what the anti-collapse term gets.
-      extra: what the recipe carries from step to step beside parameters.
+      prediction: Prediction term of each sample, before the mean, [..., B].
+      embedding: Input of the anti-collapse term, [V, B, K].
+      extra: Values other than parameters that the recipe carries from step to step.
     """
 
     prediction: Array
@@ -29,19 +29,19 @@ class Outcome(NamedTuple):
     extra: Params
 
 
-# (params, teacher, extra, views, key, progress) -> Outcome. `teacher` has the networks that the moving average follows,
-# or is the parameters themselves where there is none; `progress` goes from 0 to 1 over the run.
+# (params, teacher, extra, views, key, progress) -> Outcome. `teacher` has the networks that the teacher averages, or is
+# `params` itself if there is no teacher; `progress` goes from 0 to 1 over the run.
 Loss = Callable[[Params, Params, Params, Views, Array, Array], Outcome]
 
 
 class Setting(NamedTuple):
-    """What a recipe's loss is built from.
+    """Components from which the loss of a recipe is built.
 
     Attributes:
-      options: the recipe's section of the config.
-      networks: by name.
-      embed: from views to what the losses compare.
-      sphere: whether that lies on the unit sphere.
+      options: Recipe section of the config.
+      networks: Networks by name.
+      embed: Function from views to the embeddings or projections that the losses compare.
+      sphere: Whether these are on the unit sphere.
     """
 
     options: Any
@@ -51,15 +51,16 @@ class Setting(NamedTuple):
 
 
 class Recipe(NamedTuple):
-    """A recipe, as functions of its section of the config.
+    """Recipe as functions of its section of the config.
 
     Attributes:
-      check: (options, encoder, views) -> None; raises ConfigError for what does not go together.
-      networks: (options, encoder, width of what the losses compare, remat) -> networks beside the encoder, by name.
-      loss: setting -> the loss.
-      extra: options -> what the loss carries at the first step beside parameters.
-      teacher_is_result: whether the teacher, where there is one, is what a run is for.
-      views_read: views of an example that the loss reads; None for all.
+      check: Function (options, encoder, views) -> None, which raises ConfigError if they are incompatible.
+      networks: Function (options, encoder, width of the input of the losses, remat) -> networks beside the encoder, by
+        name.
+      loss: Function setting -> the loss.
+      extra: Function options -> values other than parameters that the loss carries, at the first step.
+      teacher_is_result: Whether the teacher, if there is one, is the result of a run.
+      views_read: Number of views of an example that the loss reads; None for all.
     """
 
     check: Callable[[Any, cfg.Encoder, cfg.Views], None]
@@ -71,31 +72,31 @@ class Recipe(NamedTuple):
 
 
 class Embed:
-    """(params, views) -> [V, B, K]: encoder, and projector where there is one."""
+    """Function (params, views) -> [V, B, K]: the encoder, followed by the projector if there is one."""
 
     def __init__(self, networks: dict[str, Model], sphere: bool, accumulate: int = 1) -> None:
-        """Embedding by these networks.
+        """Set the networks.
 
         Args:
-          networks: `encoder`, and perhaps `projector`.
-          sphere: whether projections are divided by their norm.
-          accumulate: parts in which a batch goes through the networks.
+          networks: `encoder`, and optionally `projector`.
+          sphere: Whether projections are divided by their norm.
+          accumulate: Number of parts in which a batch passes through the networks.
         """
         self.networks, self.sphere, self.accumulate = networks, sphere, accumulate
 
     def __call__(self, params: Params, views: Views) -> Array:
-        """What the losses compare, of all views."""
-        # Samples first, as the devices divide them.
+        """Return the embeddings or projections of all views, [V, B, K]."""
+        # Put the samples on the first axis, which the devices divide.
         groups = [jnp.swapaxes(group, 0, 1) for group in views]
         z = in_parts(self._of_samples, self.accumulate)(params, groups)
         return jnp.swapaxes(z, 0, 1)
 
     def _of_samples(self, params: Params, groups: list[Array]) -> Array:
-        """Views [B, V, ...] of each size -> [B, V, K], those of all sizes one after the other."""
+        """Map views [B, V, ...] of each size to [B, V, K], in which those of all sizes follow each other."""
         return jnp.concatenate([self._of_group(params, group) for group in groups], axis=1)
 
     def _of_group(self, params: Params, group: Array) -> Array:
-        # One flat batch: a second vmap would make the matrix products batched ones, which are slower.
+        # Use one flat batch: a second vmap would batch the matrix products, which is slower.
         flat = group.reshape(-1, *group.shape[2:])
         z = jax.vmap(self.networks["encoder"].apply, (None, 0))(params["encoder"], flat)
         if "projector" in self.networks:
@@ -105,16 +106,23 @@ class Embed:
 
 
 def in_parts(f: Callable[[Params, Any], Any], parts: int) -> Callable[[Params, Any], Any]:
-    """(params, batch [B, ...]) -> [B, ...], a part of the batch at a time, with the activations of one part in memory.
+    """Apply f to a batch in parts, so that only the activations of one part are in memory.
 
-    This is gradient accumulation that leaves the losses their whole batch: the backward pass goes through the parts
-    again, one after the other, and computes each one's activations a second time.
+    This is gradient accumulation for losses over the whole batch: the backward pass visits the parts again, one after
+    the other, and recomputes the activations of each.
+
+    Args:
+      f: Function (params, batch [B, ...]) -> [B, ...], which treats samples independently.
+      parts: Number of parts; it must divide B.
+
+    Returns:
+      Function with the same arguments and result as `f`.
     """
     if parts == 1:
         return f
 
     def whole(params: Params, batch: Any) -> Any:
-        # Every parts-th sample, so that each part is spread over the devices as the batch is.
+        # A part has every parts-th sample, so that it is divided among the devices in the same way as the batch.
         split = jax.tree.map(lambda a: jnp.swapaxes(a.reshape(-1, parts, *a.shape[1:]), 0, 1), batch)
         out = jax.lax.map(lambda part: jax.checkpoint(f)(params, part), split)
         return jax.tree.map(lambda a: jnp.swapaxes(a, 0, 1).reshape(-1, *a.shape[2:]), out)
@@ -123,7 +131,7 @@ def in_parts(f: Callable[[Params, Any], Any], parts: int) -> Callable[[Params, A
 
 
 def computing_in(dtype: str, model: Model) -> Model:
-    """The same network, with its weights and inputs cast to a type, and its outputs back to float32."""
+    """Return the same network with its weights and inputs cast to a type, and its outputs cast to float32."""
     if dtype == "float32":
         return model
 
@@ -132,7 +140,7 @@ def computing_in(dtype: str, model: Model) -> Model:
 
     def lowered(f: Callable[..., Array]) -> Callable[..., Array]:
         def g(*args: Any) -> Array:
-            with jax.numpy_dtype_promotion("standard"):  # flax's layer norm takes its statistics in float32
+            with jax.numpy_dtype_promotion("standard"):  # Flax's layer norm computes its statistics in float32
                 return cast(f(*cast(args, dtype)), jnp.float32)
 
         return g

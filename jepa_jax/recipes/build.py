@@ -1,4 +1,4 @@
-"""From a resolved config to its networks and its loss, and which weights are a run's result."""
+"""Networks and loss of a resolved config, and the weights that are the result of a run."""
 
 import jax
 from jax import Array
@@ -17,18 +17,18 @@ RECIPES: dict[str, Recipe] = {"pair": PAIR, "multiview": MULTIVIEW, "masked": MA
 
 
 def build_networks(config: cfg.Config, shape: tuple[int, ...]) -> dict[str, Model]:
-    """Every network of a resolved config.
+    """Build every network of a resolved config.
 
     Args:
-      config: resolved.
-      shape: of one sample.
+      config: Resolved config.
+      shape: Shape of one sample.
 
     Returns:
-      `encoder`, and where the recipe has them `projector`, `predictor` (of embeddings, or of tokens) and `head` (from
-      an embedding to logits over prototypes).
+      `encoder`, and if the recipe has them `projector`, `predictor` (of embeddings or of tokens) and `head` (from an
+      embedding to logits over prototypes).
 
     Raises:
-      ConfigError: sizes that do not go together.
+      ConfigError: If sizes are incompatible.
     """
     options, remat = config.recipe, config.optim.remat
     encoder = build(config.encoder, shape, config.encoder.output, remat)
@@ -42,22 +42,22 @@ def build_networks(config: cfg.Config, shape: tuple[int, ...]) -> dict[str, Mode
 def init_networks(
     networks: dict[str, Model], key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0
 ) -> Params:
-    """Random weights of each network; `mean` and `scale` standardise the encoder's input."""
+    """Return random weights of each network; `mean` and `scale` standardise the input of the encoder."""
     encoder_key, key = jax.random.split(key)
     params = {"encoder": networks["encoder"].init(encoder_key, mean, scale)}
     others = [name for name in networks if name != "encoder"]
-    # One other network takes the key as it is: a run with a predictor stays the run it was.
+    # A single other network takes the key unsplit, so that earlier runs with a predictor are reproduced.
     keys = [key] if len(others) == 1 else jax.random.split(key, len(others)) if others else []
     return params | {name: networks[name].init(k) for name, k in zip(others, keys, strict=True)}
 
 
 def followed(params: Params) -> Params:
-    """The networks that the teacher follows: all from the sample to what is predicted."""
+    """Return the parameters that the teacher averages: those of all networks from the sample to the targets."""
     return {name: params[name] for name in ("encoder", "projector", "head") if name in params}
 
 
 def build_loss(config: cfg.Config, networks: dict[str, Model]) -> tuple[Loss, Params]:
-    """The loss of a resolved config, and what it carries at the first step beside parameters."""
+    """Return the loss of a resolved config, and the values other than parameters that it carries, at the first step."""
     options = config.recipe
     networks = {name: computing_in(config.optim.compute, network) for name, network in networks.items()}
     projected = TERMS[config.objective.anti_collapse].output == "sphere"
@@ -68,19 +68,19 @@ def build_loss(config: cfg.Config, networks: dict[str, Model]) -> tuple[Loss, Pa
 
 
 def weights_path(config: cfg.Config, which: str | None = None) -> tuple[str, ...]:
-    """Where the encoder's weights are in a run's state.
+    """Return the path of the encoder's weights in the state of a run.
 
     Args:
-      config: of the run.
-      which: `raw`; `ema`, a moving average; None, what the recipe takes as its result: the average of `optim.ema` where
-        there is one, else the teacher of a recipe whose result it is, else the raw ones.
+      config: Config of the run.
+      which: `raw`; `ema`, a moving average; or None, the result of the recipe: the average of `optim.ema` if there is
+        one, else the teacher if the recipe defines it as its result, else the raw weights.
 
     Raises:
-      ConfigError: the run has no moving average.
+      ConfigError: If `ema` is requested but the run has no moving average.
     """
     average, teacher = bool(config.optim.ema), bool(config.recipe.ema)
     if which == "ema" and not (average or teacher):
-        raise ConfigError("this run kept no moving average; take `weights` raw")
+        raise ConfigError("this run has no moving average; use `weights` raw")
     if which != "raw" and average:
         return ("ema",)
     if which != "raw" and teacher and (which == "ema" or RECIPES[config.recipe.kind].teacher_is_result):

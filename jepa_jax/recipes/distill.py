@@ -1,4 +1,7 @@
-"""The teacher's distribution over prototypes from every other view. Caron et al., "DINO", arXiv 2104.14294."""
+"""Prediction of the teacher's distribution over prototypes from each other view.
+
+Caron et al., "DINO", arXiv 2104.14294.
+"""
 
 import jax
 import jax.numpy as jnp
@@ -11,17 +14,17 @@ from jepa_jax.models.networks import on_sphere
 from jepa_jax.recipes.base import Loss, Outcome, Params, Recipe, Setting
 from jepa_jax.views import Views
 
-HEAD = (256, 64)  # hidden width and bottleneck, as DINO's head, but smaller
-CENTRE_DECAY = 0.9  # of the teacher's running mean, as in DINO
+HEAD_WIDTHS = (256, 64)  # hidden width and bottleneck; the head is DINO's, but smaller
+CENTRE_DECAY = 0.9  # decay of the running mean of the teacher's logits, as in DINO
 
 
 def _check(options: cfg.Distill, encoder: cfg.Encoder, views: cfg.Views) -> None:
-    """Any views will do."""
+    """Accept any views."""
 
 
 def _networks(options: cfg.Distill, encoder: Model, dim: int, remat: bool) -> dict[str, Model]:
-    """`head`: an MLP to a small sphere, and the cosines with unit prototypes: [K] -> [P]."""
-    hidden, bottleneck = HEAD
+    """Return `head`: an MLP to a small sphere, and the cosines with unit prototypes, [K] -> [P]."""
+    hidden, bottleneck = HEAD_WIDTHS
     mlp = build_mlp((dim, hidden, hidden, bottleneck))
 
     def init(key: Array) -> Params:
@@ -38,7 +41,7 @@ def _networks(options: cfg.Distill, encoder: Model, dim: int, remat: bool) -> di
 
 
 def _loss(setting: Setting) -> Loss:
-    """Cross-entropy of the student's distribution with the teacher's, which uses all prototypes."""
+    """Return the loss: the cross-entropy of the student's distribution with that of the teacher over all prototypes."""
     options, embed = setting.options, setting.embed
     heads = jax.vmap(jax.vmap(setting.networks["head"].apply, (None, 0)), (None, 0))
 

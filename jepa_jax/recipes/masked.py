@@ -1,4 +1,7 @@
-"""The normed tokens of hidden places from those of visible ones. Assran et al., "I-JEPA", arXiv 2301.08243."""
+"""Prediction of the normed tokens of hidden patches from those of visible patches.
+
+Assran et al., "I-JEPA", arXiv 2301.08243.
+"""
 
 from collections.abc import Callable
 
@@ -21,14 +24,14 @@ PREDICTOR_HEADS = 3
 
 def _check(options: cfg.Masked, encoder: cfg.Encoder, views: cfg.Views) -> None:
     if not isinstance(encoder, cfg.ViT):
-        raise ConfigError(f"`recipe.kind` masked hides patches: it needs `encoder.kind` vit, not {encoder.kind}")
+        raise ConfigError(f"`recipe.kind` masked hides patches, so it needs `encoder.kind` vit, not {encoder.kind}")
     if isinstance(views, cfg.Crops) and views.global_views + views.local_views != 1:
-        raise ConfigError("`recipe.kind` masked takes one view: `views.global_views` 1 `views.local_views` 0")
+        raise ConfigError("`recipe.kind` masked takes one view; set `views.global_views` 1 and `views.local_views` 0")
 
 
 def _networks(options: cfg.Masked, encoder: Model, dim: int, remat: bool) -> dict[str, Model]:
     assert encoder.grid is not None
-    _law(options, encoder.grid)  # refused before anything is compiled
+    _law(options, encoder.grid)  # checked before anything is compiled
     try:
         sizes = TokenPredictor(
             encoder.grid, dim, options.predictor_width, options.predictor_depth, PREDICTOR_HEADS, remat
@@ -41,10 +44,10 @@ def _networks(options: cfg.Masked, encoder: Model, dim: int, remat: bool) -> dic
 
 
 def _law(options: cfg.Masked, grid: tuple[int, int]) -> Law:
-    """The law of the masks.
+    """Return the distribution of the masks.
 
     Raises:
-      ConfigError: there are no such masks on this grid.
+      ConfigError: If there are no such masks on this grid.
     """
     try:
         law = LAWS[options.mask.kind](options.mask)
@@ -55,7 +58,7 @@ def _law(options: cfg.Masked, grid: tuple[int, int]) -> Law:
 
 
 def _loss(setting: Setting) -> Loss:
-    """Squared error of the predicted tokens, a mean over the tokens of each target and over the targets."""
+    """Return the loss: the squared error of predicted tokens, a mean over the tokens of a target and over targets."""
     options, encoder, predictor = setting.options, setting.networks["encoder"], setting.networks["predictor"]
     grid, tokens = encoder.grid, encoder.tokens
     assert grid is not None
@@ -80,7 +83,7 @@ def _loss(setting: Setting) -> Loss:
         batch = views[0][0], jax.random.split(key, views[0].shape[1])
         some = _over_samples(error, law, grid, progress)
         errors = in_parts(some, setting.embed.accumulate)({"params": params, "teacher": teacher}, batch)
-        # Of whole samples: the visible tokens' mean varies with the mask too, which alone would look spread out.
+        # Embed whole samples: the mean of visible tokens also varies with the mask, which could hide a collapse.
         return Outcome(errors, setting.embed(params, (views[0][:1],)), extra)
 
     return loss
@@ -89,7 +92,7 @@ def _loss(setting: Setting) -> Loss:
 def _over_samples(
     error: Callable[..., Array], law: Law, grid: tuple[int, int], progress: Array
 ) -> Callable[[Params, tuple[Array, Array]], Array]:
-    """(both networks, (samples, keys)) -> the error of each sample under masks of its own."""
+    """Return a function (both networks, (samples, keys)) -> the error of each sample, with its own masks."""
 
     def one(both: Params, x: Array, key: Array) -> Array:
         return error(both["params"], both["teacher"], x, law.draw(key, grid, progress))

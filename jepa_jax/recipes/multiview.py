@@ -1,4 +1,7 @@
-"""Every view predicts the mean of the large crops. Balestriero & LeCun, "LeJEPA", arXiv 2511.08544, section 5."""
+"""Prediction of the mean embedding of the large crops from every view.
+
+Balestriero & LeCun, "LeJEPA", arXiv 2511.08544, section 5.
+"""
 
 import jax.numpy as jnp
 from jax import Array
@@ -11,7 +14,7 @@ from jepa_jax.views import Views
 
 
 def _check(options: cfg.Multiview, encoder: cfg.Encoder, views: cfg.Views) -> None:
-    """Any views will do."""
+    """Accept any views."""
 
 
 def _networks(options: cfg.Multiview, encoder: Model, dim: int, remat: bool) -> dict[str, Model]:
@@ -19,7 +22,7 @@ def _networks(options: cfg.Multiview, encoder: Model, dim: int, remat: bool) -> 
 
 
 def _loss(setting: Setting) -> Loss:
-    """Distance of every view's embedding from the mean of the large ones'."""
+    """Return the loss: the distance of the embedding of every view from the mean embedding of the large crops."""
     embed = setting.embed
 
     def loss(params: Params, teacher: Params, extra: Params, views: Views, key: Array, progress: Array) -> Outcome:

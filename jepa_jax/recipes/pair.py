@@ -1,4 +1,4 @@
-"""Each of two views predicts the other's embedding."""
+"""Prediction of the embedding of each of two views from the other."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jepa_jax.views import Views
 
 def _check(options: cfg.Pair, encoder: cfg.Encoder, views: cfg.Views) -> None:
     if isinstance(views, cfg.Crops) and (total := views.global_views + views.local_views) != 2:
-        raise ConfigError(f"`recipe.kind` pair compares two views, not {total}; take multiview")
+        raise ConfigError(f"`recipe.kind` pair compares two views, not {total}; use multiview")
 
 
 def _networks(options: cfg.Pair, encoder: Model, dim: int, remat: bool) -> dict[str, Model]:
@@ -22,7 +22,7 @@ def _networks(options: cfg.Pair, encoder: Model, dim: int, remat: bool) -> dict[
 
 
 def _loss(setting: Setting) -> Loss:
-    """Mean distance of both predictions; for a shared encoder without predictor the two halves are equal."""
+    """Return the loss: the mean distance of both predictions, which are equal without a teacher and a predictor."""
     embed, predictor = setting.embed, setting.networks.get("predictor")
 
     def loss(params: Params, teacher: Params, extra: Params, views: Views, key: Array, progress: Array) -> Outcome:

@@ -1,4 +1,4 @@
-"""What a masked recipe predicts: one target for each token of a sample."""
+"""Targets of masked recipes: one target for each token of a sample."""
 
 from jepa_jax.targets.tokens import token_targets
 

@@ -1,4 +1,4 @@
-"""The teacher's tokens as targets."""
+"""Targets computed from the tokens of the teacher."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,20 +9,21 @@ from jax import Array
 
 VARIANCE_FLOOR = 1e-6
 
-# (params of the teacher, one sample) -> at [T] -> targets [T, E] of the tokens with these numbers.
+# Function (params of the teacher, one sample) -> at [T] -> targets [T, E] of the tokens with the indices `at`.
 Targets = Callable[[Any, Array], Callable[[Array], Array]]
 
 
 def token_targets(encode: Callable[[Any, Array], Array]) -> Targets:
-    """Targets from a network's tokens, each normed, without a gradient.
+    """Return targets that are the normalised tokens of a network, without a gradient.
 
-    Assran et al., arXiv 2301.08243: the targets are normed, so that they have one size, whatever the encoder's gain.
+    Assran et al., arXiv 2301.08243: the targets are normalised so that they have the same size whatever the encoder's
+    gain.
 
     Args:
-      encode: (params, x) -> tokens [N, E] of one sample.
+      encode: Function (params, x) -> tokens [N, E] of one sample.
 
     Returns:
-      (params, x) -> at [T] -> [T, E], each token with mean 0 and variance 1.
+      Function (params, x) -> at [T] -> [T, E], each token with mean 0 and variance 1.
     """
 
     def targets(params: Any, x: Array) -> Callable[[Array], Array]:
@@ -33,6 +34,6 @@ def token_targets(encode: Callable[[Any, Array], Array]) -> Targets:
 
 
 def normed(tokens: Array) -> Array:
-    """Tokens [N, E] with mean 0 and variance 1."""
+    """Normalise tokens [N, E] to mean 0 and variance 1."""
     centre = tokens - jnp.mean(tokens, axis=-1, keepdims=True)
     return centre * jax.lax.rsqrt(jnp.mean(centre**2, axis=-1, keepdims=True) + VARIANCE_FLOOR)

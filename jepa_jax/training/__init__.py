@@ -1,4 +1,4 @@
-"""Training as functions: a step, its optimiser, its cost, and a short loop."""
+"""Training as functions: the step, its optimiser and its cost, and a short loop."""
 
 from jepa_jax.training.fit import fit
 from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, State, Trainer, make_trainer, pipeline_of, views_of

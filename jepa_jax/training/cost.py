@@ -1,4 +1,4 @@
-"""What a step costs: parameters, memory, arithmetic."""
+"""Cost of a step: parameters, memory and arithmetic."""
 
 import dataclasses
 import math
@@ -16,13 +16,13 @@ from jepa_jax.training.step import Trainer, make_trainer
 
 
 class Cost(NamedTuple):
-    """What one step costs.
+    """Cost of one step.
 
     Attributes:
-      batch: B.
-      flops: products and sums of all matrix products, on all devices together.
-      memory: bytes on each device for `activations`, `state` and `data`, by the compiler's own account.
-      parameters: numbers in each network.
+      batch: Batch size, B.
+      flops: Products and sums of all matrix products, over all devices.
+      memory: Bytes on each device for `activations`, `state` and `data`, as reported by the compiler.
+      parameters: Number of parameters of each network.
     """
 
     batch: int
@@ -32,15 +32,15 @@ class Cost(NamedTuple):
 
 
 def step_cost(config: cfg.Config, mesh: Mesh, batch: int) -> Cost:
-    """Compile a step of a config for a mesh, without data.
+    """Return the cost of a config's step on a mesh, which is compiled without data.
 
     Args:
-      config: as it comes.
-      mesh: the devices.
-      batch: B, in the place of the config's.
+      config: Config, which need not be resolved.
+      mesh: Mesh of the devices.
+      batch: Batch size, B, in place of the config's.
 
     Raises:
-      ConfigError: the config is wrong, or the shape of a sample can only be had by reading the data.
+      ConfigError: If the config is invalid, or the shape of a sample cannot be found without reading the data.
     """
     source = abstract_source(dataclasses.replace(config.data, batch_size=batch))
     resolved = resolve(config, source)
@@ -57,7 +57,7 @@ def step_cost(config: cfg.Config, mesh: Mesh, batch: int) -> Cost:
 
 
 def step_memory(trainer: Trainer, state: Any, arrays: Any) -> dict[str, int]:
-    """Bytes on each device for `activations`, `state` and `data`, by the compiler's own account."""
+    """Return the bytes on each device for `activations`, `state` and `data`, as reported by the compiler."""
     analysis = trainer.run.lower(state, arrays, 0, 1).compile().memory_analysis()
     data = sum(_device_bytes(a) for a in jax.tree.leaves(arrays))
     return {
@@ -68,9 +68,9 @@ def step_memory(trainer: Trainer, state: Any, arrays: Any) -> dict[str, int]:
 
 
 def matmul_flops(jaxpr: Any) -> int:
-    """Products and sums of every matrix product in a program; a loop of known length counts as often as it runs.
+    """Return the products and sums of every matrix product in a program.
 
-    The loop over steps has no known length and counts once.
+    A loop of known length counts as many times as it runs. The loop over steps has no known length and counts once.
     """
     total = 0
     for equation in jaxpr.eqns:

@@ -1,4 +1,4 @@
-"""Training in a few lines: without a console, a folder or a monitor."""
+"""Training in a few lines, without console output, files or evaluation."""
 
 import dataclasses
 from collections.abc import Callable
@@ -23,17 +23,17 @@ def fit(config: Config, x: Any = None, *, callback: Callback | None = None, ever
     """Train a config on one device and return its encoder.
 
     Args:
-      config: what to train; `data.source` names the data, unless `x` are given.
-      x: samples [N, ...] in memory, floating point.
-      callback: (step, metrics, encoder) -> anything, called after every `every` steps and at the end. The metrics are
-        the means of `loss`, `prediction`, `anti_collapse` and `grad_norm` since the last call.
-      every: steps.
+      config: Config; `data.source` names the data, unless `x` is given.
+      x: Samples [N, ...] in memory, floating point.
+      callback: Function (step, metrics, encoder) -> anything, which is called after every `every` steps and at the end.
+        The metrics are the means of `loss`, `prediction`, `anti_collapse` and `grad_norm` since the previous call.
+      every: Steps between calls of the callback.
 
     Returns:
-      The encoder by the weights that are the run's result. `score_samples(encoder, xs)` scores with it.
+      Encoder with the weights that are the result of the run; `score_samples(encoder, xs)` scores with it.
 
     Raises:
-      ConfigError: the config or the samples are wrong, the data are read as a stream, or the loss stopped being finite.
+      ConfigError: If the config or the samples are invalid, the data are read as a stream, or the loss is not finite.
     """
     source = _source(config, x)
     config = resolve(config, source)
@@ -51,7 +51,7 @@ def fit(config: Config, x: Any = None, *, callback: Callback | None = None, ever
             means: dict[str, float] = {name: float(v) for name, v in zip(METRICS, values, strict=True)}
             window = []
             if callback is not None:
-                # A copy, because the next dispatch is given the state's own buffers.
+                # Pass a copy, because the next dispatch reuses the buffers of the state.
                 callback(step, means, jax.tree.map(jnp.copy, trainer.encoder(state)))
     return trainer.encoder(state)
 
@@ -60,7 +60,7 @@ def _source(config: Config, x: Any) -> Source:
     if x is None:
         source = open_source(config.data, config.seed)
         if source.batches is not None:
-            raise ConfigError(f"{config.data.source} is read as a stream, which takes the program train")
+            raise ConfigError(f"{config.data.source} is read as a stream, which only the program train supports")
         return source
     samples = np.asarray(x)
     if samples.ndim < 2 or not np.issubdtype(samples.dtype, np.floating) or not np.isfinite(samples).all():

@@ -1,4 +1,4 @@
-"""The optimiser: AdamW with warm-up and cosine decay."""
+"""Optimiser: AdamW with warm-up and cosine decay."""
 
 import jax
 import optax
@@ -7,11 +7,11 @@ from jepa_jax import config as cfg
 
 
 def build(optim: cfg.Optim, steps: int) -> optax.GradientTransformation:
-    """AdamW whose rate rises linearly over `warmup_steps`, then falls to zero at `steps` along a cosine."""
+    """Return AdamW with a rate that rises linearly over `warmup_steps`, then falls to 0 at `steps` along a cosine."""
     warmup = min(optim.warmup_steps, steps // 2)
     rate = optax.warmup_cosine_decay_schedule(0.0, optim.lr, warmup, steps)
 
-    def kernels(params):  # biases, and the input's mean and scale, are not decayed
+    def kernels(params):  # only kernels decay, not biases, nor the mean and the scale of the input
         return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
 
     adam = optax.adamw(rate, weight_decay=optim.weight_decay, mask=kernels)

@@ -1,4 +1,4 @@
-"""One training step, and many of them in one dispatch."""
+"""Training step, and its repetition in one dispatch."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,23 +21,23 @@ from jepa_jax.views import Pipeline, Views, build_pipeline
 
 State = dict[str, Any]
 METRICS = ("loss", "prediction", "anti_collapse", "grad_norm")
-ONCE = {"xla_backend_optimization_level": 0}  # compiling what runs once takes far longer than running it
-STEPS_PER_DISPATCH = 1000  # at most; the loop asks for fewer
-YOUNG_STEPS = 10.0  # over which a young average of the weights forgets faster, so that the first ones leave no trace
+RUN_ONCE_OPTIONS = {"xla_backend_optimization_level": 0}  # fast compilation, which takes longer than a single run
+STEPS_PER_DISPATCH = 1000  # maximum; the loop of the program requests fewer
+AVERAGE_WARMUP_STEPS = 10.0  # a young average of the weights decays faster, so that the first weights leave no trace
 
-# (state, arrays, number) -> (state, metrics [4]) of the step of that number, from 1.
+# (state, arrays, number) -> (state, metrics [4]), for the step with this number, which starts at 1.
 Step = Callable[[State, Any, Array], tuple[State, Array]]
 
 
 class Trainer(NamedTuple):
-    """A run's pure functions.
+    """Pure functions of a run.
 
     Attributes:
-      init: () -> state, a dict of `params`, `optimizer`, and `teacher`, `ema`, `extra` where the config has them.
-      run: (state, arrays, start, stop) -> (state, metrics [STEPS_PER_DISPATCH, 4]) takes steps start + 1 .. stop;
-        row i of the metrics belongs to step start + 1 + i. The state is donated.
-      encoder: state -> the encoder that is scored, by the weights that are the run's result.
-      shardings: of the state, where there are several devices; or None.
+      init: Function () -> state, a dict of `params`, `optimizer`, and `teacher`, `ema`, `extra` if the config has them.
+      run: Function (state, arrays, start, stop) -> (state, metrics [STEPS_PER_DISPATCH, 4]), which takes the steps from
+        start + 1 to stop. Row i of the metrics belongs to step start + 1 + i. The state is donated.
+      encoder: Function state -> the encoder that is scored, with the weights that are the result of the run.
+      shardings: Shardings of the state on several devices; or None.
     """
 
     init: Callable[[], State]  # jitted
@@ -50,15 +50,15 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
     """Build the networks, the objective and the optimiser of a resolved config into pure functions.
 
     Args:
-      config: resolved.
-      source: what it trains on.
-      mesh: as `training_mesh` opens it; None for the default device.
+      config: Resolved config.
+      source: Source of the data.
+      mesh: Mesh from `training_mesh`; None for the default device.
 
     Raises:
-      ConfigError: sizes that do not go together.
+      ConfigError: If sizes are incompatible.
     """
     if mesh is not None and mesh.size == 1:
-        mesh = None  # nothing to divide
+        mesh = None  # there is nothing to divide
     networks = build_networks(config, source.shape)
     optimizer = optim.build(config.optim, config.steps)
     loss, extra = build_loss(config, networks)
@@ -69,7 +69,7 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
         params = init_networks(networks, key, source.mean, source.scale)
         state: State = {"params": params, "optimizer": optimizer.init(params)}
-        # Copies: the state is donated, and a buffer cannot be given away twice.
+        # Copy the averages: the state is donated, and a buffer cannot be donated twice.
         if config.recipe.ema:
             state["teacher"] = jax.tree.map(jnp.copy, followed(params))
         if config.optim.ema:
@@ -84,10 +84,12 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
 
     run = many_steps(make_step(config, views_of(config, source), loss, optimizer, mesh))
     if mesh is None:
-        return Trainer(jax.jit(init, compiler_options=ONCE), jax.jit(run, donate_argnums=0), encoder)
+        return Trainer(jax.jit(init, compiler_options=RUN_ONCE_OPTIONS), jax.jit(run, donate_argnums=0), encoder)
     shardings = state_shardings(jax.eval_shape(init), mesh)
     compiled = jax.jit(run, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
-    return Trainer(jax.jit(init, out_shardings=shardings, compiler_options=ONCE), compiled, encoder, shardings)
+    return Trainer(
+        jax.jit(init, out_shardings=shardings, compiler_options=RUN_ONCE_OPTIONS), compiled, encoder, shardings
+    )
 
 
 def make_step(
@@ -97,14 +99,14 @@ def make_step(
     optimizer: optax.GradientTransformation,
     mesh: Mesh | None,
 ) -> Step:
-    """One step of a resolved config.
+    """Return one step of a resolved config.
 
     Args:
-      config: resolved.
-      views_of_batch: (arrays, key) -> views.
-      loss: the recipe's.
-      optimizer: optax's.
-      mesh: of several devices, or None.
+      config: Resolved config.
+      views_of_batch: Function (arrays, key) -> views.
+      loss: Loss of the recipe.
+      optimizer: Optimiser, from Optax.
+      mesh: Mesh of several devices, or None.
     """
     options, root = config.objective, jax.random.key(config.seed)
     regulariser = objectives.build(
@@ -121,14 +123,14 @@ def make_step(
         data_key, loss_key = jax.random.split(jax.random.fold_in(root, number))
         views = views_of_batch(arrays, data_key)
         if mesh is not None:
-            # The rest follows from this and from how the state is spread: sums over the batch are over all devices.
+            # The other shardings follow from this one and that of the state: sums over the batch span all devices.
             views = jax.lax.with_sharding_constraint(views, batch_sharding(mesh, axis=1))
         params: Any = state["params"]
         progress = number / config.steps
         (value, (prediction, anti_collapse, extra)), grads = jax.value_and_grad(total, has_aux=True)(
             params, state, views, loss_key, progress
         )
-        with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes, which strict promotion refuses
+        with jax.numpy_dtype_promotion("standard"):  # Optax mixes dtypes, which strict promotion does not allow
             updates, opt_state = optimizer.update(grads, state["optimizer"], params)
             params = optax.apply_updates(params, updates)
         after = {"params": params, "optimizer": opt_state} | ({"extra": extra} if extra else {})
@@ -139,11 +141,18 @@ def make_step(
 
 
 def many_steps(step: Step) -> Callable[[State, Any, int, int], tuple[State, Array]]:
-    """(state, arrays, start, stop) -> the state after step `stop`, and metrics [STEPS_PER_DISPATCH, 4]."""
+    """Repeat a step in one loop.
+
+    Args:
+      step: Function of one step.
+
+    Returns:
+      Function (state, arrays, start, stop) -> the state after step `stop`, and the metrics [STEPS_PER_DISPATCH, 4].
+    """
 
     def run(state: State, arrays: Any, start: int, stop: int) -> tuple[State, Array]:
-        # A loop of unknown length: one compilation serves every dispatch, and so cutting a run in two, as a resume
-        # does, changes no bit of it.
+        # The loop has no static length, so that one compilation serves every dispatch, and a run that is interrupted
+        # and resumed is the same to the bit.
         def body(i: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
             state, rows = carry
             state, row = step(state, arrays, start + 1 + i)
@@ -155,19 +164,19 @@ def many_steps(step: Step) -> Callable[[State, Any, int, int], tuple[State, Arra
 
 
 def averages(config: cfg.Config, state: State, params: State, number: Array) -> State:
-    """The moving averages of a state after a step: `teacher` and `ema`, where the config has them."""
+    """Return the moving averages of a state after a step: `teacher` and `ema`, if the config has them."""
     after = {}
     if "teacher" in state:
         decay = teacher_decay(config, number)
         after["teacher"] = optax.incremental_update(followed(params), state["teacher"], 1 - decay)
     if "ema" in state:
-        decay = jnp.minimum(config.optim.ema, number / (number + YOUNG_STEPS))
+        decay = jnp.minimum(config.optim.ema, number / (number + AVERAGE_WARMUP_STEPS))
         after["ema"] = optax.incremental_update(params["encoder"], state["ema"], 1 - decay)
     return after
 
 
 def teacher_decay(config: cfg.Config, number: Array) -> Array | float:
-    """Decay of the teacher at this step."""
+    """Return the decay of the teacher at this step."""
     options = config.recipe
     if options.ema_end is None:
         return options.ema
@@ -175,7 +184,7 @@ def teacher_decay(config: cfg.Config, number: Array) -> Array | float:
 
 
 def pipeline_of(config: cfg.Config, source: Source) -> Pipeline:
-    """The pipeline of views of a resolved config on its source."""
+    """Return the pipeline of views of a resolved config for its source."""
     return build_pipeline(
         config.views,
         shape=source.shape,
@@ -187,7 +196,7 @@ def pipeline_of(config: cfg.Config, source: Source) -> Pipeline:
 
 
 def views_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], Views]:
-    """(arrays, key) -> views [V, B, ...] in groups of one size, of a batch of the source's examples."""
+    """Return a function (arrays, key) -> views [V, B, ...] of a batch from the source, in groups of one size."""
     pipeline = pipeline_of(config, source)
 
     def views(arrays: Any, key: Array) -> Views:

@@ -1,4 +1,4 @@
-"""One random view of an image, or several of two kinds, as one pure function of a key."""
+"""Random views of an image, as pure functions of a key."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,32 +14,32 @@ from jepa_jax.views.crops import crop, mirror, random_box
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What a view is: cropped, mirrored, colours jittered, grey, blurred, solarized, noisy, in this order.
+    """Options of a random view: cropped, mirrored, colours jittered, grey, blurred, solarized, noisy, in this order.
 
     Raises:
-      ValueError: values that no view can have.
+      ValueError: If no view can have these values.
     """
 
     size: int
     """Side of the view in pixels, S."""
     scale: tuple[float, float] = (0.08, 1.0)
-    """Area of the crop over that of the image, uniform in this range."""
+    """Area of the crop divided by the area of the image, uniform in this range."""
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    """Width of the crop over its height, log-uniform in this range."""
+    """Width of the crop divided by its height, log-uniform in this range."""
     flip: float = 0.5
-    """Probability that left and right are exchanged."""
+    """Probability of a mirror image, with left and right exchanged."""
     jitter: float = 0.8
-    """Probability of the colour jitter; its four changes come in random order."""
+    """Probability of the colour jitter, whose four changes are applied in random order."""
     brightness: float = 0.4
-    """Largest change of brightness, as a factor: 0.4 is 0.6 .. 1.4."""
+    """Largest change of brightness, as a factor: 0.4 means 0.6 .. 1.4."""
     contrast: float = 0.4
     """Largest change of contrast, as a factor."""
     saturation: float = 0.2
     """Largest change of saturation, as a factor."""
     hue: float = 0.1
-    """Largest turn of the hue, as a part of the circle; up to 0.5."""
+    """Largest rotation of the hue, as a fraction of the circle; at most 0.5."""
     grey: float = 0.2
-    """Probability that the colours go."""
+    """Probability that the view is converted to grey."""
     blur: float = 0.0
     """Probability of a Gaussian blur."""
     blur_sigma: tuple[float, float] = (0.1, 2.0)
@@ -65,25 +65,28 @@ class Augmentation:
 
 
 def augment(key: Array, image: Array, recipe: Augmentation) -> Array:
-    """One random view. Every step draws from numbers of its own, so that leaving one out changes no other.
+    """Return one random view of an image.
+
+    Every step draws its own random numbers, so omitting one step does not change the others.
 
     Args:
-      image: [H, W, C], in [0, 1]; for C = 1 the steps that need colour are left out.
-      recipe: static.
+      key: Key of the view.
+      image: Image [H, W, C] in [0, 1]; with C = 1 the steps that need colour are omitted.
+      recipe: Options of the view, static.
 
     Returns:
-      [S, S, C], in [0, 1] before the noise.
+      View [S, S, C], in [0, 1] before the noise.
 
     Raises:
-      ValueError: the image is of another shape or type.
+      ValueError: If the image has another shape or dtype.
     """
     if image.ndim != 3 or image.shape[-1] not in (1, 3) or not jnp.issubdtype(image.dtype, jnp.floating):
-        raise ValueError(f"an image is floating point [H, W, 1 or 3], not {image.dtype} {list(image.shape)}")
+        raise ValueError(f"an image must be floating point [H, W, 1 or 3], not {image.dtype} {list(image.shape)}")
     crop_key, coin_key, jitter_key, blur_key, noise_key = jax.random.split(key, 5)
     coins = jax.random.uniform(coin_key, (5,), jnp.float32)
 
     def maybe(coin: int, probability: float, change: Callable[[Array], Array], x: Array) -> Array:
-        # Under vmap both branches are computed, so only what never happens is free.
+        # Under vmap both branches are computed, so only a step of probability 0 is free.
         return jnp.where(coins[coin] < probability, change(x), x) if probability else x
 
     def recoloured(x: Array) -> Array:
@@ -99,22 +102,25 @@ def augment(key: Array, image: Array, recipe: Augmentation) -> Array:
     x = maybe(2, recipe.grey, colours.grey, x)
     x = maybe(3, recipe.blur, blurred, x)
     x = maybe(4, recipe.solarize, colours.solarize, x)
-    x = jnp.clip(x, 0, 1)  # weights that sum to one do so up to rounding
+    x = jnp.clip(x, 0, 1)  # interpolation weights sum to one only up to rounding
     return x + recipe.noise * jax.random.normal(noise_key, x.shape, x.dtype) if recipe.noise else x
 
 
 def multi_crop(
     key: Array, image: Array, global_recipe: Augmentation, num_global: int, local_recipe: Augmentation, num_local: int
 ) -> tuple[Array, Array]:
-    """Several independent views of one image: large ones of its most, small ones of its parts.
+    """Return several independent views of one image: large crops that cover most of it, and small crops of its parts.
 
     Args:
-      image: [H, W, C], in [0, 1].
-      global_recipe, local_recipe: static.
-      num_global, num_local: how many of each, static; either may be 0.
+      key: Key of the views.
+      image: Image [H, W, C] in [0, 1].
+      global_recipe: Options of the large crops, static.
+      num_global: Number of large crops, static; may be 0.
+      local_recipe: Options of the small crops, static.
+      num_local: Number of small crops, static; may be 0.
 
     Returns:
-      [num_global, S, S, C] and [num_local, s, s, C], with the sizes of the two recipes.
+      Views [num_global, S, S, C] and [num_local, s, s, C], with the sizes of the two recipes.
     """
 
     def views(key: Array, recipe: Augmentation, count: int) -> Array:
@@ -125,13 +131,15 @@ def multi_crop(
 
 
 def sample_keys(key: Array, index: Array) -> Array:
-    """The keys of samples at a step: each depends on the key and the sample's number, not on its place in the batch.
+    """Return the keys of the samples at a step.
+
+    Each key depends on the step's key and the sample's index in the dataset, not on its position in the batch.
 
     Args:
-      key: of the step, made of the seed.
-      index: [B], the samples' numbers in the data set.
+      key: Key of the step, derived from the seed.
+      index: Indices [B] of the samples in the dataset.
 
     Returns:
-      [B].
+      Keys [B].
     """
     return jax.vmap(jax.random.fold_in, (None, 0))(key, index)

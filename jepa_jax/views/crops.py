@@ -1,6 +1,6 @@
-"""Random boxes of an image, brought to a square: torchvision's RandomResizedCrop, bilinear and antialiased.
+"""Random boxes of an image, resized to a square: torchvision's RandomResizedCrop, bilinear and antialiased.
 
-The box is random and every shape is static, because the resize is two small matrices, one for each axis.
+The box is random but every shape is static, because the resize consists of two small matrices, one for each axis.
 """
 
 import math
@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-TRIES = 10  # torchvision's: so many draws may fail to fit into the image before the box in the middle is taken
+MAX_BOX_DRAWS = 10  # as in torchvision: if none of these draws fits into the image, the centred box is used
 
 
 class Box(NamedTuple):
-    """A rectangle of whole pixels; each field an int32 scalar."""
+    """A rectangle of whole pixels; each field is an int32 scalar."""
 
     top: Array
     left: Array
@@ -23,18 +23,20 @@ class Box(NamedTuple):
 
 
 def random_box(key: Array, height: int, width: int, scale: tuple[float, float], ratio: tuple[float, float]) -> Box:
-    """A box inside an image, by torchvision's rule.
+    """Draw a box inside an image by torchvision's rule.
 
-    The area is uniform and the ratio log-uniform; sides are rounded to pixels; a draw that does not fit is drawn again.
-    After `TRIES` draws it is the largest box in the middle whose ratio is allowed.
+    The area is uniform and the ratio log-uniform; sides are rounded to pixels; a draw that does not fit is repeated. If
+    `MAX_BOX_DRAWS` draws do not fit, the result is the largest centred box with an allowed ratio.
 
     Args:
-      height, width: of the image, in pixels.
-      scale: range of the area of the box over that of the image.
-      ratio: range of its width over its height.
+      key: Key of the box.
+      height: Height of the image in pixels.
+      width: Width of the image in pixels.
+      scale: Range of the area of the box divided by the area of the image.
+      ratio: Range of the width of the box divided by its height.
     """
-    # Drawn as a line, which XLA compiles several times faster than an array of more axes.
-    u = jax.random.uniform(key, (4 * TRIES,), jnp.float32).reshape(4, TRIES)
+    # Drawn as one axis, which XLA compiles several times faster than an array with more axes.
+    u = jax.random.uniform(key, (4 * MAX_BOX_DRAWS,), jnp.float32).reshape(4, MAX_BOX_DRAWS)
     area = height * width * (scale[0] + (scale[1] - scale[0]) * u[0])
     shape = jnp.exp(math.log(ratio[0]) + math.log(ratio[1] / ratio[0]) * u[1])
     heights, widths = jnp.round(jnp.sqrt(area / shape)), jnp.round(jnp.sqrt(area * shape))
@@ -49,15 +51,15 @@ def random_box(key: Array, height: int, width: int, scale: tuple[float, float], 
 
 
 def crop(image: Array, box: Box, size: int) -> Array:
-    """The box cut out and resized to a square, as if nothing were around it.
+    """Cut out the box and resize it to a square, as if nothing were around it.
 
     Args:
-      image: [H, W, C].
-      box: inside the image.
-      size: side of the result in pixels, S.
+      image: Image [H, W, C].
+      box: A box inside the image.
+      size: S, the side of the result in pixels.
 
     Returns:
-      [S, S, C]; the image itself if the box is all of it and has this size.
+      Image [S, S, C]; this is the image itself if the box covers it and it has this size.
     """
     rows = _interpolation(box.top, box.height, image.shape[0], size, image.dtype)
     columns = _interpolation(box.left, box.width, image.shape[1], size, image.dtype)
@@ -65,23 +67,23 @@ def crop(image: Array, box: Box, size: int) -> Array:
 
 
 def separable(rows: Array, columns: Array, image: Array) -> Array:
-    """rows [S, H] and columns [T, W] applied to the two axes of an image [H, W, C] -> [S, T, C].
+    """Apply the matrices rows [S, H] and columns [T, W] to the two axes of an image [H, W, C] -> [S, T, C].
 
-    In full precision: accelerators would round the pixels to eight bits of mantissa by default.
+    The products have full precision: accelerators would round the pixels to eight bits of mantissa by default.
     """
     image = jnp.einsum("sh,hwc->swc", rows, image, precision="highest")
     return jnp.einsum("tw,swc->stc", columns, image, precision="highest")
 
 
 def mirror(image: Array) -> Array:
-    """Left and right exchanged."""
+    """Exchange left and right."""
     return image[:, ::-1]
 
 
 def _interpolation(start: Array, length: Array, old: int, new: int, dtype: jnp.dtype) -> Array:
-    """Weights [new, old] that resize pixels start .. start + length of a line: a triangle around each new centre.
+    """Return weights [new, old] that resize pixels start .. start + length of a line, by triangles around new centres.
 
-    It is one old pixel wide to either side, or one new pixel where the line shrinks; each row sums to one.
+    The triangle extends one old pixel to either side, or one new pixel where the line shrinks; each row sums to one.
     """
     step = length.astype(dtype) / new
     centres = start.astype(dtype) + step * (jnp.arange(new, dtype=dtype) + 0.5)

@@ -1,4 +1,4 @@
-"""Random views of one sample: (key, x) -> x of the same shape."""
+"""Random views of one sample by shift and noise: (key, x) -> x of the same shape."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,13 @@ from jax import Array
 
 
 def jittered(key: Array, x: Array, noise: float | Array, shift: int) -> Array:
-    """x moved by up to `shift` pixels along each axis of an image, then with Gaussian noise added.
+    """Shift x by up to `shift` pixels along each axis of an image, then add Gaussian noise.
 
     Args:
-      x: [H, W, C] if shift > 0, else any shape.
-      noise: standard deviation, broadcastable to x.
-      shift: largest move; what comes in at the border repeats the edge.
+      key: Key of the shift and the noise.
+      x: Image [H, W, C] if shift > 0, else a sample of any shape.
+      noise: Standard deviation, broadcastable to x.
+      shift: Largest shift in pixels; pixels that enter at the border repeat the edge.
     """
     move, add = jax.random.split(key)
     if shift:

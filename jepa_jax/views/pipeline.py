@@ -1,4 +1,4 @@
-"""From one example to its random views, as a config describes them: one pipeline for training and for scoring."""
+"""Pipeline from one example to its random views, as a config describes them, for both training and scoring."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -18,7 +18,7 @@ Pipeline = Callable[[Array, Example], Views]
 
 
 class Renderer(Protocol):
-    """What the pipeline needs of a world: views and image of a state."""
+    """Interface of a world in the pipeline: functions that return the views and the image of a state."""
 
     @property
     def views(self) -> Callable[[Array, Array], tuple[Array, Array]]: ...  # noqa: D102 - as above
@@ -36,23 +36,23 @@ def build_pipeline(
     world: Renderer | None,
     most: int | None = None,
 ) -> Pipeline:
-    """Pipeline of a config.
+    """Build the pipeline of a config.
 
     Args:
-      views: the config's.
-      shape: of one sample.
-      noise: standard deviation of the noise that each view of `kind` noise adds, broadcastable to `shape`.
-      shift: largest move of such a view in pixels.
-      world: where the examples are states of a world.
-      most: views that the recipe reads, of a pair; None for both.
+      views: Views section of the config.
+      shape: Shape of one sample.
+      noise: Standard deviation of the noise that each view of kind `noise` adds, broadcastable to `shape`.
+      shift: Largest shift of such a view in pixels.
+      world: World whose states are the examples; None if the examples are samples.
+      most: Number of views of a pair that the recipe reads; None for both.
 
     Returns:
-      (key, example) -> views in groups of one size, [V, ...] each: the pair of two views, or the large crops and, where
-      there are any, the small ones. An example has `state`, of a world; or `x` [*shape], and `pair` [*shape] where
-      samples have partners. The views depend on the key and on the example alone.
+      Function (key, example) -> views in groups of one size, [V, ...] each: the pair of two views; or the large crops
+      and, if there are any, the small ones. An example has `state` for a world; otherwise `x` [*shape], and `pair`
+      [*shape] if samples have partners. The views depend only on the key and the example.
 
     Raises:
-      ConfigError: values that no view can have.
+      ConfigError: If no view can have the values of the config.
     """
     if isinstance(views, cfg.Noise):
         return _pairs(world, noise, shift, most)
@@ -73,15 +73,15 @@ def build_pipeline(
 
 
 def _pairs(world: Renderer | None, noise: Any, shift: int, most: int | None) -> Pipeline:
-    """Two views: a world's own, or two samples moved and with noise."""
+    """Return a pipeline of two views: those of a world, or two samples with shift and noise."""
 
-    def of_world(key: Array, example: Example) -> Views:
+    def world_views(key: Array, example: Example) -> Views:
         assert world is not None
         return (jnp.stack(world.views(key, example["state"]))[:most],)
 
-    def of_rows(key: Array, example: Example) -> Views:
+    def sample_views(key: Array, example: Example) -> Views:
         one, other = example["x"], example.get("pair", example["x"])
         keys = jax.random.split(key)
         return (jax.vmap(lambda k, x: jittered(k, x, noise, shift))(keys, jnp.stack([one, other]))[:most],)
 
-    return of_rows if world is None else of_world
+    return sample_views if world is None else world_views

@@ -1,4 +1,7 @@
-"""Synthetic data with an exact log-density. A new world is one file beside these and one line in `WORLDS`."""
+"""Synthetic datasets with an exact log-density.
+
+To add a world, add a file here and an entry to `WORLDS`.
+"""
 
 from collections.abc import Callable
 from functools import partial

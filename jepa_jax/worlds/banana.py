@@ -7,7 +7,10 @@ from jepa_jax.worlds.world import World, pushforward
 
 
 def make(noise: float = 0.0, rho: float = 0.95) -> World:
-    """x = (1.2 u1, 0.5 u2 + 0.7 (u1^2 - 1)) with u ~ N(0, I): a shear, so its volume change is a constant."""
+    """Return the world x = (1.2 u1, 0.5 u2 + 0.7 (u1^2 - 1)) with u ~ N(0, I).
+
+    The map is a shear, so its volume change is constant.
+    """
     wide, narrow, bend = 1.2, 0.5, 0.7
 
     def forward(u: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The dark fields of a 4 x 4 checkerboard, softened by Gaussian noise so that the density is positive everywhere."""
+"""The dark squares of a 4 x 4 checkerboard, blurred by Gaussian noise so that the density is positive everywhere."""
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,10 @@ SIDE = 1.0
 
 
 def make(noise: float = 0.08) -> World:
-    """Uniform on eight unit squares of [-2, 2]^2, convolved with N(0, 0.1^2 I); closed form by normal integrals."""
+    """Return the uniform distribution on eight unit squares of [-2, 2]^2, convolved with N(0, 0.1^2 I).
+
+    The density has a closed form in normal integrals.
+    """
     width = 0.1
     corners = jnp.asarray([(i - 2, j - 2) for i in range(4) for j in range(4) if (i + j) % 2 == 0], np.float32)
 
@@ -24,7 +27,7 @@ def make(noise: float = 0.08) -> World:
     def log_density(x: Array, blur: float = 0.0) -> Array:
         scale = jnp.sqrt(width**2 + blur**2)
         low, high = (corners - x[None]) / scale, (corners + SIDE - x[None]) / scale  # [8, 2]
-        # P(low < Z < high) = P(-high < Z < -low): work in the left tail, where log_ndtr keeps its digits.
+        # P(low < Z < high) = P(-high < Z < -low): use the left tail, where log_ndtr is accurate.
         low, high = jnp.where(low + high > 0, -high, low), jnp.where(low + high > 0, -low, high)
         a, b = log_ndtr(high), log_ndtr(low)
         logs = a + jnp.log1p(-jnp.exp(b - a))

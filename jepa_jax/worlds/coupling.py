@@ -1,4 +1,4 @@
-"""Gaussian latents through affine coupling layers: invertible, and the volume does change from place to place."""
+"""Gaussian latents through affine coupling layers: an invertible map whose volume change varies from place to place."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -12,9 +12,10 @@ STRENGTH = 0.6  # bound of each layer's log-scale and shift
 
 
 def make(dim: int, noise: float = 0.0, rho: float = 0.95) -> World:
-    """Four layers b <- b exp(s(a)) + t(a) with fixed random tanh networks s, t; halves a, b swap after each.
+    """Return a world of four layers b <- b exp(s(a)) + t(a) with fixed random tanh networks s, t.
 
-    log |det| of a layer is the sum of s(a) (Dinh et al., Real NVP, arXiv 1605.08803, eq. 6).
+    The halves a and b are exchanged after each layer. log |det| of a layer is the sum of s(a) (Dinh et al., Real NVP,
+    arXiv 1605.08803, eq. 6).
     """
     rng = np.random.default_rng(dim)
     half = dim // 2

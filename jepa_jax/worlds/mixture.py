@@ -1,4 +1,4 @@
-"""Eight isotropic Gaussians of unequal width and weight, in any dimension."""
+"""Eight isotropic Gaussians of different width and weight, in any dimension."""
 
 import jax
 import jax.numpy as jnp
@@ -8,13 +8,16 @@ from jax import Array
 from jepa_jax.worlds.world import World, noisy_views
 
 COMPONENTS = 8
-RADIUS = 3.0  # of the sphere the centres lie on
+RADIUS = 3.0  # radius of the sphere that the centres lie on
 
 
 def make(dim: int, noise: float = 0.1) -> World:
-    """p(x) = sum_c weight_c N(x; centre_c, width_c^2 I), widths 0.35 .. 0.9, weights 1 : 3."""
+    """Return the world p(x) = sum_c weight_c N(x; centre_c, width_c^2 I).
+
+    The widths are 0.35 .. 0.9, and the weights have a ratio of up to 1 : 3.
+    """
     rng = np.random.default_rng(8)
-    if dim == 2:  # evenly round a circle, so that neighbours touch and the picture reads
+    if dim == 2:  # evenly spaced on a circle, so that neighbours touch and a plot is readable
         angle = 2 * np.pi * np.arange(COMPONENTS) / COMPONENTS
         directions = np.stack([np.cos(angle), np.sin(angle)], 1)
     else:

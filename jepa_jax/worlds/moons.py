@@ -7,7 +7,7 @@ from jepa_jax.worlds.world import World, noisy_curve
 
 
 def make(noise: float = 0.05) -> World:
-    """Half circles of radius 1 round (-0.5, -0.25) and, upside down, (0.5, 0.25), noise 0.15."""
+    """Return half circles of radius 1 around (-0.5, -0.25) and, upside down, (0.5, 0.25), with noise 0.15."""
 
     def curve(t: Array) -> Array:
         upper = t < 0.5

@@ -1,4 +1,4 @@
-"""Three concentric circles with Gaussian noise; the density is a Bessel function."""
+"""Three concentric circles with Gaussian noise, whose density contains a Bessel function."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from jepa_jax.worlds.world import World, noisy_views
 
 
 def make(noise: float = 0.08) -> World:
-    """Radii 1, 2, 3 with equal mass on each, noise 0.2.
+    """Return circles of radius 1, 2, 3 with equal mass on each and noise 0.2.
 
     A point of radius R at a uniform angle plus N(0, s^2 I) has density
-    exp(-(r - R)^2 / 2 s^2) i0e(r R / s^2) / (2 pi s^2), with i0e the scaled Bessel function (the Rice law).
+    exp(-(r - R)^2 / 2 s^2) i0e(r R / s^2) / (2 pi s^2), with i0e the scaled Bessel function (the Rice distribution).
     """
     radii, width = jnp.array([1.0, 2.0, 3.0]), 0.2
 

@@ -7,7 +7,10 @@ from jepa_jax.worlds.world import World, noisy_curve
 
 
 def make(noise: float = 0.05) -> World:
-    """Radius 0.4 + 1.8 t over angles 3 pi t, t uniform on [0, 1), noise 0.15: thinner mass further out."""
+    """Return a spiral of radius 0.4 + 1.8 t at the angle 3 pi t, with t uniform on [0, 1) and noise 0.15.
+
+    The density decreases outwards.
+    """
 
     def curve(t: Array) -> Array:
         radius, angle = 0.4 + 1.8 * t, 3 * jnp.pi * t

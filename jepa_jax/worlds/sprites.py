@@ -11,9 +11,9 @@ LATENTS = 4
 
 
 def render(u: Array) -> Array:
-    """Latents [4] (column, row, size, brightness) -> image [16, 16, 1], values about 0 .. 2.
+    """Render latents [4] (column, row, size, brightness) as an image [16, 16, 1] with values of about 0 .. 2.
 
-    The blob's centre moves 2.2 pixels per unit, its radius is 2.2 exp(0.2 u2) pixels, its height exp(0.3 u3).
+    The blob's centre moves 2.2 pixels per unit, its radius is 2.2 exp(0.2 u2) pixels, and its height is exp(0.3 u3).
     """
     grid = jnp.arange(SIDE, dtype=u.dtype) - (SIDE - 1) / 2
     radius = 2.2 * jnp.exp(0.2 * u[2])
@@ -23,17 +23,20 @@ def render(u: Array) -> Array:
 
 
 def _frame(u: Array) -> tuple[Array, Array]:
-    """QR of the renderer's Jacobian: an orthonormal tangent basis [256, 4] and the triangle [4, 4]."""
+    """Return an orthonormal tangent basis [256, 4] and the triangle [4, 4]: the QR of the renderer's Jacobian."""
     return jnp.linalg.qr(jax.jacfwd(render)(u).reshape(-1, LATENTS))
 
 
 def log_density(u: Array) -> Array:
-    """log p on the manifold, by the area formula: log N(u; 0, I) - 0.5 log det(J^T J) of the renderer's J."""
+    """Return log p on the manifold by the area formula: log N(u; 0, I) - 0.5 log det(J^T J) of the renderer's J."""
     return log_normal(u) - jnp.sum(jnp.log(jnp.abs(jnp.diag(_frame(u)[1]))))
 
 
 def make(noise: float = 0.1, rho: float = 0.95) -> World:
-    """The state of a sample is its latents; a pair is an Ornstein-Uhlenbeck step in them, plus pixel noise."""
+    """Return the world of sprites, where the state of a sample is its latents.
+
+    A pair is an Ornstein-Uhlenbeck step in the latents, plus pixel noise.
+    """
 
     def views(key: Array, u: Array) -> tuple[Array, Array]:
         step, noise_key = jax.random.split(key)

@@ -1,4 +1,4 @@
-"""What a synthetic world is: a way to draw samples whose exact log-density is known."""
+"""Interface of synthetic worlds: datasets whose samples have an exact log-density."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,24 +12,25 @@ from jax import Array
 
 @dataclass(frozen=True)
 class World:
-    """A synthetic data set with an exact log-density. All functions act on one sample.
+    """A synthetic dataset with an exact log-density. All functions act on one sample.
 
-    A sample is made in two moves: `draw(key)` gives its *state* and `render(state)` the sample x. For worlds in
+    A sample is made in two steps: `draw(key)` returns its *state*, and `render(state)` the sample x. For worlds in
     Euclidean space the state is x itself; for image worlds it is the latents, since the image cannot be inverted.
 
     Attributes:
-      name: as in the data grammar.
-      shape: of one sample.
-      noise: standard deviation of the Gaussian noise each view adds to x.
-      draw: key -> state.
-      log_density: state -> log p(x), in nats; with respect to Lebesgue measure, or to the surface measure of the
-        manifold where x lives on one (`manifold_dim` < D).
-      views: (key, state) -> two views of the sample, each of `shape`.
-      render: state -> x.
-      log_density_smoothed: state -> log of the density convolved with one view's noise, where there is a closed form.
-      tangent: state -> orthonormal basis [D, manifold_dim] of the manifold's tangent space at x.
-      manifold_dim: dimension of the set the samples live on; None means all of D.
-      extent: 2-D worlds, (low, high) of a square that holds nearly all the mass, for pictures.
+      name: Name of the world in the data grammar.
+      shape: Shape of one sample.
+      noise: Standard deviation of the Gaussian noise that each view adds to x.
+      draw: Function key -> state.
+      log_density: Function state -> log p(x), in nats, with respect to Lebesgue measure, or to the surface measure of
+        the manifold if x lies on one (`manifold_dim` < D).
+      views: Function (key, state) -> two views of the sample, each of shape `shape`.
+      render: Function state -> x.
+      log_density_smoothed: Function state -> log of the density convolved with the noise of one view, or None if it has
+        no closed form.
+      tangent: Function state -> orthonormal basis [D, manifold_dim] of the manifold's tangent space at x.
+      manifold_dim: Dimension of the set that the samples lie on; None means D.
+      extent: For plots of 2-D worlds: (low, high) of a square that contains nearly all the mass.
     """
 
     name: str
@@ -45,13 +46,13 @@ class World:
     extent: tuple[float, float] | None = None
 
     def sample(self, key: Array, n: int) -> tuple[Array, Array]:
-        """Draw n samples: (x [n, *shape], states [n, ...])."""
+        """Draw n samples and return (x [n, *shape], states [n, ...])."""
         states = jax.vmap(self.draw)(jax.random.split(key, n))
         return jax.vmap(self.render)(states), states
 
 
 def noisy_views(noise: float) -> Callable[[Array, Array], tuple[Array, Array]]:
-    """Views x + noise * e1 and x + noise * e2 with independent standard normal e."""
+    """Return a function that makes the views x + noise * e1 and x + noise * e2 with independent standard normal e."""
 
     def views(key: Array, x: Array) -> tuple[Array, Array]:
         e = noise * jax.random.normal(key, (2, *x.shape), x.dtype)
@@ -61,12 +62,12 @@ def noisy_views(noise: float) -> Callable[[Array, Array], tuple[Array, Array]]:
 
 
 def ornstein_uhlenbeck(key: Array, u: Array, rho: float) -> Array:
-    """One step of the stationary process of N(0, I): rho u + sqrt(1 - rho^2) e (arXiv 2605.26379)."""
+    """Take one step of the stationary process of N(0, I): rho u + sqrt(1 - rho^2) e (arXiv 2605.26379)."""
     return rho * u + jnp.sqrt(1 - rho**2) * jax.random.normal(key, u.shape, u.dtype)
 
 
 def log_normal(x: Array, variance: float | Array = 1.0) -> Array:
-    """log N(x; 0, variance I) of one vector [D], in nats."""
+    """Return log N(x; 0, variance I) of one vector [D], in nats."""
     return -0.5 * jnp.sum(x**2) / variance - 0.5 * x.size * jnp.log(2 * jnp.pi * variance)
 
 
@@ -79,13 +80,18 @@ def pushforward(
     rho: float,
     extent: tuple[float, float] | None,
 ) -> World:
-    """Gaussian latents through an invertible map.
+    """Return the world of Gaussian latents mapped through an invertible function g.
+
+    Pairs are stationary: view 1 is x = g(u), and view 2 is g of an Ornstein-Uhlenbeck step of u, each plus noise.
 
     Args:
-      forward: u [D] -> x [D].
-      inverse: x [D] -> (u [D], log |det du/dx|).
-
-    Pairs are stationary: view 1 is x = g(u), view 2 is g of an Ornstein-Uhlenbeck step of u, each plus noise.
+      name: Name of the world.
+      forward: Function g: u [D] -> x [D].
+      inverse: Function x [D] -> (u [D], log |det du/dx|).
+      dim: D.
+      noise: Standard deviation of the Gaussian noise of each view.
+      rho: Correlation of the latents of a pair.
+      extent: As in `World`.
     """
 
     def log_density(x: Array) -> Array:
@@ -113,11 +119,11 @@ def noisy_curve(
     pieces: int = 1,
     nodes: int = 256,
 ) -> World:
-    """Points curve(t), t uniform on [0, 1), plus Gaussian noise of standard deviation `width`.
+    """Return the world of points curve(t), t uniform on [0, 1), plus Gaussian noise of standard deviation `width`.
 
-    The density is the integral of N(x; curve(t), width^2 I) over t, by Gauss and Legendre's rule on each of the
-    `pieces` equal parts of [0, 1) on which the curve is smooth: with nodes a fraction of `width` apart its error is
-    below float32 rounding. (The midpoint rule's is not: the ends of a curve cost it h^2.)
+    The density is the integral of N(x; curve(t), width^2 I) over t, by Gauss-Legendre quadrature on each of the
+    `pieces` equal parts of [0, 1) on which the curve is smooth. With nodes a fraction of `width` apart its error is
+    below float32 rounding. (The error of the midpoint rule is not: the ends of a curve add an error of order h^2.)
     """
     node, weight = np.polynomial.legendre.leggauss(nodes)
     t = (np.arange(pieces)[:, None] + 0.5 * (node + 1)) / pieces

@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pytest
+
+from jepa_jax.errors import ConfigError
+from jepa_jax.pretrained.reading import open_weights
 
 STORAGES = {
     "float64": "DoubleStorage",
@@ -119,3 +123,14 @@ class _Pickler(pickle._Pickler):
         np.ndarray: save_array,
         Parameter: save_parameter,
     }
+
+
+X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+
+
+def raises_one_line(path: Path, words: str) -> None:
+    """Check that opening the weights fails with these words, in one line that can be printed."""
+    with pytest.raises(ConfigError, match=words) as caught:
+        open_weights(path)
+    assert len(str(caught.value).splitlines()) == 1
+    assert str(caught.value).isprintable()

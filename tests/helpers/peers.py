@@ -1,6 +1,6 @@
 """Tiny networks of every family in PyTorch, the files people have of them, and what PyTorch computes with them.
 
-Needs torch and transformers. `python -m tests.helpers.peers` writes the golden files that the ordinary tests read instead.
+`python -m tests.helpers.peers` writes the golden files that the ordinary tests read instead.
 """
 
 import json

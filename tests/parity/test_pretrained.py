@@ -9,6 +9,7 @@ import pytest
 
 import jepa_jax
 from jepa_jax.pretrained.positions import resize_positions
+from tests.helpers.scores import expected_scores
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -28,8 +29,6 @@ def one_thread_is_not_enough():
 @pytest.mark.parametrize("name", peers.CASES)
 def test_tiny(name: str, side: int, tmp_path: Path):
     """Embeddings within 1e-4 of the largest number, scores within 0.05 nats of the listing in float64."""
-    from test_pretrained import expected_scores
-
     case = peers.CASES[name]
     model = peers.randomised(case.make(), 0.3)
     path = case.save(model, tmp_path / "m")
@@ -113,8 +112,6 @@ def test_real_sizes(name: str, sides: tuple[int, ...], embed, tmp_path: Path):
 @pytest.mark.slow
 def test_the_score_of_a_real_size(tmp_path: Path):
     """A ViT-S/14 at 98 px against the listing in float64."""
-    from test_pretrained import expected_scores
-
     model = real_size("vits14")
     model.save_pretrained(tmp_path / "m")
     encoder = jepa_jax.load(tmp_path / "m", image_size=98)

@@ -15,7 +15,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.select import Select
 
 from score.page import write_report
-from score.page.content import MOST
+from score.page.content import MAX_ROWS
 from tests.helpers.reports import FOLDERS, HOSTILE, image_page, world_page
 
 FLAGS = [
@@ -58,7 +58,7 @@ def chromium(tmp_path_factory):
 def files(tmp_path_factory):
     """The pages, as addresses."""
     folder = tmp_path_factory.mktemp("pages")
-    pages = {"images": image_page(), "world": world_page(), "large": world_page(MOST)}
+    pages = {"images": image_page(), "world": world_page(), "large": world_page(MAX_ROWS)}
     for name, page in pages.items():
         write_report(folder / f"{name}.html", page)
     return {name: (folder / f"{name}.html").as_uri() for name in pages}
@@ -230,7 +230,7 @@ def test_the_dark(opened):
 def test_many_rows(opened):
     started = time.perf_counter()
     browser = opened("large")
-    assert shown(browser) == f"1 to 100 of {MOST:,}"
+    assert shown(browser) == f"1 to 100 of {MAX_ROWS:,}"
     assert time.perf_counter() - started < 20
     click = "const start = performance.now(); arguments[0].click(); return performance.now() - start"
     for name in ("id", "score", "percentile"):

@@ -146,7 +146,7 @@ def test_wandb_goes_on_under_the_same_id(tmp_path: Path, monkeypatch: pytest.Mon
     [
         (("wandb",), None, r"pip install 'jepa-jax\[wandb\]'"),
         (("tensorboard", "wandb"), FakeWandb("no key:\nlog in"), "wandb does not start: no key: log in"),
-        (("tensorbord",), None, "unknown log 'tensorbord': take any of jsonl, tensorboard, wandb"),
+        (("tensorbord",), None, "unknown log 'tensorbord'; known: jsonl, tensorboard, wandb"),
     ],
 )
 def test_what_cannot_be_opened_is_said_in_one_line_and_opens_nothing(

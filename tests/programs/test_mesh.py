@@ -210,6 +210,11 @@ def test_one_device_is_eight_and_is_two_processes(source: str, tmp_path: Path) -
     common = [str(file), "--out", str(tmp_path / "two"), "--coordinator", address, "--processes", "2"]
     said = finish([start([*common, "--process", str(i), "--mesh.shard-parameters", "2"], 2) for i in range(2)])
     assert "mean score" in said[0][1]
-    told = [line for line in said[1][0].splitlines() if not line.startswith("[Gloo]")]
-    assert told == []  # only the first one talks
+    # Only the first one talks. Libraries below may write lines of their own, to either stream.
+    ours = ("next: ", "mean score", "healthy", "folding", "losing", "collapsed", "monitors took", "continuing")
+    first, second = (
+        [line for line in (out + error).splitlines() if any(o in line for o in ours)] for out, error in said
+    )
+    assert len(first) > 2
+    assert second == []
     same_runs(tmp_path / "one", tmp_path / "two")

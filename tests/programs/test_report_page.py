@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from score.page import charts, write_report
-from score.page.content import END, MOST
+from score.page.content import END_ROWS, MAX_ROWS
 from score.page.gallery import data_uri
 from score.page.plot import Axis
 from score.page.table import as_json
@@ -141,15 +141,15 @@ def test_percentiles_are_shares_of_lower_scores():
 
 
 def test_of_many_rows_the_ends_and_some(tmp_path):
-    count = 3 * MOST
+    count = 3 * MAX_ROWS
     page = world_page(count)
     order = np.argsort(page.score)
-    assert len(page.rows) == len(set(page.rows)) == MOST
-    assert {*order[:END], *order[-END:]} <= set(page.rows)
+    assert len(page.rows) == len(set(page.rows)) == MAX_ROWS
+    assert {*order[:END_ROWS], *order[-END_ROWS:]} <= set(page.rows)
     text = written(tmp_path, page)
-    assert f"Of {count:,} samples the page holds {MOST:,}" in text
+    assert f"The page holds {MAX_ROWS:,} of {count:,} samples" in text
     assert len(text) < 4e6
-    assert len(Parsed(text).column("score")) == MOST
+    assert len(Parsed(text).column("score")) == MAX_ROWS
 
 
 def test_rounding_tells_scores_apart():
@@ -199,7 +199,7 @@ def test_of_many_classes_both_ends():
     labels = np.repeat(np.array([f"class {i}" for i in range(70)], dtype=object), 3)
     score = np.repeat(np.arange(70.0), 3)
     page = Parsed(charts.boxes(score, labels, 1))
-    assert page.count("tr") == charts.CLASSES + 2
+    assert page.count("tr") == charts.MAX_CLASSES + 2
     assert "20 classes in the middle are not shown" in page.text["/span"]
     medians = [float(a["data-tip"].split(" % ")[1].split(" ")[0]) for tag, a in page.elements if "data-tip" in a]
     assert medians == [*range(69, 44, -1), *range(24, -1, -1)]

@@ -1,59 +1,23 @@
 """The score program: columns, truth, resume, bad input."""
 
-import csv
 import dataclasses
-import io
 import json
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from rich.console import Console
 
 import jepa_jax
-from jepa_jax import config as cfg
-from jepa_jax import density
-from jepa_jax.config import Config
 from jepa_jax.data import read_samples
-from jepa_jax.density import aggregate_views, base_log_density, batches
+from jepa_jax.density import base_log_density, batches
 from score import __main__ as program
 from score import run as story
 from score import shards
 from score.options import Arguments
-from score.views import open_views
-from train.loop import train
+from tests.helpers.tables import read, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Small trained runs: on the sphere, with an unknown law, towards a Gaussian; of digits and of sprites."""
-    folder = tmp_path_factory.mktemp("runs")
-    for name, term in (("sphere", "uniformity"), ("free", "vicreg"), ("normal", "sigreg")):
-        config = Config(
-            steps=20,
-            data=cfg.Data(batch_size=32),
-            encoder=cfg.MLP(widths=(16,), dim=8),
-            objective=cfg.Objective(anti_collapse=term),
-            monitor=cfg.Monitor(every=0, probes=32, figures=False),
-        )
-        train(config, folder / name, Console(file=io.StringIO()))
-    for name in ("digits", "sprites"):
-        data = cfg.Data(source=name, batch_size=32, **({"holdout": 0.5, "shift": 1} if name == "digits" else {}))
-        objective = cfg.Objective(anti_collapse="uniformity")
-        train(
-            dataclasses.replace(config, steps=2, data=data, objective=objective),
-            folder / name,
-            Console(file=io.StringIO()),
-        )
-    return folder
-
-
-def read(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 @pytest.mark.parametrize("name", ["sphere", "normal", "free"])
@@ -161,9 +125,9 @@ def test_digits_against_their_corruptions(runs, capsys):
     assert program.main(args) == 0
     summary = json.loads((runs / "digits" / "scores" / "digits.json").read_text())
     assert set(summary["against"]) == {"inverted", "rotated", "noise"}
-    for table in summary["against"].values():
-        assert {"JEPA-SCORE", "k-NN, embedding", "Mahalanobis, embedding", "compressed size"} <= set(table)
-        assert all(np.isclose(c["auroc"] + c["auroc_reversed"], 1) for c in table.values())
+    for detectors in summary["against"].values():
+        assert {"JEPA-SCORE", "k-NN, embedding", "Mahalanobis, embedding", "compressed size"} <= set(detectors)
+        assert all(np.isclose(c["auroc"] + c["auroc_reversed"], 1) for c in detectors.values())
     # Pixels drawn at random are far from every digit.
     assert summary["against"]["noise"]["k-NN, input"]["auroc"] > 0.95
     assert summary["encoder_trained_on_them"] is False
@@ -173,6 +137,8 @@ def test_digits_against_their_corruptions(runs, capsys):
 
 
 WORLD = ("--data", "mixture_2d", "--limit", "20")
+
+
 BAD = {
     "no model": (["nothere", "--data", "digits"], "does not exist"),
     "no data": (["RUN"], "missing --data"),
@@ -225,96 +191,6 @@ def test_the_help_names_every_option(capsys):
         assert field.name == "model" or f"--{field.name.replace('_', '-')}" in shown
 
 
-# --- several views ---
-
-
-@pytest.mark.parametrize("count", [1, 2, 9])
-def test_views_are_aggregated_by_equation_4(count):
-    scores = 1e3 + 3 * np.random.default_rng(0).standard_normal((20, count))
-    weight = np.exp(-(scores - 1e3))
-    expected = 1e3 - np.log(weight.mean(axis=1))
-    score, error = (np.asarray(a) for a in aggregate_views(jnp.asarray(scores, jnp.float32)))
-    np.testing.assert_allclose(score, expected, rtol=1e-6)
-    if count == 1:
-        assert np.isnan(error).all()
-        assert np.array_equal(score, scores[:, 0].astype(np.float32))
-        return
-    np.testing.assert_allclose(error, weight.std(axis=1, ddof=1) / weight.mean(axis=1) / count**0.5, rtol=1e-3)
-    assert (score >= scores.min(axis=1) - 1e-3).all()
-    assert (score <= scores.mean(axis=1) + 1e-3).all()
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_a_view_without_a_score_leaves_none(bad):
-    score, error = aggregate_views(jnp.array([[1.0, bad, 2.0], [1.0, 1.0, 1.0]]))
-    assert np.isnan(score[0])
-    assert np.isnan(error[0])
-    assert score[1] == 1
-    assert error[1] == 0
-
-
-def table(out, *args):
-    """The CSV of a run of the program, as columns."""
-    assert program.main([*map(str, args), "--out", str(out)]) == 0
-    rows = read(out)
-    return {name: np.array([row[name] for row in rows]) for name in rows[0]}
-
-
-def numbers(column):
-    return column.astype(float)
-
-
-@pytest.mark.parametrize(("name", "data"), [("normal", "mixture_2d"), ("digits", "digits"), ("sprites", "sprites")])
-def test_views_of_the_program(runs, tmp_path, name, data):
-    found = table(tmp_path / "s.csv", runs / name, "--data", data, "--limit", "12", "--views", "5")
-    assert list(found) == ["id", "score", "log_density", "clipped", "standard_error"]
-    # By hand, of the last sample, which shares no batch here.
-    encoder, samples = jepa_jax.load(runs / name), read_samples(data, 12)
-    views = open_views(runs / name, data, samples, 5)(11, 12)
-    assert len(views) == 5
-    assert len({np.asarray(views[m]).tobytes() for m in range(5)}) == 5
-    evaluate = jax.jit(lambda x: density.evaluate(encoder, x))
-    each = [evaluate(views[m]) for m in range(5)]
-    for column, values in {
-        "score": [e.score for e in each],
-        "log_density": [e.score + base_log_density(e.embedding, encoder.base) for e in each],
-    }.items():
-        s = np.array(values, np.float64)
-        assert s.std() > 0
-        assert numbers(found[column])[11] == pytest.approx(s.min() - np.log(np.exp(s.min() - s).mean()), abs=2e-4)
-    assert found["clipped"][11] == str(max(int(e.clipped) for e in each))
-
-
-def test_batches_and_devices_leave_the_views_as_they_are(runs, tmp_path):
-    args = [runs / "normal", "--data", "mixture_2d", "--limit", "12", "--views"]
-    five = table(tmp_path / "five.csv", *args, "5")
-    other = table(
-        tmp_path / "other.csv", *args, "5", "--batch-size", "8", "--devices", "2"
-    )  # views of one sample apart
-    for column in ("score", "log_density", "standard_error"):
-        np.testing.assert_allclose(numbers(five[column]), numbers(other[column]), atol=5e-5)
-    one, plain = table(tmp_path / "one.csv", *args, "1"), table(tmp_path / "plain.csv", *args[:-1])
-    assert list(one) == ["id", "score", "log_density", "clipped"]
-    assert all(np.array_equal(one[name], plain[name]) for name in one)
-
-
-def test_views_depend_on_the_row_alone(runs, tmp_path):
-    x = read_samples("mixture_2d", 30).x
-    np.save(tmp_path / "x.npy", x)
-    args = [runs / "sphere", "--data", tmp_path / "x.npy", "--views", "3"]
-    whole, first = (table(tmp_path / f"{n}.csv", *args, "--limit", n) for n in (30, 11))
-    np.testing.assert_allclose(numbers(whole["score"])[:11], numbers(first["score"]), atol=1e-5)
-    np.save(tmp_path / "x.npy", np.broadcast_to(x[:1], x.shape))  # one sample, but other views of it in each row
-    same = table(tmp_path / "same.csv", *args)
-    assert len(set(same["score"])) > 20
-
-
-def test_views_that_cannot_be_made(runs, tmp_path, capsys):
-    np.save(tmp_path / "x.npy", read_samples("sprites", 3).x)
-    assert program.main([str(runs / "sprites"), "--data", str(tmp_path / "x.npy"), "--views", "2"]) == 2
-    assert "latents of sprites" in capsys.readouterr().err
-
-
 # --- parts of the spectrum, and of the space ---
 
 
@@ -323,11 +199,11 @@ def test_the_top_of_the_spectrum(runs, tmp_path):
     top = table(tmp_path / "3.csv", *args, "--rank", "3", "--spectra", tmp_path / "s.npz")
     assert list(top) == ["id", "score", "log_density", "clipped", "top_3"]
     sigma = np.load(tmp_path / "s.npz")["singular_values"]
-    np.testing.assert_allclose(numbers(top["top_3"]), np.log(sigma[:, :3]).sum(axis=1), rtol=1e-5)
+    np.testing.assert_allclose(top["top_3"].astype(float), np.log(sigma[:, :3]).sum(axis=1), rtol=1e-5)
     for more in ([], ["--drop-clipped"], ["--eps", "0.01"]):
         all_of_it = table(tmp_path / "8.csv", *args, "--rank", "8", *more)
         assert (all_of_it["clipped"] >= "1").all()  # the sphere's null direction
-        np.testing.assert_allclose(numbers(all_of_it["top_8"]), numbers(all_of_it["score"]), atol=1e-4)
+        np.testing.assert_allclose(all_of_it["top_8"].astype(float), all_of_it["score"].astype(float), atol=1e-4)
 
 
 def test_the_top_is_compared_with_the_truth(runs, tmp_path):
@@ -343,8 +219,8 @@ def test_clipped_values_are_dropped(runs, tmp_path):
         table(tmp_path / "d.csv", runs / "digits", "--data", "digits", "--limit", "9", *more)
         for more in ([], ["--drop-clipped"])
     )
-    missing = numbers(kept["clipped"]) * np.log(1e-6)
-    np.testing.assert_allclose(numbers(dropped["score"]), numbers(kept["score"]) - missing, atol=1e-4)
+    missing = kept["clipped"].astype(float) * np.log(1e-6)
+    np.testing.assert_allclose(dropped["score"].astype(float), kept["score"].astype(float) - missing, atol=1e-4)
 
 
 def test_the_score_along_a_known_manifold(runs, tmp_path):
@@ -358,7 +234,7 @@ def test_the_score_along_a_known_manifold(runs, tmp_path):
         j = np.asarray(jax.jacrev(encoder)(jnp.asarray(samples.x[i])), np.float64).reshape(8, 256)
         columns = np.asarray(jax.jacfwd(world.render)(jnp.asarray(samples.states[i])), np.float64).reshape(256, 4)
         sigma = np.linalg.svd(j @ np.linalg.qr(columns)[0], compute_uv=False)
-        assert numbers(along["score"])[i] == pytest.approx(np.log(sigma).sum(), abs=1e-3)
+        assert along["score"].astype(float)[i] == pytest.approx(np.log(sigma).sum(), abs=1e-3)
         np.testing.assert_allclose(np.load(tmp_path / "t.npz")["singular_values"][i], sigma, rtol=1e-3)
 
 
@@ -366,10 +242,10 @@ def test_the_score_along_a_manifold_found_from_neighbours(runs, tmp_path):
     args = [runs / "sphere", "--data", "mixture_2d", "--limit", "60"]
     plain, along = table(tmp_path / "p.csv", *args), table(tmp_path / "t.csv", *args, "--tangent", "2")
     # The tangent space of a plane is all of it.
-    np.testing.assert_allclose(numbers(plain["score"]), numbers(along["score"]), atol=1e-4)
+    np.testing.assert_allclose(plain["score"].astype(float), along["score"].astype(float), atol=1e-4)
     assert json.loads((tmp_path / "t.json").read_text())["tangent"] == {"dim": 2, "source": "neighbours"}
     one = table(tmp_path / "t.csv", *args, "--tangent", "1")
-    assert np.abs(numbers(one["score"]) - numbers(plain["score"])).min() > 1e-4
+    assert np.abs(one["score"].astype(float) - plain["score"].astype(float)).min() > 1e-4
 
 
 # --- rows without a score ---
@@ -440,7 +316,7 @@ def test_devices_change_nothing(runs, tmp_path, options):
     four, other = table(tmp_path / "4.csv", *args), table(tmp_path / "o.csv", *args, *options)
     assert json.loads((tmp_path / "4.json").read_text())["devices"] == 4
     for column in ("score", "log_density"):
-        np.testing.assert_allclose(numbers(other[column]), numbers(four[column]), atol=2e-5)
+        np.testing.assert_allclose(other[column].astype(float), four[column].astype(float), atol=2e-5)
     assert np.array_equal(other["clipped"], four["clipped"])
 
 
@@ -458,7 +334,7 @@ def test_a_run_goes_on_with_other_devices(runs, tmp_path, monkeypatch):
     monkeypatch.setattr(shards.Shard, "append", lambda self, rows: (counted.append(len(rows)), append(self, rows)))
     found = table(tmp_path / "s.csv", *args, "--devices", "1")
     assert sum(counted) == 48
-    np.testing.assert_allclose(numbers(found["score"]), numbers(whole["score"]), atol=2e-5)
+    np.testing.assert_allclose(found["score"].astype(float), whole["score"].astype(float), atol=2e-5)
 
 
 def test_short_memory_is_one_line(runs, tmp_path, monkeypatch, capsys):
@@ -470,12 +346,12 @@ def test_short_memory_is_one_line(runs, tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "warning: a batch of 20 needs more memory than there is" in error
-    np.testing.assert_allclose(numbers(found["score"]), numbers(plain["score"]), atol=2e-5)
+    np.testing.assert_allclose(found["score"].astype(float), plain["score"].astype(float), atol=2e-5)
 
 
 @pytest.mark.parametrize("method", ["svd", "qr", "gram64"])
 def test_methods_agree(runs, tmp_path, method):
     args = [runs / "normal", "--data", "mixture_2d", "--limit", "20"]
     auto, other = table(tmp_path / "a.csv", *args), table(tmp_path / "o.csv", *args, "--method", method)
-    np.testing.assert_allclose(numbers(other["score"]), numbers(auto["score"]), atol=1e-3)
+    np.testing.assert_allclose(other["score"].astype(float), auto["score"].astype(float), atol=1e-3)
     assert (tmp_path / "o.png").stat().st_size > 0

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -11,40 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
-from rich.console import Console
 
 import jepa_jax
-from jepa_jax import config as cfg
-from jepa_jax.config import Config
 from jepa_jax.data import LazyImages, Samples, lazy_images
 from jepa_jax.data import image_folder as folder
 from jepa_jax.images.preprocessing import Preprocessing
 from score import __main__ as program
 from score import report, shards
 from score import run as story
-from train.loop import train
+from tests.helpers.runs import TrainedRuns
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 
-BROKEN = {"b/cut.jpg": "the file is cut short", "b/text.png": "not in an image format that is read"}
+BROKEN = {"b/cut.jpg": "the file is cut short", "b/text.png": "not in a supported image format"}
 RECIPE = Preprocessing((8, 8), 9, "bicubic", (0.5, 0.4, 0.3), (0.2, 0.3, 0.25), source="a paper")
-
-
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Small encoders of 8 x 8 images in colour, and of vectors."""
-    out = tmp_path_factory.mktemp("runs")
-    for name, shape in (("images", (64, 8, 8, 3)), ("vectors", (64, 5))):
-        np.savez(out / f"{name}.npz", x=np.random.default_rng(0).uniform(0, 1, shape))
-        config = Config(
-            steps=2,
-            data=cfg.Data(source=str(out / f"{name}.npz"), batch_size=16),
-            encoder=cfg.MLP(widths=(16,), dim=6),
-            objective=cfg.Objective(anti_collapse="sigreg"),
-            monitor=cfg.Monitor(every=0, probes=16, figures=False),
-        )
-        train(config, out / name, Console(file=io.StringIO()))
-    return out
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +62,7 @@ def without_score(out: Path) -> dict[str, str]:
     return found
 
 
-def test_a_folder(runs: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder(runs: TrainedRuns, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "s.csv"
     assert score(runs / "images", "--data", photos, "--out", out, "--spectra", tmp_path / "s.npz") == 0
     rows = table(out)
@@ -106,7 +85,9 @@ def test_a_folder(runs: Path, photos: Path, tmp_path: Path, capsys: pytest.Captu
     assert shown.err == ""
 
 
-def test_it_goes_on_after_a_crash(runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_goes_on_after_a_crash(
+    runs: TrainedRuns, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     copy = tmp_path / "copy"
     copy.symlink_to(photos)
     args = [runs / "images", "--data", copy, "--batch-size", "8"]
@@ -129,7 +110,7 @@ def test_it_goes_on_after_a_crash(runs: Path, photos: Path, tmp_path: Path, monk
     assert without_score(out) == BROKEN
 
 
-def test_rows_of_other_files_do_not_count(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_of_other_files_do_not_count(runs: TrainedRuns, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for i in range(6):
         Image.new("RGB", (9, 9), (40 * i, 9, 99)).save(tmp_path / f"{i}.png")
     append, counted = shards.Shard.append, []
@@ -147,7 +128,7 @@ def test_rows_of_other_files_do_not_count(runs: Path, tmp_path: Path, monkeypatc
     assert sum(counted) == 6
 
 
-def test_the_first_so_many(runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_so_many(runs: TrainedRuns, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decode, opened = folder.decode, set()
     monkeypatch.setattr(folder, "decode", lambda path, c: (opened.add(path.name), decode(path, c))[1])
     assert score(runs / "images", "--data", photos, "--limit", "3", "--out", tmp_path / "s.csv") == 0
@@ -155,7 +136,7 @@ def test_the_first_so_many(runs: Path, photos: Path, tmp_path: Path, monkeypatch
     assert opened == {"00.png", "02.webp", "04.jpg"}
 
 
-def test_two_processes(runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_two_processes(runs: TrainedRuns, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.csv"
     for process in (1, 0):
         args = ("--processes", 2, "--process", process)
@@ -164,7 +145,7 @@ def test_two_processes(runs: Path, photos: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_views_along_a_manifold_and_against(runs: Path, photos: Path, tmp_path: Path) -> None:
+def test_views_along_a_manifold_and_against(runs: TrainedRuns, photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "s.csv"
     args = [runs / "images", "--data", photos, "--out", out]
     assert score(*args, "--views", 3, "--batch-size", 8) == 0
@@ -180,7 +161,7 @@ def test_views_along_a_manifold_and_against(runs: Path, photos: Path, tmp_path: 
 
 
 def test_too_many_to_hold(
-    runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: TrainedRuns, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(lazy_images, "available", lambda platform: 1000)
     for option in (("--against", "noise"), ("--tangent", 2)):
@@ -199,7 +180,7 @@ def test_the_name_of_the_table(spec: str, photos: Path, monkeypatch: pytest.Monk
 
 
 def test_wrong_input_gets_one_line(
-    runs: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs: TrainedRuns, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for model, data, says in (
         ("vectors", photos, "this encoder takes no images"),
@@ -212,14 +193,14 @@ def test_wrong_input_gets_one_line(
         assert says in error
 
 
-def with_recipe(runs: Path, monkeypatch: pytest.MonkeyPatch, **more: Any) -> jepa_jax.Encoder:
+def with_recipe(runs: TrainedRuns, monkeypatch: pytest.MonkeyPatch, **more: Any) -> jepa_jax.Encoder:
     encoder = dataclasses.replace(jepa_jax.load(runs / "images"), preprocessing=RECIPE, **more)
     monkeypatch.setattr(story, "load", lambda model, weights, step: encoder)
     return encoder
 
 
 def test_an_encoder_with_its_own_recipe(
-    runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    runs: TrainedRuns, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     encoder = with_recipe(runs, monkeypatch)
     out = tmp_path / "s.csv"
@@ -241,7 +222,7 @@ def test_an_encoder_with_its_own_recipe(
 
 
 def test_an_encoder_that_makes_numbers_of_nan(
-    runs: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runs: TrainedRuns, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     apply = jepa_jax.load(runs / "images").apply
     with_recipe(runs, monkeypatch, apply=lambda params, x: apply(params, jnp.where(jnp.isnan(x), 0.5, x)))
@@ -272,7 +253,7 @@ def test_what_the_pictures_show(photos: Path, monkeypatch: pytest.MonkeyPatch) -
     rows["score"] = np.arange(len(images))
     for name in BROKEN:
         row = images.dataset.names.index(name)
-        rows["score"][row], rows["reason"][row] = np.nan, report.UNREADABLE
+        rows["score"][row], rows["reason"][row] = np.nan, report.UNREADABLE_CODE
     asked: list[int] = []
     out = photos.parent / "s.csv"
     report.draw(out, rows, Samples(images), np.ones((2, 3)), lambda row: (asked.append(row), show(row))[1])

@@ -1,7 +1,6 @@
 """The score program in several processes, and what it keeps between calls."""
 
 import csv
-import io
 import json
 import os
 import socket
@@ -11,15 +10,11 @@ import sys
 import jax
 import numpy as np
 import pytest
-from rich.console import Console
 
 from jepa_jax import compile_cache
-from jepa_jax import config as cfg
-from jepa_jax.config import Config
 from score import __main__ as program
 from score import shards
 from tests.helpers import ROOT
-from train.loop import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 
@@ -40,17 +35,8 @@ program.main(sys.argv[1:])
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("run") / "r"
-    config = Config(
-        steps=2,
-        data=cfg.Data(batch_size=32),
-        encoder=cfg.MLP(widths=(16,), dim=8),
-        objective=cfg.Objective(anti_collapse="sigreg"),
-        monitor=cfg.Monitor(every=0, probes=32, figures=False),
-    )
-    train(config, folder, Console(file=io.StringIO()))
-    return folder
+def run(runs):
+    return runs / "normal"
 
 
 def arguments(run, out, *more):
@@ -173,16 +159,17 @@ def settings():
 
 
 def test_the_compile_cache(tmp_path, monkeypatch, settings):
+    before = jax.config.jax_compilation_cache_dir
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setenv(compile_cache.VARIABLE, "on")
+    monkeypatch.setenv(compile_cache.ENVIRONMENT_VARIABLE, "on")
     assert compile_cache.enable() is None  # on CPU
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setenv(compile_cache.VARIABLE, "off")
+    monkeypatch.setenv(compile_cache.ENVIRONMENT_VARIABLE, "off")
     assert compile_cache.enable() is None
-    monkeypatch.delenv(compile_cache.VARIABLE)
+    monkeypatch.delenv(compile_cache.ENVIRONMENT_VARIABLE)
     (tmp_path / "file").write_text("")
     assert compile_cache.enable(tmp_path / "file") is None
-    assert jax.config.jax_compilation_cache_dir is None
+    assert jax.config.jax_compilation_cache_dir == before
     assert {p.name for p in tmp_path.iterdir()} == {"file"}
     place = compile_cache.enable()
     assert place == tmp_path / "jepa_jax" / "xla" / f"jax-{jax.__version__}"

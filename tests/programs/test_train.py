@@ -17,7 +17,6 @@ import pytest
 from rich.console import Console
 
 import jepa_jax
-from jepa_jax import config as cfg
 from jepa_jax.checkpoint import saved_steps
 from jepa_jax.config import Config
 from jepa_jax.data import open_source
@@ -25,6 +24,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import make_trainer
 from score import __main__ as score_program
+from tests.helpers.runs import CHECKPOINTED, TrainedRuns
 from train import __main__ as program
 from train.clock import next_dispatch, next_event
 from train.config_files import config_module, config_names, find_config
@@ -37,19 +37,19 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 def small(**changes) -> Config:
     """A run of seconds."""
-    config = Config(
-        steps=40,
-        data=cfg.Data(batch_size=32),
-        encoder=cfg.MLP(widths=(16,), dim=8),
-        monitor=cfg.Monitor(every=20, probes=64, log_every=10, figures=False),
-        checkpoint=cfg.Checkpoints(every=20),
-    )
+    config = CHECKPOINTED
     for path, value in changes.items():
         room, _, name = path.partition("__")
         config = dataclasses.replace(
             config, **{room: dataclasses.replace(getattr(config, room), **{name: value}) if name else value}
         )
     return config
+
+
+@pytest.fixture
+def finished(runs: TrainedRuns, tmp_path: Path) -> Path:
+    """A copy of a finished run of `small()`."""
+    return Path(shutil.copytree(runs / "checkpointed", tmp_path / "finished"))
 
 
 def rows_without_time(out: Path) -> list[dict]:
@@ -125,14 +125,12 @@ def test_resume_after_sigkill(tmp_path):
     assert same_weights(tmp_path / "cut", tmp_path / "whole")
 
 
-def test_a_finished_run_is_left_as_it_is(tmp_path):
-    config = small()
-    train(config, tmp_path, QUIET)
-    before = rows_without_time(tmp_path)
+def test_a_finished_run_is_left_as_it_is(finished):
+    before = rows_without_time(finished)
     said = io.StringIO()
-    train(config, tmp_path, Console(file=said, soft_wrap=True))
+    train(small(), finished, Console(file=said, soft_wrap=True))
     assert "is finished" in said.getvalue()
-    assert rows_without_time(tmp_path) == before
+    assert rows_without_time(finished) == before
 
 
 def test_steps_per_dispatch_change_nothing():
@@ -180,31 +178,28 @@ def test_training_error_names_the_step(tmp_path):
         train(small(optim__lr=1e30, optim__warmup_steps=0, objective__anti_collapse="vicreg"), tmp_path, QUIET)
 
 
-def test_a_directory_of_another_config_is_refused(tmp_path):
-    train(small(steps=10), tmp_path, QUIET)
-    before = (tmp_path / "config.json").read_bytes()
+def test_a_directory_of_another_config_is_refused(finished):
+    before = (finished / "config.json").read_bytes()
     with pytest.raises(ConfigError, match="seed is 0 there, 1 here"):
-        train(small(steps=10, seed=1), tmp_path, QUIET)
-    assert (tmp_path / "config.json").read_bytes() == before
+        train(small(seed=1), finished, QUIET)
+    assert (finished / "config.json").read_bytes() == before
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path):
-    train(small(), tmp_path, QUIET)
-    for file in (tmp_path / "checkpoints" / "40" / "params").rglob("*"):
+def test_a_damaged_checkpoint_is_named(finished):
+    for file in (finished / "checkpoints" / "40" / "params").rglob("*"):
         if file.is_file():
             file.write_bytes(b"junk")
-    for use in (lambda: train(small(), tmp_path, QUIET), lambda: jepa_jax.load(tmp_path)):
-        with pytest.raises(ConfigError, match=r"checkpoints/40 is damaged.*go on from step 20") as raised:
+    for use in (lambda: train(small(), finished, QUIET), lambda: jepa_jax.load(finished)):
+        with pytest.raises(ConfigError, match=r"checkpoints/40 is damaged.*continue from step 20") as raised:
             use()
         assert "\n" not in str(raised.value)
 
 
-def test_a_checkpoint_of_another_architecture_is_refused(tmp_path):
-    train(small(steps=10), tmp_path, QUIET)
-    path = tmp_path / "config.json"
+def test_a_checkpoint_of_another_architecture_is_refused(finished):
+    path = finished / "config.json"
     path.write_text(path.read_text().replace('"dim": 8', '"dim": 9'))
     with pytest.raises(ConfigError, match="another architecture"):
-        jepa_jax.load(tmp_path)
+        jepa_jax.load(finished)
 
 
 def test_without_an_anti_collapse_term_the_verdict_is_collapse(tmp_path):
@@ -248,7 +243,7 @@ BAD = {
     "not finite": (["mixture_2d", "--optim.lr", "nan"], "--optim.lr is nan"),
     "negative weight": (["mixture_2d", "--objective.weight", "-1"], "--objective.weight is -1.0"),
     "not a number": (["mixture_2d", "--steps", "x"], "--steps"),
-    "rho of a mixture": (["mixture_2d", "--data.rho", "0.5"], "mixture_2d pairs by noise"),
+    "rho of a mixture": (["mixture_2d", "--data.rho", "0.5"], "the pairs of mixture_2d differ by noise"),
     "conv on vectors": (["mixture_2d", "--encoder.kind", "conv"], "needs images"),
     "vit on vectors": (["mixture_2d", "--encoder.kind", "vit"], "needs images"),
     "patches that do not fit": (["digits", "--encoder.kind", "vit", "--encoder.patch-size", "3"], "not a multiple"),
@@ -291,18 +286,16 @@ def test_help_shows_every_field(capsys):
         assert option in shown
 
 
-def test_a_config_from_a_file(tmp_path):
+def test_a_config_from_a_file(finished, tmp_path):
     path = tmp_path / "mine.py"
     path.write_text("from jepa_jax.config import Config\n\ndef get_config():\n    return Config(steps=7)\n")
     assert find_config(str(path)) == ("mine", Config(steps=7))
-    train(small(steps=10), tmp_path / "run", QUIET)
-    assert find_config(str(tmp_path / "run" / "config.json"))[1].steps == 10
+    assert find_config(str(finished / "config.json"))[1].steps == 40
 
 
-@pytest.mark.parametrize(("found", "says"), [(3, "is of format 3"), ("x", "is of format 'x'"), (0, "is of format 0")])
-def test_a_directory_of_an_unknown_format_is_refused(found, says, tmp_path, capsys):
-    train(small(steps=10), tmp_path / "run", QUIET)
-    path = tmp_path / "run" / "config.json"
+@pytest.mark.parametrize(("found", "says"), [(3, "has format 3"), ("x", "has format 'x'"), (0, "has format 0")])
+def test_a_directory_of_an_unknown_format_is_refused(found, says, finished, capsys):
+    path = finished / "config.json"
     tree = json.loads(path.read_text())
     assert tree["format"] == 2
     path.write_text(json.dumps(tree | {"format": found}))

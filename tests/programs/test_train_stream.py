@@ -223,7 +223,7 @@ def processes() -> multiprocessing.context.ForkServerContext:
 @pytest.mark.slow
 def test_killed_ten_times(images: str, tmp_path: Path, processes) -> None:
     """By SIGKILL, at random moments: metrics and parameters are those of a run that was left alone."""
-    config = small(images, steps=1200, checkpoint={"every": 10})
+    config = small(images, steps=800, checkpoint={"every": 10})
     train(config, tmp_path / "whole", quiet())
     out, moments = tmp_path / "cut", random.Random(0)
     for _ in range(10):
@@ -252,7 +252,7 @@ def test_a_full_disk(images: str, tmp_path: Path, processes) -> None:
     process.start()
     process.join(200)
     said = (tmp_path / "said").read_text()
-    assert "the last good checkpoint, step 20, is kept; make room and give the same command again" in said
+    assert "the last good checkpoint, step 20, is kept; free some space and repeat the same command" in said
     assert "\n" not in said
     assert saved_steps(tmp_path / "run") == [20]
     train(config, tmp_path / "run", quiet())
@@ -282,11 +282,11 @@ def test_the_best_checkpoint_is_kept(tmp_path: Path, monkeypatch) -> None:
     best, newest = jepa_jax.load(tmp_path, step="best"), jepa_jax.load(tmp_path)
     assert not np.allclose(best(x), newest(x))
     np.testing.assert_array_equal(jepa_jax.load(tmp_path, step="40")(x), newest(x))
-    with pytest.raises(ConfigError, match="no checkpoint of step 30; it has 20, 40, or take best"):
+    with pytest.raises(ConfigError, match="no checkpoint of step 30; choose 20, 40 or best"):
         jepa_jax.load(tmp_path, step="30")
     monkeypatch.undo()
     unknown = dataclasses.replace(config, checkpoint=cfg.Checkpoints(best="spearman"))
-    with pytest.raises(ConfigError, match=r"--checkpoint\.best spearman is no metric of this run; take one of"):
+    with pytest.raises(ConfigError, match=r"`checkpoint\.best` is spearman, which is not a metric of this run"):
         train(unknown, tmp_path / "other", quiet())
 
 
@@ -345,7 +345,7 @@ def test_large_configs_step_on_a_mesh(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"monitor": {"labels": True}, "data": {"holdout": 0.0}}, "--monitor.labels needs labels and held-out samples"),
+        ({"monitor": {"labels": True}, "data": {"holdout": 0.0}}, "`monitor.labels` needs labels and held-out samples"),
         ({"data": {"stream": False, "probe_source": "digits"}}, "`data.probe_source` is for streams"),
         (
             {"data": {"probe_source": "digits", "size": 6}, "encoder": cfg.ViT(patch_size=8)},

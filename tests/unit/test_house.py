@@ -1,14 +1,21 @@
-"""Who may call whom."""
+"""The house: who may call whom, and how large files and functions may be."""
 
 import ast
+import graphlib
+import re
+import statistics
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.helpers import ROOT
 
+LINES_OF_A_FILE = 400
+LINES_OF_A_FUNCTION = 60
 TOP = ("jepa_jax", "train", "score", "configs", "benchmarks", "tests")
 FILES = sorted(path.relative_to(ROOT).as_posix() for top in TOP for path in (ROOT / top).rglob("*.py"))
 
@@ -128,9 +135,53 @@ def breaches(file: str, source: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("file", FILES)
-def test_the_arrows(file: str) -> None:
-    assert breaches(file, (ROOT / file).read_text()) == []
+def test_the_arrows() -> None:
+    found = {file: breaches(file, (ROOT / file).read_text()) for file in FILES}
+    assert {file: names for file, names in found.items() if names} == {}
+
+
+def test_no_circle() -> None:
+    """Modules can be put in an order in which each imports only earlier ones, whenever it does so."""
+    modules = {file.removesuffix(".py").removesuffix("/__init__").replace("/", "."): file for file in FILES}
+
+    def used(file: str) -> set[str]:
+        found = set()
+        for name in imports(file, (ROOT / file).read_text()):
+            known = [m for m in (name, name.rpartition(".")[0]) if m in modules and modules[m] != file]
+            found.update(known[:1])
+        return found
+
+    graph = {name: used(file) for name, file in modules.items() if not file.startswith("tests/")}
+    # A package's table of contents imports its modules, which may import each other, but not the table.
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_no_file_is_long() -> None:
+    lines = {file: (ROOT / file).read_text().count("\n") for file in FILES}
+    assert {file: n for file, n in lines.items() if n > LINES_OF_A_FILE} == {}
+    ours = [n for file, n in lines.items() if not file.startswith("tests/") and n > 0]
+    assert 60 <= statistics.median(ours) <= 120
+
+
+def test_no_function_is_long() -> None:
+    long = {}
+    for file in FILES:
+        for node in ast.walk(ast.parse((ROOT / file).read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                lines = (node.end_lineno or 0) - node.lineno + 1
+                if lines > LINES_OF_A_FUNCTION:
+                    long[f"{file}:{node.name}"] = lines
+    assert long == {}
+
+
+def test_every_package_is_installed() -> None:
+    """The list in pyproject.toml, which says where train, score and configs go, has every folder."""
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {package.replace(".", "/") for package in setup["packages"]}
+    for package, folder in setup["package-dir"].items():
+        folders = {re.sub(rf"^{package.replace('.', '/')}(?=/|$)", folder, f) for f in folders}
+    there = {str(Path(f).parent) for f in FILES if f.endswith("__init__.py")}
+    assert folders == {folder for folder in there if not folder.startswith(("tests", "benchmarks"))}
 
 
 def test_every_room_is_there() -> None:

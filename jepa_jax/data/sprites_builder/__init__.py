@@ -1,4 +1,4 @@
-"""The world `sprites` as a data set of TensorFlow Datasets: images whose exact density is known, with their truth."""
+"""World `sprites` as a dataset of TensorFlow Datasets: images with their latents and their exact density."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,16 +13,17 @@ from jax import Array
 from jepa_jax.worlds import WORLDS
 from jepa_jax.worlds.sprites import LATENTS
 
-SEED = 20251009  # of the data set: its samples are the same wherever it is prepared, to float32 rounding
-CHUNK = 1024  # rendered at once
+SEED = 20251009  # seed of the dataset, whose samples are the same on every machine, up to float32 rounding
+CHUNK_SIZE = 1024  # samples rendered at once
 
 
 @dataclass
 class SpritesConfig(tfds.core.BuilderConfig):
-    """A size.
+    """Size of the dataset.
 
     Attributes:
-      train, test: samples of the two splits.
+      train: Number of samples in the split `train`.
+      test: Number of samples in the split `test`.
     """
 
     train: int = 0
@@ -30,13 +31,14 @@ class SpritesConfig(tfds.core.BuilderConfig):
 
 
 class JepaSprites(tfds.core.GeneratorBasedBuilder):
-    """`tfds:jepa_sprites/full` and `/small`, once `python -m jepa_jax.data.sprites_builder` has prepared them.
+    """Builder of `tfds:jepa_sprites/full` and `/small`, which `python -m jepa_jax.data.sprites_builder` prepares.
 
-    The images are float32, about 0 .. 2, not bytes: rounded they would leave the manifold on which the density holds.
+    The images are float32, about 0 .. 2, and not bytes: rounded images would leave the manifold on which the density is
+    defined.
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [  # noqa: RUF012 - as TFDS declares it
+    BUILDER_CONFIGS = [  # noqa: RUF012 - declared as in TFDS
         SpritesConfig(name="full", description="For training.", train=50_000, test=10_000),
         SpritesConfig(name="small", description="For tests.", train=96, test=32),
     ]
@@ -50,7 +52,7 @@ class JepaSprites(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(
             builder=self,
             description="Images of one soft blob, rendered from four Gaussian latents. log_density: exact, in nats, "
-            "with respect to the surface measure of the manifold that the images make.",
+            "with respect to the surface measure of the manifold that the images form.",
             features=tfds.features.FeaturesDict(features),
         )
 
@@ -72,7 +74,7 @@ class JepaSprites(tfds.core.GeneratorBasedBuilder):
             state = world.draw(jax.random.fold_in(key, number))
             return {"image": world.render(state), "latents": state, "log_density": world.log_density(state)}
 
-        for start in range(0, count, CHUNK):
-            made = {name: np.asarray(column) for name, column in make(start + jnp.arange(CHUNK)).items()}
-            for row in range(min(CHUNK, count - start)):
+        for start in range(0, count, CHUNK_SIZE):
+            made = {name: np.asarray(column) for name, column in make(start + jnp.arange(CHUNK_SIZE)).items()}
+            for row in range(min(CHUNK_SIZE, count - start)):
                 yield start + row, {name: column[row] for name, column in made.items()}

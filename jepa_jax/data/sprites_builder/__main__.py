@@ -1,4 +1,4 @@
-"""`python -m jepa_jax.data.sprites_builder --data-dir DIR [--config small]`"""
+"""Program `python -m jepa_jax.data.sprites_builder --data-dir DIR [--config small]`, which prepares the dataset."""
 
 import sys
 from dataclasses import dataclass
@@ -10,21 +10,21 @@ from jepa_jax.cli import as_flags, parse
 from jepa_jax.data.sprites_builder import JepaSprites
 from jepa_jax.errors import ConfigError, nearest
 
-DESCRIPTION = "Prepare the sprites with their exact log-density, for --data tfds:jepa_sprites/CONFIG."
+DESCRIPTION = "Prepare the sprites with their exact log-density as the dataset tfds:jepa_sprites/CONFIG."
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command line."""
+    """Arguments of the command line."""
 
     data_dir: str
-    """DIR of TensorFlow Datasets, which TFDS_DATA_DIR names; data stand in DIR/jepa_sprites/CONFIG."""
+    """Directory of TensorFlow Datasets, as in TFDS_DATA_DIR; the data are written to DATA_DIR/jepa_sprites/CONFIG."""
     config: str = "full"
-    """full, 50,000 and 10,000 samples; or small, for tests."""
+    """`full`: 50,000 samples for training and 10,000 for testing. `small`: few samples, for tests."""
 
 
 def main(args: list[str]) -> int:
-    """Run the program; the exit status is 0, 1 or 2 as the README says."""
+    """Run the program; the exit status is 0, 1 or 2, as the README describes."""
     try:
         a = parse(Arguments, args, prog="python -m jepa_jax.data.sprites_builder", description=DESCRIPTION)
         print(f"prepared: {prepare(a)}")
@@ -38,13 +38,13 @@ def main(args: list[str]) -> int:
 
 
 def prepare(a: Arguments) -> Path:
-    """Render the samples, unless they are there already.
+    """Render the samples, unless they are prepared already.
 
     Returns:
-      The folder of the data.
+      Folder of the data.
 
     Raises:
-      ConfigError: there is no such configuration, or the folder cannot be written.
+      ConfigError: If there is no such configuration, or the folder cannot be written.
     """
     if a.config not in JepaSprites.builder_configs:
         raise ConfigError(f"there is no --config {a.config}{nearest(a.config, JepaSprites.builder_configs)}")

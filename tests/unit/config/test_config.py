@@ -10,7 +10,7 @@ import pytest
 from jepa_jax import config as cfg
 from jepa_jax.cli import as_flags, parse, renamed
 from jepa_jax.config import Config
-from jepa_jax.config_json import RENAMED, from_json, to_json
+from jepa_jax.config_json import RENAMED_FIELDS, from_json, to_json
 from jepa_jax.data import Source
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.files import make_directory, write_atomically
@@ -229,7 +229,7 @@ def test_resolve_chooses_the_width_by_the_data(shape: tuple[int, ...], dim: int)
 
 
 def test_output_and_term_must_go_together() -> None:
-    with pytest.raises(ConfigError, match=r"infonce works on the sphere.*`encoder.output`"):
+    with pytest.raises(ConfigError, match=r"infonce acts on the sphere.*`encoder.output`"):
         resolve(Config(objective=cfg.Objective("infonce"), encoder=cfg.MLP(output="free")), source(2))
     forced = resolve(Config(objective=cfg.Objective("sigreg"), encoder=cfg.MLP(output="sphere")), source(2))
     assert forced.encoder.output == "sphere"
@@ -322,7 +322,7 @@ def test_a_section_of_another_kind_is_refused() -> None:
 
 
 def test_options_of_jepa_jax_0_1_get_a_note() -> None:
-    args, notes = renamed(["--objective.recipe", "masked", "--optim.average=0.9", "--steps", "3"], RENAMED)
+    args, notes = renamed(["--objective.recipe", "masked", "--optim.average=0.9", "--steps", "3"], RENAMED_FIELDS)
     assert args == ["--recipe.kind", "masked", "--optim.ema=0.9", "--steps", "3"]
-    assert notes[0] == "--objective.recipe is --recipe.kind since jepa_jax 0.2"
+    assert notes[0] == "--objective.recipe was renamed to --recipe.kind in jepa_jax 0.2"
     assert len(notes) == 2

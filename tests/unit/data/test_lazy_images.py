@@ -88,7 +88,7 @@ def test_folders_without_images(tmp_path: Path) -> None:
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").touch()
     for name in ("empty", "text"):
-        with pytest.raises(ConfigError, match=f"{name} has no images in it; they end in .png"):
+        with pytest.raises(ConfigError, match=f"{name} has no images in it; names of images end in .png"):
             read_samples(str(tmp_path / name), None, preprocessing=RECIPE)
     with pytest.raises(ConfigError, match="cannot be listed"):
         find_images(tmp_path / "missing")
@@ -131,10 +131,10 @@ def test_failures(numbered: Path) -> None:
     images[5:9]
     (numbered / "07.png").unlink()
     assert [images.failure(i) for i in (6, 7)] == [None, "the file is empty"]  # as it was read
-    assert images.failure(31) == "not in an image format that is read"  # read now
+    assert images.failure(31) == "not in a supported image format"  # read now
     assert images.failure(30) is None
     fresh = images_of(numbered, RECIPE)
-    assert fresh.failure(30) == "not in an image format that is read"
+    assert fresh.failure(30) == "not in a supported image format"
     (numbered / "thin.png").unlink(missing_ok=True)
     Image.new("L", (90_000, 1)).save(numbered / "thin.png")
     assert images_of(numbered, Preprocessing((40, 40), 40)).failure(39) == "the picture is too long and thin"
@@ -179,7 +179,7 @@ def test_what_is_decoded(numbered: Path, decoded: list[str]) -> None:
 
 
 def test_ahead_is_bounded_in_bytes(numbered: Path, decoded: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lazy_images, "AHEAD_BYTES", 3 * 4 * 4 * 6 * 3 + 1)
+    monkeypatch.setattr(lazy_images, "READ_AHEAD_BYTES", 3 * 4 * 4 * 6 * 3 + 1)
     images = images_of(numbered, RECIPE)
     images[0:10]
     settle(images)
@@ -205,7 +205,7 @@ def test_who_reads_in_order_does_not_wait(numbered: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(folder, "decode", slow)
 
     def waited(ahead: int) -> float:
-        monkeypatch.setattr(lazy_images, "AHEAD", ahead)
+        monkeypatch.setattr(lazy_images, "READ_AHEAD_FACTOR", ahead)
         images, seconds = images_of(numbered, RECIPE), 0.0
         for start in range(0, 40, 4):
             before = time.perf_counter()
@@ -287,7 +287,7 @@ def test_the_grammar(numbered: Path) -> None:
     assert samples.ids is not None
     assert samples.ids.tolist() == [f"{i:02d}.png" for i in range(9)]
     assert samples.log_density is samples.label is samples.pair is None
-    with pytest.raises(ConfigError, match="folder of images, and this encoder takes no images"):
+    with pytest.raises(ConfigError, match="folder of images, but this encoder takes no images"):
         read_samples(str(numbered), None)
     source = open_source(cfg.Data(str(numbered), batch_size=5, size=8))
     assert source.batches is not None  # training reads it as it goes

@@ -205,7 +205,7 @@ def test_samples_of_a_world_come_with_its_density() -> None:
         (cfg.Data("chekerboard"), "did you mean checkerboard"),
         (cfg.Data("zzz"), "known: banana.*sprites"),
         (cfg.Data("tfds:mnist"), "not prepared"),
-        (cfg.Data("."), "give a size, to which all are brought"),
+        (cfg.Data("."), "set `data.size`, to which all are resized"),
         (cfg.Data("moons", rho=0.5), "`data.rho"),
         (cfg.Data("digits", rho=0.5), "`data.rho"),
         (cfg.Data("missing.npy"), "does not exist"),

@@ -1,31 +1,18 @@
-"""Streams of images: shuffled, divided, resumed, brought to one shape; and every way in which data can be wrong."""
+"""Streams of images: shuffled, divided, resumed; and every way in which folders and arrays can be wrong."""
 
 import json
-import re
-import shutil
-import types
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
 from PIL import Image
 
-from jepa_jax.data import tfds as tfds_records
-from jepa_jax.data.loader import Loader, LoaderOptions
-from jepa_jax.data.sprites_builder.__main__ import main as prepare
 from jepa_jax.data.streaming import open_stream, read_some
 from jepa_jax.errors import ConfigError
-from jepa_jax.images import centre_square
-from jepa_jax.images import fit as fit_image
-from jepa_jax.worlds import sprites
+from tests.helpers.streams import options, refused, take
 
 COUNT = 30
-
-
-def options(batch_size: int = 6, **changes: Any) -> LoaderOptions:
-    return LoaderOptions(**{"batch_size": batch_size, "seed": 0, "size": None, **changes})
 
 
 @pytest.fixture
@@ -47,25 +34,6 @@ def folder(tmp_path: Path) -> str:
     for broken in ("a/04", "a/05", "c/29"):
         (tmp_path / "photos" / f"{broken}.png").write_bytes(b"nothing")
     return str(tmp_path / "photos")
-
-
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A TFDS folder with our sprites in it."""
-    root = tmp_path_factory.mktemp("tfds")
-    assert prepare(["--data-dir", str(root), "--config", "small"]) == 0
-    return root
-
-
-@pytest.fixture
-def data_dir(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
-    return prepared
-
-
-def take(batches: Loader, count: int) -> list[np.ndarray]:
-    """The numbers of the samples in so many batches."""
-    return [next(batches)["index"] for _ in range(count)]
 
 
 def test_a_batch(arrays: str) -> None:
@@ -166,7 +134,7 @@ def test_a_folder(folder: str) -> None:
     said = batches.unreadable()
     assert said is not None
     assert said.startswith("3 of 30 images cannot be read")
-    assert said.endswith("the first is a/04.png: not in an image format that is read")
+    assert said.endswith("the first is a/04.png: not in a supported image format")
 
 
 def test_labels_are_the_first_folders(tmp_path: Path) -> None:
@@ -176,7 +144,7 @@ def test_labels_are_the_first_folders(tmp_path: Path) -> None:
     some = read_some(str(tmp_path), 9, size=None, labels=True)
     assert some["label"].tolist() == [-1, 0, 0, 1]  # 4.png, b/3.png, b/deep/2.png, z/1.png
     assert open_stream(str(tmp_path / "z"), options(1)).classes is None
-    with pytest.raises(ConfigError, match="z has no labels; a folder has them in its first level of folders"):
+    with pytest.raises(ConfigError, match="z has no labels; they are the first level of folders in a folder"):
         open_stream(str(tmp_path / "z"), options(1, labels=True))
 
 
@@ -202,7 +170,7 @@ def test_workers(folder: str) -> None:
 @pytest.mark.slow
 def test_workers_say_what_is_wrong(folder: str) -> None:
     batches = open_stream(folder, options(5, workers=1)).batches()
-    with pytest.raises(ConfigError, match="give a size"):
+    with pytest.raises(ConfigError, match=r"set `data\.size`"):
         take(batches, 6)
     batches.close()
 
@@ -240,88 +208,28 @@ def test_digits() -> None:
     assert 0 <= batch["x"].min() < batch["x"].max() == 1
 
 
-def fit(image: np.ndarray, side: int | None, channels: int) -> np.ndarray:
-    """As a stream brings its images to a square."""
-    return fit_image(image, None if side is None else centre_square(side, channels), channels)
-
-
-NOISE = np.random.default_rng(0).integers(0, 256, (40, 30, 3), np.uint8)
-
-
-@pytest.mark.parametrize("scale", [1, np.float32(1 / 255)])
-@pytest.mark.parametrize("transposed", [False, True])
-def test_fit_takes_the_square_in_the_centre(scale: Any, transposed: bool) -> None:
-    image = (NOISE.transpose(1, 0, 2) if transposed else NOISE) * scale
-    square = image[:, 5:35] if transposed else image[5:35]
-    np.testing.assert_array_equal(fit(image, 30, 3), square)
-    # Down to 10 pixels: antialiased, so that each is about the mean of the nine it covers, and the noise is gone.
-    small = fit(image, 10, 3)
-    assert (small.dtype, small.shape) == (image.dtype, (10, 10, 3))
-    means = square.reshape(10, 3, 10, 3, 3).mean((1, 3))
-    assert np.corrcoef(small.ravel(), means.ravel())[0, 1] > 0.8
-    assert small.std() < 0.5 * square.std()
-    np.testing.assert_allclose(small.mean(), square.mean(), rtol=0.02)
-
-
-def test_fit_bytes_and_floats_alike() -> None:
-    for channels, side in ((3, 17), (1, 17), (1, None)):
-        of_bytes, of_floats = fit(NOISE, side, channels), fit(NOISE.astype(np.float32), side, channels)
-        assert of_floats.dtype == np.float32
-        np.testing.assert_allclose(of_bytes, np.clip(of_floats, 0, 255), atol=2.01)  # rounded, once or twice
-
-
-@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
-def test_colours(kind: type) -> None:
-    grey = NOISE[:, :, :1].astype(kind)
-    out = fit(grey, None, 3)
-    np.testing.assert_array_equal(out, np.repeat(grey, 3, axis=2).astype(out.dtype))
-    np.testing.assert_allclose(fit(out, None, 1), grey, rtol=1e-6)
-    assert fit(np.zeros((5, 4, 7), kind), None, 7).shape == (5, 4, 7)
-
-
-def test_colours_of_pictures(tmp_path: Path) -> None:
-    for name, mode, colour in (("a", "L", 200), ("b", "RGB", (255, 0, 0)), ("c", "RGBA", (0, 0, 255, 0))):
-        Image.new(mode, (4, 4), colour).save(tmp_path / f"{name}.png")
-    colours = read_some(str(tmp_path), 3, size=None)["x"]
-    assert colours[:, 0, 0].tolist() == [[200] * 3, [255, 0, 0], [0, 0, 255]]
-    assert read_some(str(tmp_path), 3, size=None, channels=1)["x"][:, 0, 0].tolist() == [[200], [76], [29]]
-
-
-@pytest.mark.parametrize("image", [np.zeros((4, 4, 3), np.int32), np.zeros((4, 4, 5), np.uint8), np.zeros((4, 4, 4))])
-def test_what_does_not_fit(image: np.ndarray) -> None:
-    with pytest.raises(ValueError, match=r"numbers of type int32|channels, which cannot be brought to 3"):
-        fit(image, None, 3)
-
-
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"batch_size": 62, "processes": 31}, "has 30 images, fewer than there are processes, 31"),
+        ({"batch_size": 62, "processes": 31}, "has 30 images, fewer than the 31 processes"),
         ({"batch_size": 0}, "the batch size is 0; it must be positive"),
-        ({"processes": 4}, "a batch of 6 cannot be divided among 4 processes; take a multiple"),
+        ({"processes": 4}, "a batch of 6 cannot be divided among 4 processes; use a multiple"),
         ({"process": 2, "processes": 2}, "process 2 of 2"),
         ({"size": 0}, "the size of images is 0"),
         ({"workers": -1}, "the number of workers is -1"),
-        ({"channels": 2}, "x.npz: image 0 has 3 channels, which cannot be brought to 2"),
+        ({"channels": 2}, "x.npz: image 0 has 3 channels, which cannot be converted to 2"),
     ],
 )
 def test_wrong_options(arrays: str, changes: dict[str, Any], message: str) -> None:
     refused(arrays, options(**changes), message)
 
 
-def refused(spec: str, o: LoaderOptions, message: str) -> None:
-    """Opening says so, in one line."""
-    with pytest.raises(ConfigError, match=message) as caught:
-        open_stream(spec, o)
-    assert "\n" not in str(caught.value)
-
-
 def test_wrong_folders(folder: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused(str(tmp_path / "empty"), options(), "empty has no images in it")
     refused(str(tmp_path / "none"), options(), "unknown data '.*none': not a world, digits")
-    refused(folder, options(channels=4), "in 4 channels; take 3 for colours or 1 for grey")
-    with pytest.raises(ConfigError, match=r"image \d+ is of \d+ x \d+ pixels and another of 8 x 8; give a size"):
+    refused(folder, options(channels=4), "cannot be read in 4 channels; use 3 for colour or 1 for grey")
+    with pytest.raises(ConfigError, match=r"image \d+ has \d+ x \d+ pixels and another has 8 x 8; set `data\.size`"):
         take(open_stream(folder, options()).batches(), 5)
     for name in "ab":
         (tmp_path / "empty" / f"{name}.png").touch()
@@ -332,139 +240,11 @@ def test_wrong_arrays(tmp_path: Path) -> None:
     x = np.zeros((9, 4, 4, 3), np.float32)
     path = str(tmp_path / "x.npz")
     np.savez(path, x=x[:, 0, 0])
-    refused(path, options(), r"a sample has shape \[3\]; a stream is of images")
+    refused(path, options(), r"a sample has shape \[3\]; a stream needs images")
     np.savez(path, x=x, pair=x)
-    refused(path, options(), "has pairs, and a stream is of single images")
+    refused(path, options(), "has pairs, but a stream reads single images")
     np.savez(path, x=x)
-    refused(path, options(labels=True), "x.npz has no labels; .* an .npz as label")
+    refused(path, options(labels=True), r"x.npz has no labels; .* the array label \[N\] in an .npz")
     np.savez(path, x=x, label=np.array([5, -1, 7] * 3))
     assert open_stream(path, options()).classes == 2
     assert read_some(path, 9, size=None)["label"].tolist() == [0, -1, 1] * 3
-
-
-def test_sprites(data_dir: Path) -> None:
-    """Through TFDS and back: the density is still the exact one of the image."""
-    stream = open_stream("tfds:jepa_sprites/small", options(32, channels=1))
-    assert (stream.shape, stream.count, stream.classes) == ((16, 16, 1), 96, None)
-    batches = stream.batches()
-    epoch = [next(batches) for _ in range(3)]
-    assert sorted(np.concatenate([batch["index"] for batch in epoch])) == list(range(96))
-    assert len(open_stream("tfds:jepa_sprites/small:train[:25%]+test", options(8, channels=1)).samples) == 24 + 32
-    batch = epoch[0]
-    assert batch["x"].dtype == np.float32
-    latents = np.stack([stream.samples.dataset._source[number]["latents"] for number in batch["index"]])
-    np.testing.assert_allclose(jax.vmap(sprites.render)(latents), batch["x"], atol=1e-6)
-    np.testing.assert_allclose(jax.vmap(sprites.log_density)(latents), batch["log_density"], rtol=1e-5)
-    train, test = (read_some(f"tfds:jepa_sprites/small:{split}", 96, size=None) for split in ("train", "test"))
-    images = np.concatenate([train["x"], test["x"]])
-    assert len(np.unique(images.reshape(128, -1), axis=0)) == 128
-    assert open_stream("tfds:jepa_sprites/small", options(8, size=8)).shape == (8, 8, 3)
-
-
-@pytest.mark.slow
-def test_a_worker_reads_tfds(data_dir: Path) -> None:
-    threads, worker = (
-        open_stream("tfds:jepa_sprites/small", options(32, channels=1, workers=workers)).batches() for workers in (0, 1)
-    )
-    for _ in range(4):
-        expected, batch = next(threads), next(worker)
-        for name in expected:
-            np.testing.assert_array_equal(batch[name], expected[name])
-    worker.close()
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([], "missing --data-dir"),
-        (["--data-dir", "x", "--config", "smal"], "there is no --config smal; did you mean small?"),
-        (["--data-dir", "/proc/none"], "cannot write in /proc/none: .*; name another --data-dir"),
-    ],
-)
-def test_preparing_goes_wrong(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert prepare(arguments) == 2
-    assert re.fullmatch(f"error: {message}.*\n", capsys.readouterr().err)
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("tfds:cifar01", "TFDS has no data set of this name; the nearest are .*cifar10"),
-        ("tfds:", r"cannot be opened, as tfds:NAME\[/CONFIG\]\[:SPLIT\]: Parsing"),
-        ("tfds:no name", "cannot be opened, as tfds:NAME"),
-        ("tfds:jepa_sprites/smal", "the data set has no configuration 'smal'; did you mean small?"),
-        ("tfds:mnist/big", "the data set has no configuration 'big'; it has none"),
-        ("tfds:jepa_sprites/full", r"not prepared in .*: python -m jepa_jax.data.sprites_builder --data-dir DIR --con"),
-        ("tfds:mnist", r'tfds.builder\("mnist", data_dir="DIR"\).download_and_prepare\(file_format="array_record"\)'),
-        ("tfds:jepa_sprites/small:trian", "there is no split 'trian'; did you mean train?"),
-        ("tfds:jepa_sprites/small:train[:200%]", "the split 'train.*' cannot be read"),
-        ("tfds:jepa_sprites/small:train[:0]", "has no images in it"),
-        ("tfds:imdb_reviews", "has no images: no feature is named image among"),
-    ],
-)
-def test_wrong_tfds(data_dir: Path, spec: str, message: str) -> None:
-    refused(spec, options(channels=1), message.replace("DIR", str(data_dir)))
-
-
-def test_tfds_labels_are_missing(data_dir: Path) -> None:
-    refused("tfds:jepa_sprites/small", options(channels=1, labels=True), "has no labels")
-
-
-@pytest.mark.parametrize(("name", "classes", "sizes"), [("cifar10", 10, (None, 24)), ("imagenet2012", 1000, (32,))])
-def test_the_catalogue(name: str, classes: int, sizes: tuple[int | None, ...], data_dir: Path) -> None:
-    import tensorflow_datasets as tfds
-
-    with tfds.testing.mock_data(num_examples=12):
-        for size in sizes:
-            stream = open_stream(f"tfds:{name}", options(size=size, labels=True))
-            assert (stream.shape, stream.count, stream.classes) == ((size or 32, size or 32, 3), 12, classes)
-            batches = stream.batches()
-            epoch = [next(batches) for _ in range(2)]
-            assert sorted(np.concatenate([batch["index"] for batch in epoch])) == list(range(12))
-            assert epoch[0]["x"].dtype == np.uint8
-            assert all(0 <= label < classes for label in epoch[0]["label"])
-        some = read_some(f"tfds:{name}:test", 3, size=16, channels=1)
-        assert some["x"].shape == (3, 16, 16, 1)
-
-
-def test_mixed_sizes_in_tfds(data_dir: Path) -> None:
-    import tensorflow_datasets as tfds
-
-    with tfds.testing.mock_data(num_examples=12), pytest.raises(ConfigError, match="give a size"):
-        take(open_stream("tfds:imagenet2012", options()).batches(), 2)
-
-
-def test_prepared_by_other_code(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Data are read as they lie there: of a version that the code no longer makes, or without any code for them."""
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
-    for name, version in (("jepa_sprites", "small/0.9.0"), ("their_own", "1.0.0")):
-        for file in (prepared / "jepa_sprites/small/1.0.0").iterdir():
-            copy = tmp_path / name / version / file.name.replace("jepa_sprites", name)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            copy.write_bytes(file.read_bytes())
-        info = tmp_path / name / version / "dataset_info.json"
-        info.write_text(info.read_text().replace("jepa_sprites", name).replace("1.0.0", version[-5:]))
-    for spec in ("tfds:jepa_sprites/small:test", "tfds:their_own:test"):
-        assert len(read_some(spec, 99, size=None)["log_density"]) == 32
-
-
-@pytest.mark.parametrize("tensorflow", [False, True])
-def test_tfrecord(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tensorflow: bool) -> None:
-    """What only TensorFlow reads is read by it, where it is installed. Here it is not, so its part is played."""
-    import tensorflow_datasets as tfds
-
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    shutil.copytree(prepared, tmp_path / "tfds")
-    info = tmp_path / "tfds/jepa_sprites/small/1.0.0/dataset_info.json"
-    info.write_text(info.read_text().replace("array_record", "tfrecord"))
-    kept = [{"image": np.full((4, 4, 3), i, np.uint8), "log_density": np.float32(i)} for i in range(9)]
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "as_dataset", lambda self, split: iter(kept))
-    monkeypatch.setattr(tfds, "as_numpy", lambda dataset: dataset)
-    found = types.SimpleNamespace(find_spec=lambda name: name if tensorflow else None)
-    monkeypatch.setattr(tfds_records.importlib, "util", found)
-    if tensorflow:
-        stream = open_stream("tfds:jepa_sprites/small", options())
-        assert (stream.count, stream.samples.dataset.in_memory) == (9, True)
-    else:
-        message = "prepared as tfrecord in .*, which only TensorFlow reads; delete it, then prepare it: python -m jepa"
-        refused("tfds:jepa_sprites/small", options(), message)

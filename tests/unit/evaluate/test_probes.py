@@ -11,7 +11,7 @@ from sklearn.linear_model import RidgeClassifier
 from sklearn.neighbors import KNeighborsClassifier
 
 from jepa_jax.evaluate import knn_accuracy, linear_probe, pca
-from jepa_jax.evaluate.probes import CHUNK
+from jepa_jax.evaluate.probes import CHUNK_SAMPLES
 
 RNG = np.random.default_rng(0)
 START = RNG.bit_generator.state
@@ -70,7 +70,7 @@ def test_rotation_and_scale_change_nothing(probe: Callable[..., float], dtype: t
 
 
 def test_duplicates_find_themselves() -> None:
-    z, y = RNG.standard_normal((2 * CHUNK + 7, 16)), RNG.integers(0, 10, 2 * CHUNK + 7)
+    z, y = RNG.standard_normal((2 * CHUNK_SAMPLES + 7, 16)), RNG.integers(0, 10, 2 * CHUNK_SAMPLES + 7)
     assert knn_accuracy(z, y, 3 * z, y, k=1) == 1
     assert knn_accuracy(z, y, 3 * z, y, k=20, temperature=1e-3) == 1  # the nearest has all the weight
     assert knn_accuracy(z, y, 3 * z, y, k=20, temperature=1e3) < 0.9  # all the same

@@ -136,10 +136,10 @@ def bomb(path: Path) -> None:
 
 BROKEN: dict[str, tuple[Any, str]] = {
     "empty.png": (lambda path: path.write_bytes(b""), "the file is empty"),
-    "text.jpg": (lambda path: path.write_text("hello"), "not in an image format that is read"),
+    "text.jpg": (lambda path: path.write_text("hello"), "not in a supported image format"),
     "script.png": (
         lambda path: path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
-        "not in an image",
+        "not in a supported image format",
     ),
     "missing.png": (lambda path: None, "no such file"),
     "dangling.png": (lambda path: path.symlink_to("nowhere"), "no such file"),
@@ -149,7 +149,7 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "float.tif": (lambda path: Image.fromarray(GREY.astype(np.float32)).save(path), "pixels of mode F"),
     "int.tif": (lambda path: Image.fromarray(GREY.astype(np.int32)).save(path), "pixels of mode I,"),
     **{
-        f"{int(100 * share)}.{kind}": (cut(f"{int(100 * share)}.{kind}", share), "cut short|damaged|not in an image")
+        f"{int(100 * share)}.{kind}": (cut(f"{int(100 * share)}.{kind}", share), "cut short|damaged|not in a supported")
         for kind in ("png", "jpg", "webp", "gif", "bmp", "ppm", "tif")
         for share in (0.05, 0.5, 0.95)
     },

@@ -1,7 +1,6 @@
-"""Foreign weights: embeddings and scores are those of PyTorch, in the golden files that `tests/helpers/peers.py` wrote."""
+"""Foreign weights: embeddings and scores are those of PyTorch, in the golden files of `tests/helpers/peers.py`."""
 
 import json
-import math
 import shutil
 import subprocess
 import sys
@@ -20,12 +19,13 @@ from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained import Options, convert, open_weights, write
 from jepa_jax.pretrained.__main__ import main
 from jepa_jax.pretrained.convert import FAMILIES
-from jepa_jax.pretrained.ijepa import ORIGINAL
+from jepa_jax.pretrained.ijepa import ORIGINAL_LAYOUT
 from jepa_jax.pretrained.positions import resize_positions, weights
 from jepa_jax.pretrained.table import Rule, check, match, rows
 from score.__main__ import main as score
 from tests.helpers import GOLDEN
 from tests.helpers.foreign import save_torch_zip
+from tests.helpers.scores import expected_scores
 
 FILES = {
     "ijepa_hf": ".",
@@ -59,12 +59,6 @@ def options(case: str) -> dict[str, Any]:
 
 def images(side: int) -> np.ndarray:
     return np.random.default_rng(side).standard_normal((2, side, side, 3), np.float32)
-
-
-def expected_scores(sigma: np.ndarray, encoder: jepa_jax.Encoder, eps: float = 1e-6) -> np.ndarray:
-    """The paper's sum, with what is null by construction counted as log(eps)."""
-    live = min(encoder.dim - encoder.null_directions, sigma.shape[1])
-    return np.log(np.maximum(sigma[:, :live], eps)).sum(1) + (sigma.shape[1] - live) * math.log(eps)
 
 
 def test_every_case_is_here() -> None:
@@ -129,7 +123,7 @@ def test_a_model_directory_is_replaced_whole_and_nothing_else_is(tmp_path: Path)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("keep")
-    with pytest.raises(ConfigError, match="is no converted model"):
+    with pytest.raises(ConfigError, match="is not a converted model"):
         write(converted, tmp_path / "mine")
     shutil.rmtree(out / "checkpoints" / "0")
     with pytest.raises(ConfigError, match="convert them again"):
@@ -176,9 +170,9 @@ def without(*parts: str) -> Any:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without("layer.1.norm2.bias"), "nothing fills: blocks/norm2/bias of block 1"),
-        (without("query.bias", "value.bias"), "nothing fills: blocks/qkv/bias"),
-        (lambda t: {**t, "head.weight": np.ones(3), "head.bias": np.ones(3)}, "belong to nothing: head.bias, head.w"),
+        (without("layer.1.norm2.bias"), "without a tensor: blocks/norm2/bias of block 1"),
+        (without("query.bias", "value.bias"), "without a tensor: blocks/qkv/bias"),
+        (lambda t: {**t, "head.weight": np.ones(3), "head.bias": np.ones(3)}, "to no parameter: head.bias, head.w"),
         (lambda t: {**t, "layernorm.bias": np.ones(5, np.float32)}, r"shapes: layernorm.bias has shape \[5\]"),
         (
             lambda t: {**without("layernorm.weight")(t), "encoder.layer.7.norm1.bias": np.ones(16, np.float32)},
@@ -216,7 +210,7 @@ def test_all_faults_stand_in_one_line(tmp_path: Path) -> None:
         ("dinov2_hf", ["--image-size", "0"], "--image-size is 0"),
         ("dinov2_hf", ["--branch", "target"], "--branch is for original I-JEPA"),
         ("ijepa_hf", ["--positions", "cubic"], "--positions cannot be 'cubic'"),
-        ("dinov2_meta", [], "does not say how many attention heads"),
+        ("dinov2_meta", [], "does not specify its number of attention heads"),
         ("dinov2_meta", ["--heads", "3"], "3 heads do not divide the width 16"),
         ("metaclip_pt", ["--arch", "b32"], "which is not --arch b32"),
     ],
@@ -349,7 +343,7 @@ print(process_memory() - before, sum(a.nbytes for a in jax.tree.leaves(encoder))
 def test_of_a_checkpoint_only_what_is_wanted_is_read_and_only_once(tmp_path: Path) -> None:
     """Two encoders and an optimiser's state, of which one encoder is wanted: the memory is that of its parameters."""
     config = ViT(32, 16, 512, 12, 8, class_token=False, pooling="mean")
-    target = {f"module.{k}": v for k, v in random_tensors(config, ORIGINAL)}
+    target = {f"module.{k}": v for k, v in random_tensors(config, ORIGINAL_LAYOUT)}
     moments = {i: {"exp_avg": a * 2, "exp_avg_sq": a + 1} for i, a in enumerate(target.values())}
     tree = {"encoder": {k: a + 1 for k, a in target.items()}, "target_encoder": target, "opt": {"state": moments}}
     save_torch_zip(tmp_path / "jepa.pth.tar", tree)

@@ -1,0 +1,76 @@
+"""Samples in columns: the form in which they are scored, and trained on from memory."""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from jepa_jax.data.lazy_images import LazyImages
+
+__all__ = ["Samples"]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples in columns, either to score or to hold in memory. A `Dataset`.
+
+    Attributes:
+      x: Samples [N, ...], float32; or the images of a dataset, which are decoded on access. uint8 if `read_arrays` was
+        called with `keep_bytes`.
+      log_density: Exact log-density [N], or None.
+      label: Labels [N] of any type, or None.
+      pair: Positive partner of each row, [N, ...], or None.
+      ids: Content of the `id` column, [N], or None for row numbers.
+      states: States [N, ...] from which a world rendered the samples, or None.
+      tangent: Orthonormal bases of the tangent spaces of the manifold, [N, D, d], if the world knows them; or None.
+      name: Name in messages.
+    """
+
+    x: np.ndarray | LazyImages
+    log_density: np.ndarray | None = None
+    label: np.ndarray | None = None
+    pair: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    states: np.ndarray | None = None
+    tangent: np.ndarray | None = None
+    name: str = ""
+
+    in_memory = True
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.x)
+
+    def id(self, number: int) -> str:
+        """Return the content of the `id` column."""
+        return str(number if self.ids is None else self.ids[number])
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        """Return one sample, with its label as a number."""
+        columns = {"x": self.x, "label": self.numbered_label, "log_density": self.log_density, "pair": self.pair}
+        return {name: column[number] for name, column in columns.items() if column is not None}
+
+    @property
+    def classes(self) -> int | None:
+        """Number of labels; None without labels."""
+        if self.label is None:
+            return None
+        known = np.unique(self.label)
+        return int((known >= 0).sum()) if np.issubdtype(known.dtype, np.number) else len(known)
+
+    @cached_property
+    def numbered_label(self) -> np.ndarray | None:
+        """Labels [N] as 0 .. classes - 1 in sorted order; negative numbers become -1, which means no label."""
+        if self.label is None:
+            return None
+        known = np.unique(self.label)
+        if np.issubdtype(known.dtype, np.number):
+            known = known[known >= 0]
+            return np.where(self.label >= 0, np.searchsorted(known, self.label), -1)
+        return np.searchsorted(known, self.label)
+
+    def first(self, limit: int) -> "Samples":
+        """Return the first `limit` samples."""
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        return replace(self, **{name: a[:limit] for name, a in columns.items() if isinstance(a, np.ndarray)})

@@ -1,0 +1,13 @@
+"""Scores from singular values, as the paper's listing has them."""
+
+import math
+
+import numpy as np
+
+from jepa_jax import Encoder
+
+
+def expected_scores(sigma: np.ndarray, encoder: Encoder, eps: float = 1e-6) -> np.ndarray:
+    """The paper's sum [N] of singular values [N, R], with what is null by construction counted as log(eps)."""
+    live = min(encoder.dim - encoder.null_directions, sigma.shape[1])
+    return np.log(np.maximum(sigma[:, :live], eps)).sum(1) + (sigma.shape[1] - live) * math.log(eps)

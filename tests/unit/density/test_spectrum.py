@@ -1,0 +1,107 @@
+"""Singular values of matrices whose spectrum is known."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+from jepa_jax.density import (
+    evaluate,
+    jepa_score,
+    score_samples,
+    spectrum,
+)
+from tests.helpers.maps import apply_bent, apply_linear, prescribed, sample
+
+WORST = np.geomspace(67, 2.5e-6, 1024)  # the span of a ViT-L/14's spectrum, without a gap anywhere
+
+
+@pytest.fixture(scope="module")
+def worst() -> tuple[jax.Array, float]:
+    """A float32 matrix with that spectrum, and its exact score."""
+    j = prescribed(1024, 1500, WORST).astype(np.float32)
+    return jnp.asarray(j), float(np.log(np.linalg.svd(j.astype(np.float64), compute_uv=False)).sum())
+
+
+@pytest.mark.parametrize("method", ["auto", "svd", "qr", "gram64"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_every_method_is_exact_on_the_worst_spectrum(method: Any, turned: bool, worst: tuple[jax.Array, float]) -> None:
+    matrix = worst[0].T if turned else worst[0]
+    score = jepa_score(Partial(apply_linear, matrix), jnp.zeros(matrix.shape[1]), 1e-7, method=method)
+    assert float(score) == pytest.approx(worst[1], abs=0.01)
+
+
+def test_single_values_of_the_worst_spectrum(worst: tuple[jax.Array, float]) -> None:
+    exact = np.linalg.svd(np.asarray(worst[0], np.float64), compute_uv=False)
+    for method in ("svd", "gram64"):
+        np.testing.assert_allclose(spectrum.values(worst[0], method, "cpu"), exact, rtol=1e-5)
+    np.testing.assert_allclose(spectrum.on_host(worst[0][:64]), spectrum.values(worst[0][:64], "svd", "cpu"), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [np.zeros((4, 6)), np.ones((4, 6)), np.diag([3.0, 1, 0, 0]), np.ones((64, 200)), np.eye(3)],
+    ids=["zero", "rank one", "null rows", "large rank one", "identity"],
+)
+@pytest.mark.parametrize("method", ["svd", "qr", "gram64"])
+def test_rank_deficient_matrices(matrix: np.ndarray, method: Any) -> None:
+    f = Partial(apply_linear, jnp.asarray(matrix, jnp.float32))
+    exact = np.linalg.svd(matrix, compute_uv=False)
+    result = evaluate(f, jnp.zeros(matrix.shape[1]), 1e-4, method=method, values=False)
+    assert float(result.score) == pytest.approx(np.log(np.maximum(exact, 1e-4)).sum(), rel=1e-5, abs=1e-5)
+    assert result.clipped == (exact <= 1e-4).sum()
+    assert result.singular_values is None
+
+
+@pytest.mark.parametrize("method", ["svd", "qr", "gram64"])
+def test_methods_agree_where_values_are_clipped(method: Any) -> None:
+    f = Partial(apply_bent, jnp.asarray(prescribed(40, 60, np.geomspace(1, 1e-4, 40)), jnp.float32))
+    xs = sample((60,), count=5)
+    np.testing.assert_allclose(
+        score_samples(f, xs, 1e-2, method=method), [jepa_score(f, x, 1e-2) for x in xs], atol=1e-4
+    )
+
+
+def test_auto_method() -> None:
+    def auto(rank: int, values: bool, platform: str) -> str:
+        return spectrum.resolve_method("auto", rank, values=values, platform=platform)
+
+    assert auto(384, True, "cpu") == auto(384, False, "cpu") == auto(16, True, "gpu") == auto(384, True, "tpu") == "svd"
+    assert auto(384, True, "gpu") == auto(384, False, "gpu") == "gram64"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (("qr", 4, True, "cpu"), "no singular values"),
+        (("gram64", 4, True, "tpu"), "float64"),
+        (("qr", 4, False, "tpu"), "float64"),
+        (("lanczos", 4, True, "cpu"), "lanczos"),
+    ],
+)
+def test_methods_that_cannot_be_had(arguments: Any, match: str) -> None:
+    method, rank, values, platform = arguments
+    with pytest.raises(ValueError, match=match):
+        spectrum.resolve_method(method, rank, values=values, platform=platform)
+
+
+def test_clipped_values_can_be_dropped() -> None:
+    spectrum_ = np.array([3, 0.5, 1e-3, 0])
+    f = Partial(apply_linear, jnp.diag(jnp.asarray(spectrum_, jnp.float32)))
+    result = evaluate(f, jnp.zeros(4), 1e-2, drop_clipped=True)
+    assert (float(result.score), int(result.clipped)) == (pytest.approx(math.log(1.5), rel=1e-5), 2)
+    null = jepa_score(f, jnp.zeros(4), 1e-2, drop_clipped=True, null_directions=3)
+    assert float(null) == pytest.approx(math.log(3), rel=1e-5)
+
+
+def test_what_is_not_finite_has_no_score_and_spoils_no_other() -> None:
+    f = Partial(apply_bent, jnp.eye(3))
+    xs = jnp.ones((5, 3)).at[2, 1].set(jnp.nan)
+    for method in ("svd", "qr", "gram64"):
+        scores = np.asarray(score_samples(f, xs, method=method))
+        assert np.isnan(scores[2])
+        assert np.isfinite(np.delete(scores, 2)).all()

@@ -1,0 +1,43 @@
+"""Training in a few lines, from Python."""
+
+import jax
+import numpy as np
+import pytest
+
+import jepa_jax
+from jepa_jax import config as cfg
+
+SMALL = cfg.Config(steps=30, data=cfg.Data("moons", 32), encoder=cfg.MLP(widths=(16,), dim=8))
+
+
+def test_fit_is_what_the_steps_are() -> None:
+    """The callback sees the means of its window, and the weights of its step, which later steps do not overwrite."""
+    seen: list[tuple[int, dict[str, float], jepa_jax.Encoder]] = []
+    encoder = jepa_jax.fit(SMALL, callback=lambda *found: seen.append(found), every=12)
+    assert [step for step, _, _ in seen] == [12, 24, 30]
+    assert set(seen[0][1]) == {"loss", "prediction", "anti_collapse", "grad_norm"}
+    jax.tree.map(np.testing.assert_array_equal, encoder.params, seen[-1][2].params)
+    assert not np.array_equal(*(jax.tree.leaves(found[2].params)[-1] for found in seen[:2]))
+    other = jepa_jax.fit(SMALL)  # no callback changes nothing
+    jax.tree.map(np.testing.assert_array_equal, encoder.params, other.params)
+
+
+def test_samples_may_be_given() -> None:
+    x = np.random.default_rng(0).standard_normal((50, 3))
+    encoder = jepa_jax.fit(SMALL, x)
+    assert (encoder.shape, encoder.dim, encoder.base) == ((3,), 8, "sphere")
+    assert np.isfinite(jepa_jax.score_samples(encoder, x[:4].astype(np.float32))).all()
+
+
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (np.arange(6), "x should be finite floating-point samples"),
+        (np.full((4, 2), np.nan), "x should be finite"),
+        (np.zeros((1, 2)), "leaves 1 rows to train on"),
+    ],
+)
+def test_samples_that_cannot_be_trained_on(x: np.ndarray, says: str) -> None:
+    with pytest.raises(jepa_jax.ConfigError, match=says) as caught:
+        jepa_jax.fit(SMALL, x)
+    assert "\n" not in str(caught.value)

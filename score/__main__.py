@@ -1,4 +1,4 @@
-"""`python -m score MODEL --data DATA [options]`; installed, `jepa-score`."""
+"""Program `python -m score MODEL --data DATA [options]`, installed as `jepa-score`."""
 
 import sys
 from collections import Counter
@@ -16,8 +16,8 @@ from .run import Result, run
 
 DESCRIPTION = """Score samples with a trained encoder: JEPA-SCORE, the sum of the log singular values of its Jacobian.
 
-Higher is more typical. Writes FILE.csv (id,score,log_density,clipped; one row a sample, in input order), FILE.json
-(the summary) and FILE.png. Started again after a crash, it goes on where it stopped."""
+A higher score is more typical. The program writes FILE.csv (id,score,log_density,clipped; one row per sample, in input
+order), FILE.json (the summary) and FILE.png. After a crash, the same command continues where it stopped."""
 
 
 def script() -> None:
@@ -26,7 +26,7 @@ def script() -> None:
 
 
 def main(args: list[str]) -> int:
-    """Run the program; the exit status is 0, 1 or 2 as the README says."""
+    """Run the program and return its exit status: 0, 1 or 2, as the README describes."""
     try:
         if args[:1] == ["--version"]:
             print(__version__)
@@ -38,7 +38,7 @@ def main(args: list[str]) -> int:
         print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 1
     if isinstance(result, Result):
         show(result)
@@ -48,7 +48,7 @@ def main(args: list[str]) -> int:
 
 
 def show(result: Result) -> None:
-    """The result in plain words."""
+    """Print the result in words."""
     summary = result.summary
     each = summary["seconds_per_sample"]
     speed = f", {1e3 * each:.2f} ms each" if each else ""
@@ -61,9 +61,9 @@ def show(result: Result) -> None:
     for name, label in (
         ("spearman", "Spearman of the score with the exact log-density"),
         ("log_density_spearman", "Spearman of the corrected log-density"),
-        ("top_spearman", f"Spearman of the top {summary['options']['rank']} log singular values, no JEPA-SCORE"),
+        ("top_spearman", f"Spearman of the top {summary['options']['rank']} log singular values, not the JEPA-SCORE"),
     ):
-        # On a sphere the correction is a constant: the same number twice would say nothing.
+        # On the sphere the correction is a constant, so the two numbers would be equal.
         if name in summary and not (name == "log_density_spearman" and summary["law"] == "sphere"):
             print(f"{label}: {summary[name]:.4f}")
     if "against" in summary:
@@ -76,7 +76,7 @@ def show(result: Result) -> None:
 
 
 def show_separation(summary: dict[str, Any]) -> None:
-    """The AUROC table."""
+    """Print the table of AUROC values."""
     names = list(summary["against"])
     table = Table(title=f"AUROC of {summary['against_count']} samples: high is typical / low is typical")
     table.add_column(f"{summary['data']} against")

@@ -1,4 +1,4 @@
-"""How well the score, and other detectors, tell samples from other data."""
+"""Comparison of the score with other detectors, by how well they distinguish samples from other data."""
 
 from typing import Any
 
@@ -14,21 +14,23 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.loading import training_config
 
-from .options import HOW, Arguments
+from .options import SCORE_OPTIONS, Arguments
 
-BATCH = 1024  # samples that are embedded at once
+EMBEDDING_BATCH_SIZE = 1024  # samples that are embedded at once
 
 
 def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
-    """Samples to set against xs [N, ...]: a corruption of xs itself, or other data by the data grammar.
+    """Return outliers for a comparison: a corruption of the samples themselves, or other data.
 
-    An image that cannot be read is NaN in xs, and here.
+    An image that cannot be read is NaN in `xs` and in a corruption of it.
 
     Args:
-      preprocessing: what the images of a folder go through.
+      name: Name of a corruption, or other data in the syntax of --data.
+      xs: Samples [N, ...].
+      preprocessing: Recipe for the images of a folder, or None.
 
     Raises:
-      ConfigError: the data do not fit, or a rotation of what is not a square image.
+      ConfigError: If the data have another shape, or the corruption does not apply to the samples.
     """
     if not np.isfinite(xs).any():
         raise ConfigError("--against: none of the images can be read")
@@ -36,29 +38,40 @@ def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> 
         try:
             return evaluate.corrupt(name, xs)
         except ValueError as error:
-            raise ConfigError(f"--against {error}") from None
+            raise ConfigError(f"--against: {error}") from None
     other = read_samples(name, None, preprocessing=preprocessing).x
     if other.shape[1:] != xs.shape[1:]:
         raise ConfigError(f"--against {name} has samples of shape {other.shape[1:]}, not {xs.shape[1:]}")
-    other = in_memory(other, f"--against {name}", "name a folder of fewer")
+    other = in_memory(other, f"--against {name}", "name a folder with fewer images")
     return other[readable(other)]
 
 
 def compare(a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, Any]:
-    """AUROC of every detector, all on rows that none of them was fitted on.
+    """Evaluate the AUROC of every detector, on rows on which none of them was fitted.
+
+    Args:
+      a: Arguments of the program.
+      encoder: Encoder.
+      xs: Typical samples [N, ...].
+      others: Outliers by name.
+
+    Returns:
+      Entries of the summary: `against`, `against_count` and `encoder_trained_on_them`.
 
     Raises:
-      ConfigError: there are too few samples to fit the other detectors on.
+      ConfigError: If there are too few samples for fitting the other detectors.
     """
     config = training_config(a.model)
     own = config is not None and config.data.source == a.data
-    # The rows a run held out of training; of other data, a random half.
+    # The rows that the run kept out of training, or a random half of other data.
     holdout = config.data.holdout if config is not None and own else 0.0
     held = is_held_out(len(xs), holdout or 0.5)
     fine = readable(xs)
     held, fitted = held & fine, ~held & fine
     if not fitted.any() or not held.any():
-        raise ConfigError(f"--against needs more samples than {fine.sum()}: some to fit the other detectors on")
+        raise ConfigError(
+            f"--against needs more than {fine.sum()} samples, because the other detectors are fitted on a part"
+        )
     others = {name: other[held] if name in evaluate.CORRUPTIONS else other for name, other in others.items()}
     return {
         "against": separation(a, encoder, xs[held], xs[fitted], others),
@@ -70,24 +83,31 @@ def compare(a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np
 def separation(
     a: Arguments, encoder: Encoder, xs: np.ndarray, fit: np.ndarray, others: dict[str, np.ndarray]
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """How well each detector tells xs from other samples.
+    """Evaluate how well each detector distinguishes typical samples from outliers.
 
     Args:
-      xs: [N, ...] typical samples, none of which is in `fit`.
-      fit: [M, ...] what the nearest-neighbour and Mahalanobis detectors are fitted on.
-      others: outlying samples by name.
+      a: Arguments of the program.
+      encoder: Encoder.
+      xs: Typical samples [N, ...], none of which is in `fit`.
+      fit: Samples [M, ...] on which the nearest-neighbour and Mahalanobis detectors are fitted.
+      others: Outliers by name.
 
     Returns:
       outliers -> detector -> `auroc` (of ranking xs as more typical) and `auroc_reversed` (1 - auroc).
     """
     embed = jax.jit(jax.vmap(encoder))
-    how = {name: getattr(a, name) for name in HOW}
+    how = {name: getattr(a, name) for name in SCORE_OPTIONS}
 
     def embedding(a: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.asarray(embed(jnp.asarray(a[i : i + BATCH]))) for i in range(0, len(a), BATCH)])
+        return np.concatenate(
+            [
+                np.asarray(embed(jnp.asarray(a[i : i + EMBEDDING_BATCH_SIZE])))
+                for i in range(0, len(a), EMBEDDING_BATCH_SIZE)
+            ]
+        )
 
     z = embedding(fit)
-    embedded = np.isfinite(z).all(axis=1)  # nothing can be fitted on the others
+    embedded = np.isfinite(z).all(axis=1)  # the detectors cannot be fitted on other values
     fitted = evaluate.Detectors(fit[embedded], z[embedded])
 
     def detectors(samples: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,4 +1,4 @@
-"""The command line of `python -m score`."""
+"""Command line of `python -m score`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,83 +14,88 @@ from jepa_jax.errors import ConfigError
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command line."""
+    """Command line of the program."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """A directory made by `python -m train` or `python -m jepa_jax.pretrained`; or foreign weights: a Hugging Face
+    """Directory written by `python -m train` or `python -m jepa_jax.pretrained`, or foreign weights: a Hugging Face
     directory, or an original file of I-JEPA, DINOv2 or MetaCLIP."""
     data: str
-    """What to score: a world's name, FILE.npy, FILE.npz, `digits`, or a folder of images, searched recursively."""
+    """Samples to score: the name of a world, FILE.npy, FILE.npz, `digits`, or a folder of images, which is searched
+    recursively."""
     weights: Literal["raw", "ema"] | None = None
-    """Of a training run, which weights: the raw ones or their moving average. None: what its recipe has as its
-    result."""
+    """Weights of a training run to use: the raw weights or their moving average. None: the weights that are the result
+    of its recipe."""
     step: str | None = None
-    """Of a training run, which checkpoint: a step, or `best`. None: the newest."""
+    """Checkpoint of a training run to use: a step, or `best`. None: the newest one."""
     out: str | None = None
-    """FILE.csv, the table. None: in the model's folder scores/, by the data's name; of foreign weights, in scores/
-    here."""
+    """FILE.csv, the table to write. None: a file named after the data, in the folder scores/ of the model directory, or
+    for foreign weights in scores/NAME in the current directory."""
     spectra: str | None = None
-    """FILE.npz for all singular values: `singular_values` [N, R], descending, and `id`."""
+    """FILE.npz to write with all singular values: `singular_values` [N, R], in descending order, and `id`."""
     report: str | None = None
-    """FILE.html for a report in one file: the most and the least likely images, histogram, spectrum, classes, and a
-    table to sort and filter. Opens in any browser, without a network."""
+    """FILE.html to write with a report: the most and the least likely images, histogram, spectrum, classes, and a table
+    to sort and filter. It opens in any browser, without a network."""
     limit: int | None = None
-    """Score only the first this many; of a world, draw this many (10,000 otherwise)."""
+    """Number of samples to score, from the beginning; for a world, the number of samples to draw. None: all samples, or
+    10,000 for a world."""
     views: int = 1
-    """Score this many random views of each sample, made as in training, and take -log mean exp(-score) over them. The
-    column `standard_error` says how far another draw of the views would move it. 1: the sample as it is."""
+    """Number of random views of each sample, made as in training; the score is -log mean exp(-score) over them. The
+    column `standard_error` contains its standard error over the draw of the views. 1: the sample itself is scored."""
     rank: int | None = None
-    """Also write the sum of so many of the largest log singular values, as column `top_RANK`. It is no JEPA-SCORE, but
-    where samples lie on a manifold of this dimension, it may follow their density better."""
+    """Number of the largest log singular values whose sum is also written, as column `top_RANK`. The sum is not the
+    JEPA-SCORE, but may follow the density better if the samples lie on a manifold of this dimension."""
     tangent: int | None = None
-    """Score along the data only: the samples lie on a manifold of this many dimensions, and only
-    the directions of its tangent space count. Exact for a world that knows it, else found from nearest neighbours."""
+    """Dimension of the manifold on which the samples lie; only the directions in its tangent space then count in the
+    score. The tangent space is exact for a world that provides it, and otherwise estimated from nearest neighbours."""
     against: tuple[str, ...] = ()
-    """Also tell the samples from these, and report AUROC beside k-NN, Mahalanobis, embedding norm and compressed size:
-    `inverted`, `rotated`, `noise` (corruptions of the samples themselves), or other DATA. One view each."""
+    """Outliers from which the score must distinguish the samples: `inverted`, `rotated`, `noise` (corruptions of the
+    samples themselves), or other DATA. The AUROC is reported beside that of k-NN, Mahalanobis distance, embedding norm
+    and compressed size. Each sample is scored without random views."""
     eps: float = 1e-6
-    """Singular values at or below this are clipped: each counts as log(eps), and `clipped` says how many there are."""
+    """Singular values at or below this value are clipped: each counts as log(eps), and the column `clipped` contains
+    their number."""
     drop_clipped: bool = False
-    """Leave clipped singular values out of the sum, instead of log(eps) for each."""
+    """Leave clipped singular values out of the sum, instead of adding log(eps) for each."""
     method: Method = "auto"
-    """How to get the sum: `svd`; `qr`, without single values, so with no --spectra or --rank; `gram64`, fast on a GPU.
-    All agree to 0.01 nats, and `auto` takes the fastest."""
+    """Method for the sum: `svd`; `qr`, which gives no individual values and so excludes --spectra and --rank; or
+    `gram64`, which is fast on a GPU. All methods agree to 0.01 nats, and `auto` selects the fastest."""
     precision: Precision = "float32"
-    """Of the encoder's matrix products. The others need a GPU or a TPU, are faster and change the scores; the x3 forms
-    change them little."""
+    """Precision of the encoder's matrix products. All except float32 need a GPU or a TPU, are faster, and change the
+    scores; the x3 forms change them little."""
     mode: Mode = "auto"
-    """How to differentiate: forward costs D products a sample, reverse K. `auto` takes the fewer."""
+    """Mode of differentiation: `forward` costs D products per sample, `reverse` K; `auto` selects the cheaper one."""
     chunk: int | None = None
-    """Products at once, to bound memory. None: what fits."""
+    """Number of products that are computed at once, to limit the memory. None: as many as fit."""
     batch_size: int | None = None
-    """Samples at once, over all devices. None: what fits."""
+    """Number of samples that are computed at once, over all devices. None: as many as fit."""
     devices: int | None = None
-    """Use only this many of this machine's devices. None: all of them. The samples are divided among them."""
+    """Number of devices of this machine to use; the samples are divided among them. None: all devices."""
     shard_parameters: int = 1
-    """Spread each copy of the encoder over this many devices, when it does not fit on one."""
+    """Number of devices over which each copy of the encoder is spread, if it does not fit on one."""
     processes: int | None = None
-    """Divide the rows among this many processes, each started with the same command but for --process; they share the
-    folder of the table. The last to finish writes it; the same command without --processes finishes what is missing."""
+    """Number of processes among which the rows are divided. Each is started with the same command except for --process,
+    and all share the folder of the table; the last to finish writes it. The same command without --processes scores the
+    rows that are missing."""
     process: int | None = None
-    """Which of the processes this is, from 0."""
+    """Index of this process, from 0."""
     coordinator: str | None = None
-    """HOST:PORT of process 0, where the processes meet, for devices that only start together. Others need none: then no
-    process waits for another, nor ends with it."""
+    """HOST:PORT of process 0, to which the others connect; needed only for devices that start together. Without it, no
+    process waits for another, and the failure of one does not end the others."""
     distributed: bool = False
-    """On a TPU pod or a cluster: let JAX find --coordinator, --processes and --process by itself."""
+    """On a TPU pod or a cluster: let JAX determine --coordinator, --processes and --process."""
     compile_cache: bool = True
     """On GPU and TPU, keep compiled programs in the user's cache folder, so that the next call starts sooner. The
-    environment variable JEPA_JAX_COMPILE_CACHE=off turns it off for every program."""
+    environment variable JEPA_JAX_COMPILE_CACHE=off disables the cache for every program."""
 
 
-HOW = ("mode", "chunk", "method", "precision", "drop_clipped")  # what goes to the library by the same name
+SCORE_OPTIONS = ("mode", "chunk", "method", "precision", "drop_clipped")  # options of `score_batches` by the same name
 
 
 def check(a: Arguments) -> None:
-    """Refuse arguments that cannot be right, whatever the model and the data.
+    """Check the arguments, as far as this does not depend on the model and the data.
 
     Raises:
-      ConfigError: the first that is wrong.
+      ConfigError: If an argument is invalid; the message names the first one.
     """
     for name in ("eps", "chunk", "batch_size", "limit", "views", "devices", "shard_parameters", "processes"):
         value = getattr(a, name)
@@ -106,9 +111,9 @@ def check(a: Arguments) -> None:
     if a.tangent is not None and a.rank is not None:
         raise ConfigError("--tangent and --rank are two ways to leave directions out; take one")
     if a.views > 1 and a.tangent is not None:
-        raise ConfigError("--tangent goes with the sample as it is, and its views lie elsewhere; leave out --views")
+        raise ConfigError("--tangent applies to the samples themselves, not to their random views; leave out --views")
     if a.views > 1 and a.spectra is not None:
-        raise ConfigError("--spectra holds one spectrum a sample; leave out --views")
+        raise ConfigError("--spectra holds one spectrum per sample; leave out --views")
     if a.method == "qr" and (a.spectra or a.rank):
         option = "--spectra" if a.spectra else "--rank"
         raise ConfigError(f"{option} needs singular values, and --method qr gives only their sum; use svd or gram64")
@@ -116,10 +121,15 @@ def check(a: Arguments) -> None:
 
 
 def check_rank(a: Arguments, size: int, dim: int) -> None:
-    """Refuse a rank or a tangent that an encoder of D = size and K = dim cannot have.
+    """Check --rank and --tangent.
+
+    Args:
+      a: Arguments of the program.
+      size: D, the number of input numbers of the encoder.
+      dim: K, the dimension of its embedding.
 
     Raises:
-      ConfigError: it is not from 1 to min(K, D).
+      ConfigError: If either is not from 1 to min(K, D).
     """
     most = min(size, dim)
     for name, value in (("--rank", a.rank), ("--tangent", a.tangent)):

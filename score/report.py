@@ -1,4 +1,4 @@
-"""What a score run says: the table, the summary, and the pictures."""
+"""Output of a score run: the table, the summary and the pictures."""
 
 import csv
 import json
@@ -18,34 +18,45 @@ from jepa_jax.images.preprocessing import Preprocessing
 
 from .options import Arguments
 from .page import Page, write_report
-from .scorer import REASONS, UNREADABLE, Scorer
+from .scorer import REASONS, UNREADABLE_CODE, Scorer
 
-LISTED = 1000  # rows without a score that the summary names
-SIDE = 128  # pixels of an image in a picture
+MAX_LISTED_ROWS = 1000  # rows without a score that the summary lists
+THUMBNAIL_PIXELS = 128  # side of an image in a picture
 
 
 def row_ids(samples: Samples) -> np.ndarray:
-    """The id column: the samples' own, or row numbers."""
+    """Return the column `id`: the ids of the samples, or else the row numbers."""
     return np.arange(len(samples.x)) if samples.ids is None else samples.ids
 
 
 def reason(samples: Samples, rows: np.ndarray, row: int) -> str:
-    """Why a row has no score, "" where it has one; of an image that cannot be read, why that is."""
+    """Return the reason why a row has no score, or "" if it has one.
+
+    For an image that cannot be read, this is the message of the decoder.
+
+    Args:
+      samples: Samples that were scored.
+      rows: Records of all rows.
+      row: Index of the row.
+    """
     code = rows["reason"][row]
-    if code == UNREADABLE and isinstance(samples.x, LazyImages):
+    if code == UNREADABLE_CODE and isinstance(samples.x, LazyImages):
         return samples.x.failure(row) or REASONS[code]
     return REASONS[code]
 
 
 def thumbnails(samples: Samples, preprocessing: Preprocessing | None) -> Callable[[int], Image.Image | None] | None:
-    """Row -> its picture, or None where it cannot be read; for samples that are no images, None.
+    """Return a function from a row to its picture, or None if the samples are not images.
+
+    The function returns None for an image that cannot be read.
 
     Args:
-      preprocessing: the encoder's own recipe, if it has one.
+      samples: Samples that were scored.
+      preprocessing: Recipe of the encoder, or None.
     """
     xs = samples.x
     if isinstance(xs, LazyImages):
-        return lambda row: xs.thumbnail(row, SIDE)
+        return lambda row: xs.thumbnail(row, THUMBNAIL_PIXELS)
     if xs.ndim != 4 or xs.shape[-1] not in (1, 3):
         return None
     if preprocessing is None or not preprocessing.standardises:
@@ -54,7 +65,14 @@ def thumbnails(samples: Samples, preprocessing: Preprocessing | None) -> Callabl
 
 
 def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None) -> None:
-    """Write the CSV: the columns everyone gets, those asked for, and the reasons if a row has no score."""
+    """Write the CSV: the default columns, the requested ones, and the reasons if a row has no score.
+
+    Args:
+      out: File to write.
+      samples: Samples that were scored.
+      rows: Records of all rows.
+      rank: Number of singular values in the column `top_RANK`, or None.
+    """
     columns: dict[str, Iterable[Any]] = {name: map(number, rows[name]) for name in ("score", "log_density")}
     columns["clipped"] = rows["clipped"]
     if "standard_error" in (rows.dtype.names or ()):
@@ -74,22 +92,26 @@ def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None)
 
 
 def write_spectra(path: Path, ids: np.ndarray, rows: np.ndarray) -> None:
-    """Write the singular values."""
+    """Write the singular values of all rows and their ids."""
     write_atomically(path, lambda p: np.savez(p, singular_values=rows["singular_values"], id=ids))
 
 
 def number(value: Any) -> str:
-    """A finite number to the digits float32 holds, or nothing."""
+    """Format a number with the 9 digits that float32 holds; "" if it is not finite."""
     return f"{float(value):.9g}" if np.isfinite(value) else ""
 
 
 def summarise(
     a: Arguments, scorer: Scorer, rows: np.ndarray, samples: Samples, seconds: float | None
 ) -> dict[str, Any]:
-    """What stands in FILE.json.
+    """Return the content of FILE.json.
 
     Args:
-      seconds: a sample, or None where none was scored in this call.
+      a: Arguments of the program.
+      scorer: Scorer that computed the rows.
+      rows: Records of all rows.
+      samples: Samples that were scored.
+      seconds: Seconds per sample; None if this call scored no sample.
     """
     scored = rows["reason"] == 0
     ids = row_ids(samples)
@@ -108,13 +130,15 @@ def summarise(
         "null_directions": scorer.encoder.null_directions,
         "law": scorer.encoder.base,
         "without_score_count": len(bad),
-        "without_score": [{"id": ids[i].item(), "reason": reason(samples, rows, i)} for i in bad[:LISTED].tolist()],
+        "without_score": [
+            {"id": ids[i].item(), "reason": reason(samples, rows, i)} for i in bad[:MAX_LISTED_ROWS].tolist()
+        ],
         **truth(rows[scored], None if samples.log_density is None else samples.log_density[scored]),
     }
 
 
 def truth(rows: np.ndarray, exact: np.ndarray | None) -> dict[str, float]:
-    """Agreement with the exact log-density, where it is known; of rows that all have a score."""
+    """Return the agreement of rows that have a score with the exact log-density [N]; empty if that is not known."""
     if exact is None or len(rows) < 2:
         return {}
     corrected = rows["log_density"] if np.isfinite(rows["log_density"]).all() else None
@@ -125,7 +149,7 @@ def truth(rows: np.ndarray, exact: np.ndarray | None) -> dict[str, float]:
 
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
-    """Write FILE.json; a number that JSON cannot hold becomes null."""
+    """Write FILE.json; a number that is not finite becomes null, because JSON has no such numbers."""
     held = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in summary.items()}
     write_atomically(path, lambda p: p.write_text(json.dumps(held, indent=2) + "\n"))
 
@@ -138,7 +162,16 @@ def write_page(
     sigma: np.ndarray,
     thumbnail: Callable[[int], Image.Image | None] | None,
 ) -> None:
-    """Write the HTML report. Arguments as in `draw`."""
+    """Write the HTML report.
+
+    Args:
+      path: File to write.
+      summary: Summary of the run.
+      rows: Records of all rows.
+      samples: Samples that were scored.
+      sigma: Singular values [n, R] of some samples.
+      thumbnail: Result of `thumbnails`.
+    """
     page = Page(
         title=f"Learned density of {Path(summary['data']).name or summary['data']}",
         model=summary["model"],
@@ -166,12 +199,15 @@ def draw(
 ) -> list[Path]:
     """Write the pictures beside the CSV and return their paths.
 
-    One of scores against the truth (or their histogram) and the spectrum; of images also the most and least likely.
-    Rows without a score are in none.
+    The first shows the scores against the exact log-density (or their histogram) and the spectrum; for images, a second
+    one shows the most and the least likely. Neither includes rows without a score.
 
     Args:
-      sigma: [n, R], singular values of some samples.
-      thumbnail: as `thumbnails` gives it.
+      out: Path of the CSV.
+      rows: Records of all rows.
+      samples: Samples that were scored.
+      sigma: Singular values [n, R] of some samples.
+      thumbnail: Result of `thumbnails`.
     """
     everyone, scored = rows["score"], rows["reason"] == 0
     rows = rows[scored]

@@ -1,4 +1,4 @@
-"""The story of a score run: load, score this process's share, and, if it is the last, write."""
+"""Course of a score run: load the model and the data, score this process's share, and write if it is the last."""
 
 import dataclasses
 import math
@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from jepa_jax import compile_cache
 from jepa_jax.data import LazyImages, Samples, in_memory, read_samples
-from jepa_jax.density import arithmetic_error, evaluate
+from jepa_jax.density import MemoryWarning, arithmetic_error, evaluate
 from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
@@ -27,21 +27,28 @@ from jepa_jax.run_dir import kind_of
 from jepa_jax.sharding import open_mesh, shard_parameters
 
 from . import ood, report
-from .options import HOW, Arguments, check, check_rank
+from .options import SCORE_OPTIONS, Arguments, check, check_rank
 from .scorer import Scorer
 from .shards import Shards
 from .tangent import tangents
 from .views import open_views
 
-SPECTRA_SHOWN = 1000  # samples whose spectra the picture summarises
-LARGE = 10**6  # numbers in a Jacobian from which on spectra for the picture alone are few
-LARGEST = 5 * 10**7  # from which on a sample in float64 takes too long to be worth its while
-FEW = 8
-PATIENCE_SECONDS = 7 * 24 * 3600  # how long a process that is done waits for the others: leaving first may end them
+MAX_SPECTRA = 1000  # samples whose spectra the picture summarises
+LARGE_JACOBIAN_NUMBERS = 10**6  # above this size, only a few spectra are computed for the picture alone
+MAX_FLOAT64_NUMBERS = 5 * 10**7  # size of a Jacobian above which a sample in float64 takes too long
+FEW_SAMPLES = 8  # samples that are computed where more would take too long
+PATIENCE_SECONDS = 7 * 24 * 3600  # time that a finished process waits for the others, which its exit may end
 
 
 class Result(NamedTuple):
-    """What a run that wrote the table has to show: the summary, and where the table, pictures and report are."""
+    """Result of a run that wrote the table.
+
+    Attributes:
+      summary: Content of FILE.json.
+      out: Path of the table.
+      pictures: Paths of the pictures.
+      page: Path of the report, or None.
+    """
 
     summary: dict[str, Any]
     out: Path
@@ -50,13 +57,13 @@ class Result(NamedTuple):
 
 
 def run(a: Arguments, console: Console) -> Result | str:
-    """Score a.data with a.model.
+    """Score a.data with a.model; progress and warnings appear on the console.
 
     Returns:
-      The result; or, where another process writes the table, one line that says so.
+      The result, or one line of text if another process writes the table.
 
     Raises:
-      ConfigError: the arguments, the model or the data are wrong.
+      ConfigError: If the arguments, the model or the data are invalid.
     """
     check(a)
     share = join(
@@ -109,25 +116,25 @@ def run(a: Arguments, console: Console) -> Result | str:
 
 
 def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, str]:
-    """The scorer that the arguments ask for, and where its tangents are from.
+    """Return the scorer that the arguments describe, and the origin of its tangents (`exact`, `neighbours` or "").
 
     Raises:
-      ConfigError: they ask for what the encoder, the data or the device does not have.
+      ConfigError: If the encoder, the data or the device do not support the arguments.
     """
     check_rank(a, math.prod(encoder.shape), encoder.dim)
-    how = {name: getattr(a, name) for name in HOW}
+    how = {name: getattr(a, name) for name in SCORE_OPTIONS}
     tangent, source = (None, "") if a.tangent is None else tangents(a.data, samples, a.tangent)
     views = None
     if a.views > 1:
         if training_config(a.model) is None:
-            raise ConfigError(f"--views: {a.model} was trained elsewhere, with views that are not known; leave it out")
+            raise ConfigError(f"--views: {a.model} was trained elsewhere, with unknown views; leave out --views")
         views = open_views(Path(a.model), a.data, samples, a.views)
     local = jax.local_devices()
     count = a.devices or len(local)
     mesh = open_mesh(local, count, a.shard_parameters, have="this process has")
     mesh = mesh if mesh.size > 1 else None
     placed = encoder if mesh is None else shard_parameters(encoder, mesh)
-    try:  # only traced, to learn now what the library would say of these options later
+    try:  # trace it once, so that errors of the library in these options are raised now
         x = jnp.asarray(samples.x[0])
         t = None if tangent is None else jnp.asarray(tangent[0])
         jax.eval_shape(lambda x, t: evaluate(encoder, x, a.eps, **how, tangent=t, values=a.method != "qr"), x, t)
@@ -142,10 +149,18 @@ def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, s
 def score_share(
     scorer: Scorer, shards: Shards, start: int, stop: int, console: Console
 ) -> tuple[float | None, np.ndarray | None]:
-    """Score those of the rows start..stop that no earlier call has done.
+    """Score the rows start..stop, except those that an earlier call has scored.
+
+    Args:
+      scorer: Scorer.
+      shards: Rows on disk.
+      start: First row.
+      stop: One past the last row.
+      console: Console for the progress bar.
 
     Returns:
-      Seconds a sample, and some singular values [n, R]; None where no sample was scored, or the method gives none.
+      The seconds per sample, and singular values [n, R] of some samples. Both are None if no sample was scored, and the
+      latter also if the method gives no singular values.
     """
     shards.adopt(start, stop, scorer.unit)
     gaps = shards.missing(start, stop)
@@ -159,8 +174,8 @@ def score_share(
                 shard.append(rows)
                 bar.advance(task, len(rows))
                 fresh += len(rows)
-                if sigma is not None and shown < SPECTRA_SHOWN:
-                    spectra.append(sigma[: SPECTRA_SHOWN - shown])
+                if sigma is not None and shown < MAX_SPECTRA:
+                    spectra.append(sigma[: MAX_SPECTRA - shown])
                     shown += len(spectra[-1])
             shard.finish()
     seconds = (time.perf_counter() - started) / fresh if fresh else None
@@ -168,13 +183,21 @@ def score_share(
 
 
 def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray | LazyImages, how: dict[str, Any]) -> dict[str, Any]:
-    """How far the precision of the encoder's arithmetic moves a score: the most over a few samples, in nats.
+    """Measure the error of a score due to the precision of the encoder's arithmetic.
 
-    None where that cannot be measured: an encoder with a precision of its own inside, or one that is so large that a
-    sample in float64 takes minutes.
+    Args:
+      a: Arguments of the program.
+      encoder: Encoder.
+      xs: Samples [N, ...].
+      how: Options of `score_batches`.
+
+    Returns:
+      `arithmetic_error`, the largest error over a few samples in nats, and `arithmetic_error_samples`, their number.
+      The error is None if it cannot be measured: for an encoder that fixes a precision of its own, or one so large that
+      a sample in float64 takes minutes.
     """
     numbers = math.prod(encoder.shape) * encoder.dim
-    count = 0 if numbers > LARGEST else 1 if numbers > LARGE else FEW
+    count = 0 if numbers > MAX_FLOAT64_NUMBERS else 1 if numbers > LARGE_JACOBIAN_NUMBERS else FEW_SAMPLES
     error = np.array([])
     if count:
         try:
@@ -186,14 +209,15 @@ def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray | LazyImages, how:
 
 
 def spectra_shown(scorer: Scorer) -> np.ndarray:
-    """Singular values [n, R] of the first samples, where scoring has left none: it was done before, or by QR."""
-    count = min(len(scorer.xs), FEW if math.prod(scorer.encoder.shape) * scorer.encoder.dim > LARGE else SPECTRA_SHOWN)
+    """Compute singular values [n, R] of the first samples, if scoring was done before or by QR and provides none."""
+    large = math.prod(scorer.encoder.shape) * scorer.encoder.dim > LARGE_JACOBIAN_NUMBERS
+    count = min(len(scorer.xs), FEW_SAMPLES if large else MAX_SPECTRA)
     by_svd = dataclasses.replace(scorer, how=scorer.how | {"method": "auto"}, num_views=1, views=None)
     return np.concatenate([sigma for _, sigma in by_svd.rows(0, count) if sigma is not None])
 
 
 def default_table(a: Arguments) -> Path:
-    """Where the table goes: into the model's folder; for foreign weights, which are not ours to write to, here."""
+    """Return the default path of the table: in the model directory, or for foreign weights in the current directory."""
     model = Path(a.model)
     folder = Path("scores") / model.resolve().name if kind_of(model) == "foreign" else model / "scores"
     data = Path(a.data)
@@ -201,21 +225,23 @@ def default_table(a: Arguments) -> Path:
 
 
 def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
-    """Warn where arrays go into an encoder that was trained on standardised images: they may not be."""
+    """Warn if arrays are passed to an encoder that was trained on standardised images, since they may be raw pixels."""
     recipe = encoder.preprocessing
     if recipe is not None and recipe.standardises and not isinstance(samples.x, LazyImages):
-        text = "taken as it is, neither resized nor standardised; an image folder would be"
-        console.print(f"warning: {a.data} is the encoder's own input, {text}", markup=False)
+        text = "passed to the encoder unchanged, neither resized nor standardised as an image folder would be"
+        console.print(f"warning: the arrays in {a.data} are {text}", markup=False)
 
 
 def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
-    """What the rows of an interrupted call must agree on to count in this one. On how many devices they are computed
-    does not matter."""
+    """Return the identity of a call: all that determines its rows.
+
+    The rows of an interrupted call are reused by a call with the same identity. The number of devices is no part of it.
+    """
     model, data = Path(a.model), Path(a.data)
     file: list[Any] = [data.stat().st_size, data.stat().st_mtime_ns] if data.is_file() else []
     if isinstance(samples.x, LazyImages):
         file = [samples.x.fingerprint(), samples.x.preprocessing.to_dict()]
-    numbers = ("weights", "step", "data", "limit", "views", "rank", "tangent", "eps", "batch_size", *HOW)
+    numbers = ("weights", "step", "data", "limit", "views", "rank", "tangent", "eps", "batch_size", *SCORE_OPTIONS)
     return {
         "model": str(model.resolve()),
         "fingerprint": fingerprint(model),
@@ -226,13 +252,13 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
 
 @contextmanager
 def warnings_as_lines(console: Console) -> Iterator[None]:
-    """Say in one line each, and once, what the library warns of when memory is short."""
+    """Print each warning of the library about a lack of memory once, in one line."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("always", message=".*more memory than there is", category=ResourceWarning)
+        warnings.simplefilter("always", MemoryWarning)
         usual, said = warnings.showwarning, set()
 
         def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
-            if not issubclass(category, ResourceWarning):
+            if not issubclass(category, MemoryWarning):
                 usual(message, category, *where, **more)
             elif str(message) not in said:
                 said.add(str(message))
@@ -243,7 +269,7 @@ def warnings_as_lines(console: Console) -> Iterator[None]:
 
 
 def progress(console: Console) -> Progress:
-    """A progress bar with the time left."""
+    """Return a progress bar with the elapsed and the remaining time."""
     return Progress(
         "{task.description}",
         BarColumn(),

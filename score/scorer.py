@@ -1,4 +1,4 @@
-"""Scoring rows: from samples to the records of the table."""
+"""Scoring of rows: from samples to the records of the table."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -16,25 +16,25 @@ from jepa_jax.encoder import Encoder
 
 from .views import Views
 
-# Why a row has no score, by the number in its record; of several views the larger counts.
+# Reasons why a row has no score, by the code in its record; the largest code of several views counts.
 REASONS = ("", "the Jacobian is not finite", "the embedding is not finite", "the image cannot be read")
-UNREADABLE = 3
+UNREADABLE_CODE = 3
 
 _aggregate = jax.jit(aggregate_views)
 
 
 class Rows:
-    """Consecutive rows of some images, read when they are asked for."""
+    """Consecutive rows of images that are read on demand."""
 
     def __init__(self, images: LazyImages, start: int, stop: int) -> None:
         self._images, self._rows = images, range(start, stop)
 
     def __len__(self) -> int:
-        """How many there are."""
+        """Return the number of rows."""
         return len(self._rows)
 
     def __getitem__(self, which: int | slice) -> np.ndarray:
-        """One, or several."""
+        """Return one row [...] or consecutive rows [n, ...]."""
         if isinstance(which, int):
             return self._images[self._rows[which]]
         rows = self._rows[which]
@@ -43,19 +43,20 @@ class Rows:
 
 @dataclass(frozen=True)
 class Scorer:
-    """All that a row's record depends on, and how it is computed.
+    """Computation of the records of rows, with all values on which they depend.
 
     Attributes:
-      encoder: its arrays are where the mesh wants them.
-      xs: [N, ...], all samples; the images of a folder are not all in memory.
-      eps, how: options of `score_batches`.
-      views: (start, stop) -> the views of these samples, or None: the samples as they are.
-      num_views: M.
-      rank: how many singular values the column `top` sums, or 0.
-      tangent: [N, D, d], or None.
-      spectra: whether the records hold singular values.
-      mesh: None for one device.
-      batch_size: samples at once, over all devices; None takes what fits.
+      encoder: Encoder, whose arrays are placed as the mesh requires.
+      xs: All samples [N, ...]; the images of a folder are read on demand.
+      eps: Threshold of the singular values.
+      how: Other options of `score_batches`.
+      views: (start, stop) -> the views of these samples; None scores the samples themselves.
+      num_views: M, the number of views per sample.
+      rank: Number of singular values in the sum `top`, or 0.
+      tangent: Bases of the tangent spaces [N, D, d], or None.
+      spectra: Whether the records contain singular values.
+      mesh: Mesh of the devices; None for one device.
+      batch_size: Views that are computed at once, over all devices; None computes as many as fit.
     """
 
     encoder: Encoder
@@ -72,7 +73,7 @@ class Scorer:
 
     @property
     def record(self) -> np.dtype[Any]:
-        """One row of the table as it is kept on disk: nats in float32, NaN where there is none."""
+        """Data type of a row of the table on disk: scores in nats as float32, NaN if a row has none."""
         fields: list[tuple[Any, ...]] = [("score", "<f4"), ("log_density", "<f4"), ("clipped", "<i4"), ("reason", "u1")]
         if self.num_views > 1:
             fields.append(("standard_error", "<f4"))
@@ -84,7 +85,7 @@ class Scorer:
 
     @property
     def size(self) -> int:
-        """Views at once, over all devices."""
+        """Number of views that are computed at once, over all devices."""
         devices = 1 if self.mesh is None else self.mesh.shape["data"]
         share = -(-len(self.xs) * self.num_views // devices)
         platform = jax.default_backend() if self.mesh is None else self.mesh.devices.flat[0].platform
@@ -92,14 +93,19 @@ class Scorer:
 
     @property
     def unit(self) -> int:
-        """The fewest rows that are a whole number of batches."""
+        """Smallest number of rows that is a whole number of batches."""
         return math.lcm(self.size, self.num_views) // self.num_views
 
     def rows(self, start: int, stop: int) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
         """Score the samples start..stop.
 
+        Args:
+          start: First row.
+          stop: One past the last row.
+
         Returns:
-          records, as they come; and with each some singular values [n, R], if the method gives them.
+          An iterator over records [n], each with singular values [n', R] of the views of its batch, or None if the
+          method gives none.
         """
         xs = Rows(self.xs, start, stop) if isinstance(self.xs, LazyImages) else self.xs[start:stop]
         batches = score_batches(
@@ -109,7 +115,7 @@ class Scorer:
             **self.how,
             tangent=None if self.tangent is None else self.tangent[start:stop],
             batch_size=self.size,
-            values=self.how["method"] != "qr",  # they cost nothing else: for the picture, if for nothing more
+            values=self.how["method"] != "qr",  # with other methods they are free, and the picture shows them
             mesh=self.mesh,
         )
         rest, done = np.zeros(0, self.record), start
@@ -126,11 +132,11 @@ class Scorer:
 
     @property
     def _columns(self) -> int:
-        """D, or d."""
+        """Number of columns of a Jacobian: D, or d along a tangent space."""
         return math.prod(self.xs.shape[1:]) if self.tangent is None else self.tangent.shape[-1]
 
     def _records(self, batch: Score, sigma: np.ndarray | None) -> np.ndarray:
-        """The record of each view."""
+        """Return the record of each view in a batch."""
         records = np.zeros(len(batch.score), self.record)
         base = base_log_density(batch.embedding, self.encoder.base)
         records["score"] = batch.score
@@ -147,19 +153,19 @@ class Scorer:
         return records
 
     def _mark_unreadable(self, rows: np.ndarray, start: int) -> None:
-        """Say of images that cannot be read, whatever the encoder makes of NaN, that they have no score."""
+        """Mark images that cannot be read as rows without a score, even if the encoder maps NaN to numbers."""
         if isinstance(self.xs, LazyImages):
             failed = [self.xs.failure(start + i) is not None for i in range(len(rows))]
-            rows["reason"][failed] = UNREADABLE
+            rows["reason"][failed] = UNREADABLE_CODE
             self._empty(rows)
 
     def _empty(self, records: np.ndarray) -> None:
-        """Leave no number in a row without a score."""
+        """Set all numbers in rows without a score to NaN."""
         for name in {"score", "log_density", "top", "standard_error"} & set(records.dtype.names or ()):
             records[name][records["reason"] > 0] = np.nan
 
     def _top(self, sigma: np.ndarray) -> np.ndarray:
-        """Sum of the largest log singular values [n], clipped, and null where they are null, as the score is."""
+        """Return the sum of the largest log singular values [n], with clipping and null directions as in the score."""
         values = sigma.shape[1]
         null = max(0, values - (self.encoder.dim - self.encoder.null_directions))
         kept = np.where(np.arange(values) < values - null, sigma, 0)[:, : self.rank]
@@ -167,7 +173,7 @@ class Scorer:
         return np.where(kept > self.eps, np.log(np.maximum(kept, self.eps)), floor).sum(axis=1)
 
     def _aggregate(self, views: np.ndarray) -> np.ndarray:
-        """One record of the M of each sample, [n, M] -> [n]."""
+        """Aggregate the M records of each sample, [n, M] -> [n]."""
         rows = views[:, 0].copy()
         if self.num_views == 1:
             return rows

@@ -1,4 +1,4 @@
-"""The rows of a table on disk while it grows: shards that a crash does not lose, from one process or several."""
+"""Shards: the rows of a growing table on disk, which survive a crash and may come from several processes."""
 
 import hashlib
 import json
@@ -14,24 +14,34 @@ import numpy as np
 
 
 class Shards:
-    """Hidden files beside FILE.csv, each with consecutive rows from the one it is named by.
+    """Hidden files beside FILE.csv, each with consecutive rows from the one in its name.
 
-    A file is a line with a digest of `identity`, then records of fixed length. It is `.shard` while it grows, and
-    `.done` when nobody will write to it again. Rows of another identity do not count.
+    A file contains a line with a digest of the identity, followed by records of fixed length. Its suffix is `.shard`
+    while it grows, and `.done` once it is complete. Rows with another identity are ignored.
     """
 
     def __init__(self, out: Path, record: np.dtype[Any], identity: dict[str, Any], total: int) -> None:
+        """Describe the shards of a table.
+
+        Args:
+          out: Path of the table.
+          record: Data type of a row.
+          identity: All that determines the rows, as JSON.
+          total: Number of rows.
+        """
         self.out, self.record, self.total = out, record, total
         text = json.dumps([identity, record.descr, total], sort_keys=True)
         self._mark = hashlib.sha256(text.encode()).hexdigest().encode() + b"\n"
         self._lock = out.with_name(f".{out.name}.lock")
 
     def adopt(self, start: int, stop: int, unit: int) -> None:
-        """Take over what earlier calls left in this share of the rows, which nobody else is writing to.
+        """Take over the shards of earlier calls in a share of the rows that no other process is writing.
 
         Args:
-          unit: rows that are computed together; what a crash left of fewer is computed anew, so that a call that goes
-            on computes the same numbers.
+          start: First row of the share.
+          stop: One past its last row.
+          unit: Number of rows that are computed together. A smaller remainder after a crash is computed again, so that
+            a continued call computes the same numbers.
         """
         for first, path in list(self._files()):
             if not start <= first < stop:
@@ -46,7 +56,7 @@ class Shards:
                 os.replace(path, path.with_suffix(".done"))
 
     def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
-        """The ranges of rows, within this one, that no finished shard has."""
+        """Return the ranges of rows within start..stop that no complete shard contains."""
         gaps, at = [], start
         for first, path in self._files(".done"):
             last = first + len(self._rows(path))
@@ -58,13 +68,13 @@ class Shards:
         return [gap for gap in (*gaps, (at, stop)) if gap[0] < gap[1]]
 
     def begin(self, start: int) -> "Shard":
-        """A new shard, whose first row is `start`."""
+        """Create a shard whose first row is `start`."""
         path = self.out.with_name(f".{self.out.name}.{start:09d}.shard")
         path.write_bytes(self._mark)
         return Shard(path)
 
     def read(self) -> np.ndarray:
-        """All rows, [total]. None may be missing."""
+        """Return all rows [total], none of which may be missing."""
         rows = np.zeros(self.total, self.record)
         for first, path in self._files(".done"):
             found = self._rows(path)
@@ -72,32 +82,35 @@ class Shards:
         return rows
 
     def remove(self) -> None:
-        """Delete all shards: the table is written."""
+        """Delete all shards, after the table was written."""
         for _, path in list(self._files()):
             path.unlink(missing_ok=True)
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
-        """Whether it is for this process to write the table: all rows are there, and no other process is at it.
+        """Decide whether this process writes the table: all rows exist, and no other process is writing it.
 
-        Decided by who can create the lock file, without a word between the processes. A lock that a dead process of
-        this machine left does not count.
+        The processes do not communicate; the one that creates the lock file writes. A lock file of a process of this
+        machine that has ended is removed.
+
+        Returns:
+          A context whose value is the decision, and which holds the lock.
         """
         if self.missing(0, self.total) or not self._take_lock():
             yield False
             return
         try:
-            yield not self.missing(0, self.total)  # another may have written it all since, and removed the shards
+            yield not self.missing(0, self.total)  # another process may have written it and removed the shards
         finally:
             self._lock.unlink(missing_ok=True)
 
     def writer(self) -> str:
-        """Who writes the table if this process does not, in words."""
+        """Describe the process that writes the table if this one does not."""
         try:
             host, process = self._lock.read_text().split()
         except (FileNotFoundError, ValueError):
             return "another process, the last to finish,"
-        return f"process {process} on {host} (if it is gone, delete {self._lock} and start again)"
+        return f"process {process} on {host} (if it has ended, delete {self._lock} and start again)"
 
     def _take_lock(self) -> bool:
         for _ in range(2):
@@ -119,7 +132,7 @@ class Shards:
         except FileNotFoundError:
             return True
         except ValueError:
-            return False  # being written
+            return False  # the file is being written
         if host != socket.gethostname():
             return False
         try:
@@ -131,13 +144,13 @@ class Shards:
         return False
 
     def _files(self, suffix: str = "") -> list[tuple[int, Path]]:
-        """(first row, path) of each shard, in order."""
+        """Return (first row, path) of each shard, in the order of the rows."""
         pattern = re.compile(re.escape(f".{self.out.name}.") + r"(\d+)\.(shard|done)")
         found = ((pattern.fullmatch(path.name), path) for path in self.out.parent.iterdir())
         return sorted((int(match[1]), path) for match, path in found if match and path.name.endswith(suffix))
 
     def _rows(self, path: Path) -> np.ndarray:
-        """The whole records of a shard; none where it is of another identity, or just gone."""
+        """Return the complete records of a shard; none if it has another identity or was just deleted."""
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -149,16 +162,16 @@ class Shards:
 
 
 class Shard:
-    """One shard while it grows."""
+    """Shard that is being written."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def append(self, rows: np.ndarray) -> None:
-        """Add records."""
+        """Append records."""
         with self._path.open("ab") as file:
             file.write(rows.tobytes())
 
     def finish(self) -> None:
-        """Say that this shard is done: from now on its rows count."""
+        """Mark the shard as complete; only then its rows count."""
         os.replace(self._path, self._path.with_suffix(".done"))

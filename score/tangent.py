@@ -1,4 +1,4 @@
-"""The directions along the data, for a score on a manifold."""
+"""Tangent spaces of the data, for a score along a manifold."""
 
 import math
 
@@ -9,17 +9,18 @@ from jepa_jax.errors import ConfigError
 
 
 def tangents(name: str, samples: Samples, dim: int) -> tuple[np.ndarray, str]:
-    """A basis of the data's tangent space at each sample.
+    """Return a basis of the tangent space of the data at each sample.
 
     Args:
-      name: of the samples, by the data grammar.
-      dim: d, of the manifold.
+      name: Name of the samples, in the syntax of --data.
+      samples: Samples.
+      dim: d, the dimension of the manifold.
 
     Returns:
-      [N, D, d], orthonormal columns, and where they are from: `exact` or `neighbours`.
+      The bases [N, D, d] with orthonormal columns, and their origin: `exact` or `neighbours`.
 
     Raises:
-      ConfigError: the world's manifold has another dimension, or there are too few samples.
+      ConfigError: If the manifold of the world has another dimension, or there are too few samples.
     """
     if samples.tangent is not None:
         if dim != samples.tangent.shape[-1]:
@@ -27,7 +28,7 @@ def tangents(name: str, samples: Samples, dim: int) -> tuple[np.ndarray, str]:
                 f"--tangent is {dim}; the samples of {name} lie on a manifold of {samples.tangent.shape[-1]} dimensions"
             )
         return samples.tangent, "exact"
-    from jepa_jax.density.tangent import estimate_tangents  # here: few calls need it
+    from jepa_jax.density.tangent import estimate_tangents  # imported here, because few calls need it
 
     xs = in_memory(samples.x, "--tangent", "take fewer with --limit")
     fine = readable(xs)

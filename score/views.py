@@ -1,4 +1,4 @@
-"""The random views of a sample that its encoder was trained with."""
+"""Random views of samples, made as in the training of the encoder."""
 
 import math
 from collections.abc import Callable
@@ -18,43 +18,44 @@ from jepa_jax.run_dir import read_config, read_statistics
 from jepa_jax.views import Pipeline, build_pipeline
 from jepa_jax.worlds import WORLDS, World
 
-VIEW_SEED = 20251009  # of the views that score draws, the same in every call
+VIEW_SEED = 20251009  # seed of all views that the program draws, the same in every call
 Examples = dict[str, "np.ndarray | LazyImages"]
 View = Callable[[Array, dict[str, Array]], Array]
-BLOCK_NUMBERS = 2**22  # in the views that are made by one call of the compiled function
+MAX_BLOCK_NUMBERS = 2**22  # numbers in the views that one call of the compiled function makes
 
 
 class Views:
-    """Views of many samples as one long sequence, made when they are asked for: view m of sample i is number i M + m.
+    """Sequence of the views of many samples, made on demand; view m of sample i has the index i M + m.
 
-    Its randomness depends on i and m alone, so that batches, devices, processes and crashes change nothing.
+    The random numbers of a view depend only on i and m, and so not on batches, devices, processes or crashes.
     """
 
     def __init__(self, one: View, examples: Examples, count: int, start: int, stop: int) -> None:
-        """Views of the samples start..stop.
+        """Describe the views of the samples start..stop.
 
         Args:
           one: (key, example) -> a view.
-          examples: arrays [N, ...] by name, of all samples.
-          count: M.
-          start, stop: rows.
+          examples: Arrays [N, ...] of all samples by name.
+          count: M, the number of views per sample.
+          start: First row.
+          stop: One past the last row.
         """
         self._one, self._examples, self._count, self._start, self._stop = one, examples, count, start, stop
         self._many = jax.jit(jax.vmap(self._view))
         first = {name: jnp.asarray(column[0]) for name, column in examples.items()}
         size = jax.eval_shape(self._view, 0, 0, first).size
-        self._block = max(1, min(len(self), BLOCK_NUMBERS // size))
+        self._block = max(1, min(len(self), MAX_BLOCK_NUMBERS // size))
 
     def __len__(self) -> int:
-        """How many views there are, of all samples."""
+        """Return the number of views of all samples."""
         return (self._stop - self._start) * self._count
 
     def __getitem__(self, which: int | slice) -> Array:
-        """One view, or consecutive ones."""
+        """Return one view [...] or consecutive views [n, ...]."""
         if isinstance(which, int):
             return self[which : which + 1][0]
         wanted = np.arange(*which.indices(len(self)))
-        padded = np.resize(wanted, -(-len(wanted) // self._block) * self._block)  # one size: compiled once
+        padded = np.resize(wanted, -(-len(wanted) // self._block) * self._block)  # blocks of one size, compiled once
         blocks = [self._make(numbers) for numbers in padded.reshape(-1, self._block)]
         return (blocks[0] if len(blocks) == 1 else jnp.concatenate(blocks))[: len(wanted)]
 
@@ -70,19 +71,21 @@ class Views:
 
 
 def open_views(run: Path, name: str, samples: Samples, count: int) -> Callable[[int, int], Views]:
-    """The views of samples that a run was trained with, one at random of those that training draws with a key.
+    """Open the views of samples with which a run was trained.
+
+    Each view is chosen at random among those that training draws with one key.
 
     Args:
-      run: directory of the run.
-      name: of the samples, by the data grammar.
-      samples: what is scored.
-      count: M.
+      run: Directory of the run.
+      name: Name of the samples, in the syntax of --data.
+      samples: Samples to be scored.
+      count: M, the number of views per sample.
 
     Returns:
       (start, stop) -> the views of these samples.
 
     Raises:
-      ConfigError: there are none, or they cannot be made of these samples.
+      ConfigError: If the run used no random views, or they cannot be made of these samples.
     """
     pipeline, examples = training_views(run, name, samples)
     shape = samples.x.shape[1:]
@@ -96,12 +99,24 @@ def open_views(run: Path, name: str, samples: Samples, count: int) -> Callable[[
 
 
 def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Examples]:
-    """The pipeline that a run was trained with, and what it takes of each sample. Arguments and errors as above."""
+    """Return the pipeline of views with which a run was trained, and its input.
+
+    Args:
+      run: Directory of the run.
+      name: Name of the samples, in the syntax of --data.
+      samples: Samples to be scored.
+
+    Returns:
+      The pipeline, and the arrays [N, ...] by name that it takes.
+
+    Raises:
+      ConfigError: As in `open_views`.
+    """
     config, shape = read_config(run)
     data = config.data
     world = make_world(data) if data.source in WORLDS else None
     if world is not None and config.views.kind != "noise" and name != world.name:
-        world = None  # crops are made of any image
+        world = None  # crops can be made of any image
     examples: Examples = {"x": samples.x}
     noise: Any = 0.0
     if world is not None:
@@ -109,7 +124,7 @@ def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Ex
     elif config.views.kind == "noise":
         noise = _noise(run, data)
         if not (np.any(noise) or data.shift):
-            raise ConfigError(f"`views`: this encoder was trained on the pairs in {data.source}, with no random views")
+            raise ConfigError(f"`views`: this encoder was trained on the pairs in {data.source}, without random views")
         if samples.pair is not None:
             examples["pair"] = samples.pair
     pipeline = build_pipeline(
@@ -124,7 +139,10 @@ def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Ex
 
 
 def _noise(run: Path, data: cfg.Data) -> Any:
-    """Deviation of the view noise; of a run of jepa_jax 0.1 its file is opened for the scale of its samples."""
+    """Return the standard deviation of the view noise.
+
+    For a run of jepa_jax 0.1, which did not save it, the data are opened to determine their scale.
+    """
     if data.noise is not None:
         return data.noise
     statistics = read_statistics(run)
@@ -132,7 +150,7 @@ def _noise(run: Path, data: cfg.Data) -> Any:
 
 
 def _states(world: World, name: str, samples: Samples) -> np.ndarray | LazyImages:
-    """What the world makes views of: the samples themselves, or what they were rendered from."""
+    """Return the input of the world's views: the samples themselves, or the latents from which they were rendered."""
     shape = jax.eval_shape(world.draw, jax.random.key(0)).shape
     if shape == world.shape:
         return samples.x

@@ -118,7 +118,7 @@ def train_and_print(config: Config, out: Path) -> int:
     """Train, print the result, and return the exit status."""
     from rich.console import Console
 
-    from jepa_jax.cli import program
+    from jepa_jax.cli import as_flags, program
 
     from .loop import TrainingError, train
     from .summary import print_summary
@@ -126,7 +126,7 @@ def train_and_print(config: Config, out: Path) -> int:
     try:
         summary = train(config, out, Console(stderr=True, highlight=False, soft_wrap=True))
     except TrainingError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {as_flags(str(error), config)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues {out} from its last checkpoint", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Which checkpoints a run writes: at regular steps, at the end, and whenever the density is better than before."""
+"""Choice of the checkpoints of a run: at regular steps, at the end, and whenever the density is better than before."""
 
 import contextlib
 from pathlib import Path
@@ -12,14 +12,15 @@ from jepa_jax.distributed import broadcast
 from jepa_jax.errors import ConfigError
 from jepa_jax.training.step import State
 
-BEST = ("density/log_density_spearman", "density/spearman", "probe/linear")  # of `auto`: the first that there is
+# Metrics that `auto` stands for; the first one that the run has is used.
+BEST_METRICS = ("density/log_density_spearman", "density/spearman", "probe/linear")
 
 
 class Checkpointing:
-    """Writes a run's checkpoints. All processes take part in every call.
+    """Writer of the checkpoints of a run. All processes must take part in every call.
 
     Attributes:
-      saved: the newest step that was saved, or 0.
+      saved: Newest step that was saved, or 0.
     """
 
     def __init__(self, out: Path, config: Config) -> None:
@@ -27,42 +28,50 @@ class Checkpointing:
         self._checkpoints = Checkpoints(out, config.checkpoint.keep)
         self.saved = max(saved_steps(out), default=0)
         self._best = max(values(out).values(), default=-np.inf)
-        self._value: float | None = None  # of the step that was last judged
+        self._value: float | None = None  # of the step that was evaluated last
         self._judged = -1
         self._better = False
         self._open = True
 
     def judge(self, step: int, row: dict[str, Any]) -> None:
-        """Take note of the metrics of a look; an empty row is none.
+        """Record the metrics of an evaluation, which determine whether this step is the best one.
+
+        Args:
+          step: Step of the evaluation.
+          row: Metrics by name; empty if the density was not evaluated at this step.
 
         Raises:
-          ConfigError: they have no metric of the name that says which is the best.
+          ConfigError: If `checkpoint.best` is none of the metrics.
         """
         name = self._config.checkpoint.best
         if name == "auto":
-            name = next((n for n in BEST if n in row), None)
+            name = next((n for n in BEST_METRICS if n in row), None)
         elif name is not None and row and name not in row:
             numbers = ", ".join(k for k, v in row.items() if isinstance(v, float | np.floating))
-            raise ConfigError(f"--checkpoint.best {name} is no metric of this run; take one of {numbers}")
+            raise ConfigError(
+                f"`checkpoint.best` is {name}, which is not a metric of this run; choose one of {numbers}"
+            )
         value = broadcast(float(row.get(name, np.nan)) if name is not None else np.nan)
         self._value = value if np.isfinite(value) else None
         self._judged = step
         self._better = self._value is not None and self._value > self._best
 
     def is_due(self, step: int) -> bool:
-        """Whether this step is to be saved."""
+        """Return whether this step must be saved."""
         better = self._judged == step and self._better
         return better or step % self._config.checkpoint.every == 0 or step == self._config.steps
 
     def save(self, step: int, state: State, window: np.ndarray, position: dict[str, int] | None) -> None:
-        """Begin to save a step; the one before is whole when this returns.
+        """Start to save a step; the previous checkpoint is complete when this returns.
 
         Args:
-          window: metrics [n, ...] of the steps since the last line.
-          position: of the data.
+          step: Number of steps taken.
+          state: State after these steps.
+          window: Metrics [n, 4] of the steps since the last line in metrics.jsonl.
+          position: Position of the loader in the data, or None.
 
         Raises:
-          SaveError: it cannot be written, or the one before could not.
+          SaveError: If this checkpoint or the previous one cannot be written.
         """
         if step in saved_steps(self._out):
             return
@@ -73,26 +82,26 @@ class Checkpointing:
         self.saved = step
 
     def best_step(self) -> int | None:
-        """The step that was best, of those that were judged."""
+        """Return the best step among those that were evaluated, or None."""
         judged = values(self._out)
         return max(judged, key=lambda s: (judged[s], s)) if judged else None
 
     def kept(self) -> str:
-        """Which checkpoint a run that fails can go on from, in a few words."""
+        """Return a clause that says from which checkpoint a failed run can continue."""
         steps = saved_steps(self._out)
         return f"the last good checkpoint, step {steps[-1]}, is kept" if steps else "there is no checkpoint yet"
 
     def close(self) -> None:
-        """Wait for what is being written.
+        """Wait for pending writes.
 
         Raises:
-          SaveError: it cannot be.
+          SaveError: If a write fails.
         """
         self._open = False
         self._checkpoints.close()
 
     def abandon(self) -> None:
-        """Wait for what is being written, if that was not done, and say nothing more of it."""
+        """Wait for pending writes, unless `close` did so, and ignore their errors."""
         if self._open:
             with contextlib.suppress(SaveError):
                 self.close()

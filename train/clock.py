@@ -1,4 +1,4 @@
-"""The counters of a run: which step it is at, how long steps take, and where the time goes."""
+"""Counters of a run: the current step, the duration of a step, and the shares of the time."""
 
 import time
 from collections.abc import Iterator
@@ -9,33 +9,35 @@ import numpy as np
 from jepa_jax.config import Config
 from jepa_jax.training import METRICS, STEPS_PER_DISPATCH
 
-FIRST_DISPATCH = 4  # steps, before it is known how long they take
-SECONDS_PER_DISPATCH = 0.5  # so that progress moves and Ctrl-C is heard
+FIRST_DISPATCH_STEPS = 4  # steps in the first dispatch, before the duration of a step is known
+SECONDS_PER_DISPATCH = 0.5  # short enough that the progress bar moves and Ctrl-C takes effect soon
 
 
 class Clock:
     """Counters of a run.
 
     Attributes:
-      step: the last step that was taken.
-      window: [n, 4] metrics of the steps since the last line in metrics.jsonl.
-      seconds: training time since the last line; a resume knows none before it.
-      watching, drawing, training: seconds of the whole call.
+      step: Last step that was taken.
+      window: Metrics [n, 4] of the steps since the last line in metrics.jsonl.
+      seconds: Training time in seconds since the last line, or since the run was resumed.
+      watching: Time spent on evaluation in this call, in seconds.
+      drawing: Time spent on figures in this call, in seconds.
+      training: Time spent on training in this call, in seconds.
     """
 
     def __init__(self, config: Config, step: int, window: np.ndarray) -> None:
-        """Counters at a step.
+        """Start the counters at a step.
 
         Args:
-          config: whose periods count.
-          step: of the checkpoint that the run goes on from, or 0.
-          window: metrics [n, 4] of the steps since the last line.
+          config: Config, which contains the periods of the events.
+          step: Step of the checkpoint from which the run continues, or 0.
+          window: Metrics [n, 4] of the steps since the last line in metrics.jsonl.
         """
         self.step, self.window = step, window
         self.seconds = self.watching = self.drawing = self.training = 0.0
         self._config = config
         self._counted = 0  # steps since the last line
-        self._dispatch = FIRST_DISPATCH
+        self._dispatch = FIRST_DISPATCH_STEPS
 
     @property
     def finished(self) -> bool:
@@ -53,11 +55,11 @@ class Clock:
         return self.looking or is_due(self.step, self._config.monitor.log_every)
 
     def next_steps(self) -> int:
-        """How many steps the next dispatch takes: no further than the next event."""
+        """Return the number of steps in the next dispatch, which ends at the next event at the latest."""
         return min(self._dispatch, next_event(self.step, self._config) - self.step)
 
     def advance(self, rows: np.ndarray, seconds: float) -> None:
-        """Count the steps of a dispatch, with their metrics [n, 4] and the time they took."""
+        """Count the steps of a dispatch, with their metrics `rows` [n, 4] and their duration in seconds."""
         self._dispatch = next_dispatch(len(rows), seconds)
         self.step += len(rows)
         self.window = np.concatenate([self.window, rows])
@@ -66,27 +68,27 @@ class Clock:
         self.training += seconds
 
     def means(self, batch_size: int) -> dict[str, float]:
-        """What a line says of the steps since the last one."""
+        """Return the metrics of a line: the means over the steps since the last line, and the samples per second."""
         means = dict(zip(METRICS, self.window.mean(axis=0), strict=True))
         return {"step": self.step, **means, "samples_per_second": self._counted * batch_size / self.seconds}
 
     def rate(self) -> str:
-        """Steps per second since the last line, for the progress bar."""
+        """Return the steps per second since the last line, for the progress bar."""
         return f"{self._counted / self.seconds:.0f} steps/s"
 
     def start_line(self) -> None:
-        """Begin to count for the next line."""
+        """Reset the counters for the next line."""
         self.window, self._counted, self.seconds = self.window[:0], 0, 0.0
 
     @contextmanager
     def spent(self, what: str) -> Iterator[None]:
-        """Add the time of the block to `watching` or `drawing`."""
+        """Add the duration of the block to `watching` or `drawing`."""
         began = time.perf_counter()
         yield
         setattr(self, what, getattr(self, what) + time.perf_counter() - began)
 
     def shares(self) -> dict[str, float]:
-        """Shares of the time that monitors and pictures took; empty where no step was taken."""
+        """Return the shares of the time spent on evaluation and on figures; empty if no step was taken."""
         if not self.training:
             return {}
         whole = self.watching + self.drawing + self.training
@@ -94,17 +96,24 @@ class Clock:
 
 
 def is_due(step: int, every: int) -> bool:
-    """Whether something that happens every so many steps (0: never) happens at this one."""
+    """Return whether an event with the period `every` in steps (0: never) happens at this step."""
     return every > 0 and step % every == 0
 
 
 def next_event(step: int, config: Config) -> int:
-    """The next step at which something is logged, evaluated or saved, or the run ends."""
+    """Return the next step at which the run is logged, evaluated or saved, or ends."""
     periods = (config.monitor.every, config.monitor.log_every, config.checkpoint.every)
     return min([config.steps, *(step - step % n + n for n in periods if n)])
 
 
 def next_dispatch(steps: int, seconds: float) -> int:
-    """How many steps to ask for next: about SECONDS_PER_DISPATCH of them, growing at most fourfold at a time."""
+    """Return the number of steps for the next dispatch to last about SECONDS_PER_DISPATCH.
+
+    The number grows at most fourfold from one dispatch to the next.
+
+    Args:
+      steps: Steps in the last dispatch.
+      seconds: Duration of the last dispatch.
+    """
     wanted = int(steps * SECONDS_PER_DISPATCH / max(seconds, 1e-6))
     return max(1, min(wanted, 4 * steps, STEPS_PER_DISPATCH))

@@ -1,4 +1,4 @@
-"""Configs by name, from configs/, and from files."""
+"""Configs by name, from the package `configs`, and from files."""
 
 import importlib
 import importlib.util
@@ -10,28 +10,28 @@ from jepa_jax.config import Config
 from jepa_jax.config_json import from_json
 from jepa_jax.errors import ConfigError, nearest
 
-# `configs` beside this package: at the top of a checkout, below jepa_jax where it is installed.
-CONFIGS = f"{(__package__ or '').rpartition('.')[0]}.configs".lstrip(".")
+# The package `configs` beside this one: at the top of a checkout, or below jepa_jax in an installation.
+CONFIGS_PACKAGE = f"{(__package__ or '').rpartition('.')[0]}.configs".lstrip(".")
 
 
 def config_names() -> list[str]:
-    """The bare names in configs/."""
-    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module(CONFIGS).__path__))
+    """Return the names of all configs in the package."""
+    return sorted(m.name for m in pkgutil.iter_modules(importlib.import_module(CONFIGS_PACKAGE).__path__))
 
 
 def config_module(name: str) -> ModuleType:
-    """The module of a bare name."""
-    return importlib.import_module(f"{CONFIGS}.{name}")
+    """Import the module of a config by name."""
+    return importlib.import_module(f"{CONFIGS_PACKAGE}.{name}")
 
 
 def find_config(name: str) -> tuple[str, Config]:
-    """A config by bare name, or from a .py file with get_config(), or from a .json file such as a run's config.json.
+    """Find a config by name, in a .py file with get_config(), or in a .json file such as the config.json of a run.
 
     Returns:
-      Its name, by which its run's folder is called unless `out` says otherwise, and the config.
+      The name of the config, which is also the default name of the run's folder, and the config.
 
     Raises:
-      ConfigError: there is none.
+      ConfigError: If there is no such config.
     """
     path = Path(name)
     if path.suffix == ".json":

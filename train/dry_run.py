@@ -1,4 +1,4 @@
-"""What a step needs, without data: parameters, memory, arithmetic."""
+"""Requirements of a training step, determined without data: parameters, memory and arithmetic."""
 
 import jax
 from rich.console import Console
@@ -8,21 +8,21 @@ from jepa_jax.config import Config
 from jepa_jax.sharding import training_mesh
 from jepa_jax.training.cost import step_cost
 
-SHARES = (1, 2, 4)  # of the config's batch: the whole, a half, a quarter
+BATCH_DIVISORS = (1, 2, 4)  # divisors of the config's batch size: the whole batch, a half, a quarter
 
 
 def dry_run(config: Config, console: Console) -> None:
-    """Compile the step for the devices at hand and print what it needs, for the config's batch and smaller ones.
+    """Compile the step for the available devices and print its requirements, for the config's batch and smaller ones.
 
     Raises:
-      ConfigError: the config is wrong, or the shape of a sample can only be had by reading the data.
+      ConfigError: If the config is invalid, or the shape of a sample is known only after reading the data.
     """
     mesh = training_mesh(config.mesh)
     parameters: dict[str, int] = {}
     table = Table("batch", "FLOPs a step", "activations", "state", "data", "all", title="memory of one device")
-    for share in SHARES:
-        batch = config.data.batch_size // share
-        if share > 1 and batch % (mesh.size * config.optim.accumulate):
+    for divisor in BATCH_DIVISORS:
+        batch = config.data.batch_size // divisor
+        if divisor > 1 and batch % (mesh.size * config.optim.accumulate):
             continue
         cost = step_cost(config, mesh, batch)
         parameters, memory = cost.parameters, cost.memory
@@ -35,11 +35,11 @@ def dry_run(config: Config, console: Console) -> None:
     console.print("parameters: " + ", ".join(f"{name} {count:,}" for name, count in parameters.items()))
     console.print(table)
     console.print(
-        "FLOPs: products and sums of all matrix products of a step, on all devices together. State: parameters, "
-        "optimiser and moving averages. Activations: what the compiler for this kind of device sets aside."
+        "FLOPs: multiplications and additions in the matrix products of a step, over all devices. State: parameters, "
+        "optimiser state and moving averages. Activations: memory that the compiler for these devices allocates."
     )
     if kind == "cpu":
-        console.print("Another kind of device needs other memory: on it, this command prints its own numbers.")
+        console.print("Another kind of device needs another amount of memory: run this command there.")
 
 
 def _bytes(count: float) -> str:

@@ -1,4 +1,4 @@
-"""Pictures of a run: the learned density beside the true one, and how it got there."""
+"""Figures of a run: the learned density beside the true one, and the course of the training."""
 
 import shutil
 from pathlib import Path
@@ -18,12 +18,21 @@ from jepa_jax.files import write_atomically
 
 from .monitor import Look, score_all
 
-GRID = 96  # points along each side of a 2-D picture
-FLOOR = 9.0  # nats below the peak at which a density map goes dark
+GRID_POINTS = 96  # points along each side of a 2-D density map
+COLOUR_RANGE_NATS = 9.0  # below the peak; a density map is dark at and beyond its end
 
 
 def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, rows: list[dict[str, Any]]) -> None:
-    """Write the picture of one look: density maps for a 2-D world, otherwise scatter, spectrum and curves."""
+    """Write the figure of one evaluation: density maps for a 2-D world, otherwise scatter plot, spectrum and curves.
+
+    Args:
+      path: File to write.
+      look: Evaluation.
+      encoder: Encoder at this step.
+      source: Data of the run.
+      step: Step of the evaluation.
+      rows: All rows of metrics up to this step.
+    """
     world = source.world
     figure = Figure(figsize=(13, 4.3), dpi=85, layout="constrained")
     axes = figure.subplots(1, 3)
@@ -43,12 +52,22 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
 
 
 def picture(out: Path, step: int) -> Path:
-    """Where the picture of a look goes."""
+    """Return the path of the figure of an evaluation."""
     return out / "figures" / f"density_{step:07d}.png"
 
 
 def finish(out: Path, look: Look, source: Source, step: int) -> Path:
-    """Write the last pictures of a run; the last look's is drawn already. Returns the one to show."""
+    """Write the final figures of a run, after the figure of the last evaluation was drawn.
+
+    Args:
+      out: Folder of the run.
+      look: Last evaluation.
+      source: Data of the run.
+      step: Last step.
+
+    Returns:
+      The path of the figure to show to the user.
+    """
     figure = out / "figures" / "density.png"
     write_atomically(figure, lambda path: shutil.copyfile(picture(out, step), path))
     if len(source.shape) == 3:
@@ -60,14 +79,14 @@ def finish(out: Path, look: Look, source: Source, step: int) -> Path:
 
 
 def extremes(path: Path, look: Look) -> None:
-    """Write the most and the least likely images of the probe set."""
+    """Draw the most and the least likely images of the probe set."""
     figure = Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
     plots.extremes(figure, np.asarray(look.probe.x), look.learned)
     write_atomically(path, lambda temporary: figure.savefig(temporary))
 
 
 def animate(path: Path, frames: list[Path]) -> None:
-    """Write the pictures of the monitor steps as one GIF that loops."""
+    """Write the figures of all evaluations as one GIF that loops."""
     images = [Image.open(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
     durations = [400] * (len(images) - 1) + [2500]
     write_atomically(
@@ -83,13 +102,13 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
     assert world is not None
     assert world.extent is not None
     low, high = world.extent
-    side = jnp.linspace(low, high, GRID)
+    side = jnp.linspace(low, high, GRID_POINTS)
     grid = jnp.stack(jnp.meshgrid(side, side), axis=-1).reshape(-1, 2)
     true = np.asarray(jax.lax.map(world.log_density, grid, batch_size=1024))
     score, z, _, _ = score_all(encoder, grid, 1e-6)
     base = base_log_density(z, encoder.base)
     learned = score if base is None else score + np.asarray(base)
-    # The learned density is known up to a constant: match the means where the samples are.
+    # The learned density is known up to a constant: match the means over the samples.
     exact = np.asarray(look.probe.log_density)
     learned = learned + np.mean(exact - look.learned)
     peak = np.quantile(exact, 0.999)
@@ -98,10 +117,10 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
         (axes[1], learned, "learned log-density (up to a constant)"),
     ):
         image = ax.imshow(
-            values.reshape(GRID, GRID),
+            values.reshape(GRID_POINTS, GRID_POINTS),
             origin="lower",
             extent=(low, high, low, high),
-            vmin=peak - FLOOR,
+            vmin=peak - COLOUR_RANGE_NATS,
             vmax=peak,
             cmap="magma",
         )

@@ -1,4 +1,4 @@
-"""What a step reads: arrays that stay on the devices, or the batches of a stream, placed while the last step runs."""
+"""Input of the training steps: arrays that stay on the devices, or batches that are read during the previous step."""
 
 import time
 from typing import Any
@@ -13,23 +13,28 @@ from jepa_jax.training.step import State, Trainer
 
 
 class InputPipeline:
-    """Takes a run's steps, with what they read.
+    """Runner of the steps of a run, which provides their input.
 
     Attributes:
-      idle: seconds, at most, in which the devices waited for a batch.
+      idle: Upper bound of the time in which the devices waited for a batch, in seconds.
     """
 
     def __init__(self, source: Source, mesh: Mesh, position: dict[str, int] | None) -> None:
-        """Go on after `position`, or begin.
+        """Open the data of a run.
+
+        Args:
+          source: Data of the run.
+          mesh: Mesh of the devices.
+          position: Position of the loader after which to continue; None starts at the beginning.
 
         Raises:
-          ConfigError: the position is of other data.
+          ConfigError: If the position belongs to other data.
         """
         self.idle = 0.0
         self._mesh = mesh
         self._arrays = None
         self._batches = None
-        self._ahead: tuple[Any, dict[str, int]] | None = None  # the next batch, and the position after it
+        self._ahead: tuple[Any, dict[str, int]] | None = None  # next batch, and the position after it
         self._position: dict[str, int] | None = None
         if source.batches is None:
             several = mesh.size > 1
@@ -41,7 +46,7 @@ class InputPipeline:
         self._position = self._batches.get_state()
 
     def compile(self, trainer: Trainer, state: State, step: int) -> State:
-        """Compile before any clock starts: zero steps, which change nothing, on a batch of zeros."""
+        """Compile the step before any time is measured, by zero steps on a batch of zeros, which change nothing."""
         arrays = self._arrays
         if self._batches is not None:
             zeros = jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), self._batches.spec)
@@ -49,7 +54,17 @@ class InputPipeline:
         return trainer.run(state, arrays, step, step)[0]
 
     def advance(self, trainer: Trainer, state: State, step: int, stop: int) -> tuple[State, np.ndarray]:
-        """Steps step + 1 .. stop, and their metrics [stop - step, ...]: waits for the devices."""
+        """Take the steps from `step` + 1 to `stop`, and wait for the devices.
+
+        Args:
+          trainer: Functions of the run.
+          state: State after `step` steps, which is donated.
+          step: Number of steps taken before.
+          stop: Number of steps taken afterwards.
+
+        Returns:
+          The new state, and the metrics of these steps [stop - step, 4].
+        """
         if self._batches is None:
             state, rows = trainer.run(state, self._arrays, step, stop)
             return state, np.asarray(rows)[: stop - step]
@@ -60,14 +75,14 @@ class InputPipeline:
             assert self._ahead is not None
             arrays, self._position = self._ahead
             state, rows = trainer.run(state, arrays, number, number + 1)
-            self._read_ahead(rows)  # while that runs
+            self._read_ahead(rows)  # while the step runs
             taken.append(rows)
-            if len(taken) > 1:  # one step is ahead of the device, not all of them with their batches
+            if len(taken) > 1:  # wait, so that only one step and its batch are queued on the devices
                 taken[-2] = np.asarray(taken[-2])
         return state, np.stack([np.asarray(rows)[0] for rows in taken])
 
     def _read_ahead(self, running: Any) -> None:
-        """Read and place the next batch. If the step that was running is done by then, the devices waited."""
+        """Read and place the next batch; count the time as idle if the running step is done by then."""
         assert self._batches is not None
         began = time.perf_counter()
         batch = next(self._batches)
@@ -77,20 +92,20 @@ class InputPipeline:
             self.idle += time.perf_counter() - began
 
     def position(self) -> dict[str, int] | None:
-        """Where to go on, for JSON; None where that is always the same."""
+        """Return the position from which to continue, for JSON; None for arrays, which need none."""
         return self._position
 
     def unreadable(self) -> str | None:
-        """Which images could not be read, in one line; None where all could."""
+        """Return one line that names the images that could not be read, or None if there are none."""
         return None if self._batches is None else self._batches.unreadable()
 
     def close(self) -> None:
-        """Stop reading ahead."""
+        """Stop the loader."""
         if self._batches is not None:
             self._batches.close()
 
     def _placed(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
-        """A process's share of a batch on its devices."""
+        """Place this process's share of a batch on its devices."""
         if self._mesh.size == 1:
             return jax.device_put(batch)
         sharding = batch_sharding(self._mesh)

@@ -1,4 +1,4 @@
-"""Where the metrics of a run go: metrics.jsonl, and where they are asked for TensorBoard and Weights & Biases."""
+"""Logs of the metrics of a run: metrics.jsonl, and on request TensorBoard and Weights & Biases."""
 
 import json
 import math
@@ -11,28 +11,28 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.files import write_atomically
 from jepa_jax.run_dir import CONFIG_FILE
 
-KINDS = ("jsonl", "tensorboard", "wandb")
+WRITER_KINDS = ("jsonl", "tensorboard", "wandb")
 
 
 class Writer:
-    """Takes rows of metrics, each with its `step`. As it stands it keeps nothing: the null log."""
+    """Base class of the writers of metrics, whose rows contain the `step`; this class itself discards them."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
     def write(self, row: dict[str, Any]) -> None:
-        """Take one row."""
+        """Write one row."""
 
     def latest(self) -> dict[str, Any]:
-        """The last value of each metric that is remembered."""
+        """Return the last value of each metric in the rows that are kept in memory."""
         return {k: v for row in self.rows for k, v in row.items()}
 
     def close(self) -> None:
-        """Finish writing."""
+        """Complete the writing."""
 
 
 class MetricsLog(Writer):
-    """Appends to metrics.jsonl, and hands each row on. Opening it for a resume drops every line after that step."""
+    """Writer of metrics.jsonl, which passes each row on; opened at a step, it drops all lines after that step."""
 
     def __init__(self, path: Path, resumed_at: int, *others: Writer) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class MetricsLog(Writer):
         self._others = others
 
     def write(self, row: dict[str, Any]) -> None:
-        """Append one line, and push it out before any checkpoint that follows it."""
+        """Append one line, and flush it, so that it is in the file before any later checkpoint."""
         row = {k: clean(v) for k, v in row.items()}
         self.rows.append(row)
         self._file.write(json.dumps(row) + "\n")
@@ -52,47 +52,48 @@ class MetricsLog(Writer):
             other.write(row)
 
     def close(self) -> None:
-        """Close the file, and the others."""
+        """Close the file and the other writers."""
         self._file.close()
         for other in self._others:
             other.close()
 
 
 class TensorBoard(Writer):
-    """An event file in FOLDER/tensorboard: the numbers of clean rows, on disk after ten seconds or when closed.
+    """Writer of an event file in FOLDER/tensorboard, with the numbers of cleaned rows.
 
-    Event files only grow. One opened for a resume begins by telling TensorBoard to hide what came after that step.
+    The numbers are on disk after ten seconds or when the writer is closed. Event files only grow; a file that is opened
+    for a resumed run first tells TensorBoard to hide all events after that step.
     """
 
     def __init__(self, folder: Path, resumed_at: int) -> None:
-        from tensorboardX import SummaryWriter  # here, because it imports torch where there is one
+        from tensorboardX import SummaryWriter  # imported here, because it imports torch if that is installed
 
         super().__init__()
-        # The name has the time in seconds only. A run cut and resumed within one second would overwrite its file; with
-        # the step in the name it can lose no more than what it is about to write again.
+        # The name contains the time only to a second, so a run that is interrupted and resumed within one second would
+        # overwrite its file. With the step in the name, it overwrites only events that it will write again.
         self._writer = SummaryWriter(
             str(folder / "tensorboard"), purge_step=resumed_at + 1, flush_secs=10, filename_suffix=f".{resumed_at:09d}"
         )
 
     def write(self, row: dict[str, Any]) -> None:
-        """Add every number, under its own name; words and what was not finite are left out."""
+        """Add every number under its own name; strings and values that were not finite are left out."""
         for name, value in row.items():
             if name != "step" and isinstance(value, int | float):
                 self._writer.add_scalar(name, value, row["step"])
 
     def close(self) -> None:
-        """Write what is waiting and close the file."""
+        """Write the pending events and close the file."""
         self._writer.close()
 
 
 class WeightsAndBiases(Writer):
-    """A run at Weights & Biases, with the config, under the folder's name, in WANDB_PROJECT or `jepa-jax`.
+    """Writer of a run at Weights & Biases, with the config and the folder's name, in WANDB_PROJECT or `jepa-jax`.
 
-    Its id stands in FOLDER/wandb_id.txt, so that a resumed run is continued there. Of a step that is written again the
-    first values stay.
+    The file FOLDER/wandb_id.txt contains its id, so that a resumed run continues the same run there. If a step is
+    written again, the first values are kept.
 
     Raises:
-      ConfigError: wandb is not installed, or does not start.
+      ConfigError: If wandb is not installed or does not start.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -119,30 +120,30 @@ class WeightsAndBiases(Writer):
             raise ConfigError(f"wandb does not start: {reason} (WANDB_MODE=offline needs no account)") from None
 
     def write(self, row: dict[str, Any]) -> None:
-        """Log what has a value."""
+        """Log the metrics that have a value."""
         self._run.log({name: value for name, value in row.items() if value is not None}, step=row["step"])
 
     def close(self) -> None:
-        """Send what is waiting."""
+        """Send the pending rows."""
         self._run.finish()
 
 
 def open_log(folder: Path, step: int, kinds: tuple[str, ...]) -> MetricsLog:
-    """Open a run's log at a step, 0 for a new run.
+    """Open the log of a run at a step.
 
     Args:
-      folder: the run's, with its config.json.
-      step: that of the checkpoint the run goes on from; what was logged after it is dropped or hidden.
-      kinds: any of KINDS; jsonl is always there.
+      folder: Folder of the run, with its config.json.
+      step: Step of the checkpoint from which the run continues, or 0; later rows are dropped or hidden.
+      kinds: Any of WRITER_KINDS; jsonl is always included.
 
     Raises:
-      ConfigError: an unknown kind, or one that cannot be opened.
+      ConfigError: If a kind is unknown or cannot be opened.
     """
-    unknown = sorted(set(kinds) - set(KINDS))
+    unknown = sorted(set(kinds) - set(WRITER_KINDS))
     if unknown:
-        raise ConfigError(f"unknown log {unknown[0]!r}: take any of {', '.join(KINDS)}")
+        raise ConfigError(f"unknown log {unknown[0]!r}; known: {', '.join(WRITER_KINDS)}")
     others: list[Writer] = []
-    if "wandb" in kinds:  # first: it is the one that can refuse
+    if "wandb" in kinds:  # first, because only this one may fail
         others.append(WeightsAndBiases(folder))
     if "tensorboard" in kinds:
         others.append(TensorBoard(folder, step))
@@ -150,7 +151,7 @@ def open_log(folder: Path, step: int, kinds: tuple[str, ...]) -> MetricsLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """The whole lines of a metrics file; a last line cut short by a crash is left out."""
+    """Read the complete lines of a metrics file; a last line that a crash truncated is left out."""
     rows = []
     if path.exists():
         for line in path.read_text().splitlines():
@@ -162,7 +163,11 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def clean(value: Any) -> Any:
-    """A JSON value: numbers to at most 9 digits, and null for what is not finite, which JSON cannot hold."""
+    """Return a value for JSON.
+
+    Numbers are rounded to 9 significant digits. A number that is not finite becomes None, because JSON has no such
+    numbers.
+    """
     if value is None or isinstance(value, str | int):
         return value
     value = float(value)

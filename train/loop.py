@@ -1,4 +1,4 @@
-"""The story of a run."""
+"""Training loop of a run."""
 
 import time
 from pathlib import Path
@@ -31,17 +31,17 @@ from .reporting import NullReporter, Reporter
 
 
 class TrainingError(RuntimeError):
-    """Training cannot go on. The message is one line that names the step and what to try."""
+    """Error that stops the training; its message is one line that names the step and a remedy."""
 
 
 def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
-    """Train a config into a folder, from its last checkpoint if it has one, and return the summary.
+    """Train a config in the folder `out`, from its last checkpoint if it has one, and return the summary.
 
-    All processes of a run call this; the first one evaluates, writes and talks, and the others' summaries are empty.
+    All processes of a run must call this. Only the first one evaluates, writes and prints; the others return {}.
 
     Raises:
-      ConfigError: the config or the data are wrong, or the folder belongs to another run.
-      TrainingError: the loss or the gradient stopped being finite, the disk is full, or the run was told to stop.
+      ConfigError: If the config or the data are invalid, or the folder belongs to another run.
+      TrainingError: If the loss or the gradient is no longer finite, the disk is full, or the run is told to stop.
     """
     first = jax.process_index() == 0
     console = console if first else Console(quiet=True)
@@ -55,13 +55,13 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     if clock.step:
         console.print(f"{out} is finished" if clock.finished else f"continuing {out} from step {clock.step}")
 
-    def encoder_of(state: State) -> Encoder:  # all processes take part
+    def encoder_of(state: State) -> Encoder:  # all processes must call this
         return local_copy(trainer.encoder(state), mesh)
 
     reporter = Reporter(config, source, out, console, clock.step) if first else NullReporter()
     keeper = Checkpointing(out, config)
     try:
-        state = inputs.compile(trainer, state, clock.step)  # before any clock starts
+        state = inputs.compile(trainer, state, clock.step)  # before any time is measured
         reporter.baseline(encoder_of(trainer.init()), clock.step)
         with progress(console, config.steps) as bar, Preemption() as told:
             while not clock.finished:
@@ -78,7 +78,7 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
                     bar.update(bar.task_ids[0], rate=clock.rate())
                     clock.start_line()
                     inputs.idle = 0.0
-                # After the line is written, so that a resume finds every line up to its step.
+                # After the line is written, so that a resumed run finds every line up to its step.
                 if keeper.is_due(clock.step):
                     keeper.save(clock.step, state, clock.window, inputs.position())
                 bar.update(bar.task_ids[0], completed=clock.step)
@@ -92,14 +92,22 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     if said := inputs.unreadable():
         console.print(f"warning: {said}", markup=False)
     summary = reporter.finish(clock, encoder_of(state), keeper.best_step())
-    agree(0, False)  # the first process has more to do, and the others have to be there
+    agree(0, False)  # the first process has more to do, and the others must wait for it
     return summary
 
 
 def begin(
     out: Path, config: Config, trainer: Trainer, source: Source, mesh: Mesh
 ) -> tuple[InputPipeline, State, Clock]:
-    """What to go on with: the input pipeline, the state and the counters, from the last checkpoint or afresh."""
+    """Return the input pipeline, the state and the counters, from the last checkpoint or for a new run.
+
+    Args:
+      out: Folder of the run.
+      config: Resolved config.
+      trainer: Functions of the run.
+      source: Data of the run.
+      mesh: Mesh of the devices.
+    """
     steps = saved_steps(out)
     window = np.zeros((0, len(METRICS)), np.float32)
     if not steps:
@@ -111,10 +119,16 @@ def begin(
 
 
 def claim(out: Path, config: Config, source: Source, first: bool) -> None:
-    """Make the folder this run's own; only the first process writes.
+    """Reserve the folder for this run.
+
+    Args:
+      out: Folder of the run.
+      config: Resolved config.
+      source: Data of the run.
+      first: Whether this is the first process, which alone writes files.
 
     Raises:
-      ConfigError: it holds a run of another config, or cannot be written.
+      ConfigError: If the folder holds a run of another config, or cannot be written.
     """
     make_directory(out)
     if (out / CONFIG_FILE).exists():
@@ -130,32 +144,42 @@ def claim(out: Path, config: Config, source: Source, first: bool) -> None:
 
 
 def refuse_non_finite(rows: np.ndarray, step: int, saved: int, out: Path) -> None:
-    """Stop a run whose loss or gradient is no longer finite, naming the step."""
+    """Stop a run whose loss or gradient is no longer finite.
+
+    Args:
+      rows: Metrics [n, 4] of the last steps.
+      step: Number of steps taken before them.
+      saved: Newest step that was saved, or 0.
+      out: Folder of the run.
+
+    Raises:
+      TrainingError: If a metric is not finite; the message names the first such step.
+    """
     bad = np.flatnonzero(~np.isfinite(rows).all(axis=1))
     if len(bad):
         names = ", ".join(n for n, v in zip(METRICS, rows[bad[0]], strict=True) if not np.isfinite(v))
         kept = f"the last good checkpoint, step {saved}, is kept in {out}" if saved else "no checkpoint was due yet"
         raise TrainingError(
             f"step {step + bad[0] + 1}: {names} not finite; {kept}; "
-            "try a lower --optim.lr or --optim.clip-norm 1, in another --out"
+            "try a lower `optim.lr` or an `optim.clip_norm` of 1, in another folder"
         )
 
 
 def told_to_stop(step: int, out: Path) -> str:
-    """Message of a run that got SIGTERM."""
+    """Return the message of a run that received SIGTERM."""
     return f"told to stop at step {step}, which is saved; the same command continues {out}"
 
 
 def cannot_be_written(step: int, out: Path, error: Exception, keeper: Checkpointing) -> str:
-    """Message of a run whose disk is full."""
+    """Return the message of a run whose files cannot be written."""
     return (
         f"step {step}: {out} cannot be written ({first_line(error)}); {keeper.kept()}; "
-        "make room and give the same command again"
+        "free some space and repeat the same command"
     )
 
 
 def progress(console: Console, steps: int, what: str = "training") -> Progress:
-    """A progress bar with the rate and the time left, on the console; its one task counts the steps."""
+    """Return a progress bar with the rate and the remaining time; its only task counts the steps."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),

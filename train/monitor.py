@@ -1,4 +1,4 @@
-"""Looking at the learned density while training goes on."""
+"""Evaluation of the learned density during training."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,21 +16,22 @@ from jepa_jax.density import base_log_density, score_batches, score_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 
-FOLD_PROBES = 1024  # fold_fraction takes the square of this in memory
-EMBED_BYTES = 2**26  # of samples that are embedded at once; their activations take many times as much
+MAX_FOLD_PROBES = 1024  # samples for fold_fraction, whose memory grows with the square of this number
+EMBEDDING_BATCH_BYTES = 2**26  # bytes of samples that are embedded at once; activations need many times as much
 Labels = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look at the density.
+    """Result of one evaluation of the density.
 
     Attributes:
-      metrics: what goes into metrics.jsonl.
-      health: the verdict and its sentence.
-      probe: the samples looked at.
-      score, log_density: [N] learned; log_density is None where the embedding's distribution is unknown.
-      singular_values: [N, R].
+      metrics: Metrics for metrics.jsonl.
+      health: Verdict on the embedding, and its sentence.
+      probe: Samples that were evaluated.
+      score: JEPA-SCORE [N] in nats.
+      log_density: Learned log-density [N] in nats; None if the base distribution of the embedding is unknown.
+      singular_values: Singular values [N, R] of the Jacobians.
     """
 
     metrics: dict[str, float | str]
@@ -42,15 +43,23 @@ class Look:
 
     @property
     def learned(self) -> np.ndarray:
-        """The best learned log-density: the corrected one where there is one."""
+        """Best learned log-density [N]: the corrected one if it is known, or else the score."""
         return self.score if self.log_density is None else self.log_density
 
 
 class Monitor:
-    """Scores a fixed probe set, and judges the embedding by labels where there are any."""
+    """Evaluator that scores a fixed probe set, and evaluates the embedding on labels if there are any."""
 
     def __init__(self, config: Config, source: Source) -> None:
-        """Raises ConfigError where labels are asked for that the data do not have, or a corruption they do not take."""
+        """Select the samples for the evaluation.
+
+        Args:
+          config: Resolved config.
+          source: Data of the run.
+
+        Raises:
+          ConfigError: If the config requires labels that the data lack, or a corruption that does not apply to them.
+        """
         self.config = config
         self.source = source
         self.probe = source.probe(config.monitor.probes)
@@ -62,26 +71,26 @@ class Monitor:
         self._embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(pixels(xs)))
 
     def embed(self, encoder: Encoder, xs: Any) -> Array:
-        """Embeddings [N, K] of samples [N, ...], a batch at a time."""
-        size = max(1, min(len(xs), EMBED_BYTES // (4 * int(np.prod(encoder.shape)))))
-        # The last batch overlaps the one before it: one compilation serves all.
+        """Return the embeddings [N, K] of samples [N, ...], computed in batches."""
+        size = max(1, min(len(xs), EMBEDDING_BATCH_BYTES // (4 * int(np.prod(encoder.shape)))))
+        # The last batch overlaps the previous one, so that all have one size and the function is compiled once.
         starts = [min(start, len(xs) - size) for start in range(0, len(xs), size)]
         z = [self._embed(encoder, xs[start : start + size]) for start in starts]
         overlap = size * len(starts) - len(xs)
         return jnp.concatenate([*z[:-1], z[-1][overlap:]])
 
     def effective_rank(self, encoder: Encoder) -> float:
-        """RankMe of the probe set's embeddings."""
+        """Return the effective rank (RankMe) of the embeddings of the probe set."""
         return float(self._moments(self.embed(encoder, self.probe.x), encoder.base).effective_rank)
 
     def look(self, encoder: Encoder) -> Look:
-        """Score the probe set and compare it with the truth, where there is one."""
+        """Score the probe set, and compare the scores with the exact log-density if that is known."""
         eps = self.config.monitor.eps
         score, z, sigma, clipped = score_all(encoder, self.probe.x, eps)
         base = base_log_density(z, encoder.base)
         log_density = None if base is None else score + np.asarray(base)
         moments = self._moments(z, encoder.base)
-        folded = float(self._folded(self.probe.x[:FOLD_PROBES], z[:FOLD_PROBES]))
+        folded = float(self._folded(self.probe.x[:MAX_FOLD_PROBES], z[:MAX_FOLD_PROBES]))
         verdict = evaluate.diagnose(
             spread=float(moments.spread),
             effective_rank=float(moments.effective_rank),
@@ -109,7 +118,7 @@ class Monitor:
         return Look(metrics, health, self.probe, score, log_density, sigma)
 
     def _against_others(self, encoder: Encoder, score: np.ndarray) -> dict[str, float]:
-        """AUROC of the probe set's scores over those of its corruptions."""
+        """Return the AUROC of the scores of the probe set against those of each corruption of it."""
         eps = self.config.monitor.eps
         return {
             f"auroc/{name}": evaluate.auroc(score, np.asarray(score_samples(encoder, other, eps)))
@@ -117,14 +126,14 @@ class Monitor:
         }
 
     def _labels(self, encoder: Encoder) -> dict[str, float]:
-        """Accuracy of k-NN and a linear probe, fitted on embeddings of training samples, on those of held-out ones."""
+        """Return the accuracy of k-NN and a linear probe on held-out samples, fitted on training samples."""
         if self.labels is None:
             return {}
         fit, judged = ((np.asarray(self.embed(encoder, x)), y) for x, y in self.labels)
         return {"probe/knn": evaluate.knn_accuracy(*fit, *judged), "probe/linear": evaluate.linear_probe(*fit, *judged)}
 
     def principal_components(self, dim: int) -> dict[str, float]:
-        """The linear probe on as many principal components: what a learned embedding has to beat."""
+        """Return the accuracy of the linear probe on `dim` principal components, the baseline of the embedding."""
         if self.labels is None:
             return {}
         (x, y), (judged_x, judged_y) = self.labels
@@ -140,7 +149,7 @@ class Monitor:
         if probe.log_density is None:
             return {}
         found = evaluate.density_agreement(score, probe.log_density, log_density, probe.log_density_smoothed)
-        if probe.tangent is not None:  # a manifold: the directions off it carry singular values too
+        if probe.tangent is not None:  # on a manifold, directions off it also have singular values
             parts = {
                 "tangent": np.asarray(score_samples(encoder, probe.x, eps, tangent=probe.tangent)),
                 "top": np.log(np.maximum(sigma[:, : probe.tangent.shape[-1]], eps)).sum(axis=1),
@@ -150,10 +159,10 @@ class Monitor:
 
 
 def open_labels(config: Config, source: Source) -> Labels | None:
-    """Training samples and held-out ones, each with labels, or None.
+    """Return training samples and held-out samples, both with labels, or None.
 
     Raises:
-      ConfigError: they are asked for, and there are none.
+      ConfigError: If the config requires labels and there are none.
     """
     options = config.monitor
     if options.labels is False:
@@ -161,38 +170,46 @@ def open_labels(config: Config, source: Source) -> Labels | None:
     if source.labelled is None:
         if options.labels:
             raise ConfigError(
-                f"--monitor.labels needs labels and held-out samples, and {config.data.source} has not both: "
-                "--data.holdout keeps some out, --data.probe-source names others"
+                f"`monitor.labels` needs labels and held-out samples, and {config.data.source} does not have both: "
+                "set `data.holdout` to keep some out, or name another dataset with `data.probe_source`"
             )
         return None
     judged = source.probe(options.labelled)
     if judged.label is None:
         if options.labels:
-            raise ConfigError(f"--monitor.labels: {config.data.probe_source} has samples without a label")
+            raise ConfigError(f"`monitor.labels`: {config.data.probe_source} has samples without a label")
         return None
     return source.labelled(options.labelled), (np.asarray(judged.x), np.asarray(judged.label))
 
 
 def slices(z: Array, base: str | None) -> Array:
-    """How far the embedding's slices are from those of its base distribution (N(0, I) if unknown); about 1 under it."""
+    """Return the distance of slices of the embedding from those of its base distribution.
+
+    Args:
+      z: Embeddings [N, K].
+      base: Base distribution; None, if it is unknown, stands for N(0, I).
+
+    Returns:
+      The statistic, which is about 1 under the base distribution.
+    """
     statistic = evaluate.sphere_slice_statistic if base == "sphere" else evaluate.slice_statistic
     return statistic(z, jax.random.key(0))
 
 
 def corrupted(name: str, xs: Array) -> Array:
-    """A corruption of samples.
+    """Return a corruption of samples.
 
     Raises:
-      ConfigError: they cannot be corrupted so.
+      ConfigError: If the corruption does not apply to these samples.
     """
     try:
         return jnp.asarray(evaluate.corrupt(name, np.asarray(xs)))
     except ValueError as error:
-        raise ConfigError(f"--monitor.against {error}") from None
+        raise ConfigError(f"`monitor.against`: {error}") from None
 
 
 def score_all(encoder: Any, xs: Array, eps: float) -> tuple[np.ndarray, Array, np.ndarray, np.ndarray]:
-    """Score [N], embeddings [N, K], singular values [N, R] and clip counts [N] of a set of samples."""
+    """Return the scores [N], embeddings [N, K], singular values [N, R] and clip counts [N] of samples."""
     batches = list(score_batches(encoder, xs, eps))
     score, clipped, sigma = (
         np.concatenate([np.asarray(getattr(b, name)) for b in batches])

@@ -1,4 +1,4 @@
-"""Being told to stop: by the scheduler of a cluster, before it takes the machine away."""
+"""Preemption: the scheduler of a cluster sends a signal before it takes the machine away."""
 
 import signal
 import threading
@@ -6,20 +6,20 @@ from types import FrameType
 
 
 class Preemption:
-    """While it is entered, SIGTERM is only noted."""
+    """Context in which SIGTERM only sets the attribute `received`."""
 
     def __init__(self) -> None:
         self.received = False
         self._before: signal.Handlers | int | None = None
 
     def __enter__(self) -> "Preemption":
-        """Listen, where a program may: in its main thread."""
+        """Install the signal handler, which is possible only in the main thread."""
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGTERM, self._note)  # type: ignore[assignment]
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Whoever listened before listens again."""
+        """Restore the previous signal handler."""
         if self._before is not None:
             signal.signal(signal.SIGTERM, self._before)
 

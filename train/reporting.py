@@ -1,4 +1,4 @@
-"""What the first process of a run evaluates, writes, draws and says; the others have a reporter that does nothing."""
+"""Evaluation and output of a run, in its first process; the other processes have a reporter that does nothing."""
 
 from pathlib import Path
 from typing import Any
@@ -14,21 +14,31 @@ from .clock import Clock
 from .log import open_log
 from .monitor import Look, Monitor
 
-COMPARED = ("density/", "probe/", "auroc/", "embedding/effective_rank", "embedding/slices")  # with the untrained
+# Prefixes of the metrics that the summary also contains for the untrained encoder.
+COMPARED_METRICS = ("density/", "probe/", "auroc/", "embedding/effective_rank", "embedding/slices")
 
 
 class NullReporter:
-    """A reporter that does nothing: that of all processes but the first."""
+    """Reporter that does nothing, for all processes except the first."""
 
     def baseline(self, encoder: Encoder, step: int) -> None:
-        """Evaluate the untrained encoder, which compiles everything before the clock starts."""
+        """Evaluate the untrained encoder, which also compiles the evaluation before any time is measured."""
 
     def line(self, clock: Clock, encoder: Encoder, idle: float) -> dict[str, Any]:
-        """Evaluate, write one line of metrics, and draw; returns the line where the density was evaluated."""
+        """Evaluate, write one line of metrics, and draw.
+
+        Args:
+          clock: Counters of the run.
+          encoder: Encoder at this step.
+          idle: Upper bound of the time in which the devices waited for data since the last line, in seconds.
+
+        Returns:
+          The line if the density was evaluated, or else {}.
+        """
         return {}
 
     def finish(self, clock: Clock, encoder: Encoder, best_step: int | None) -> dict[str, Any]:
-        """Draw the last pictures and write the summary, which is returned."""
+        """Draw the final figures, write the summary and return it."""
         return {}
 
     def close(self) -> None:
@@ -36,13 +46,20 @@ class NullReporter:
 
 
 class Reporter(NullReporter):
-    """The reporter of the first process."""
+    """Reporter of the first process."""
 
     def __init__(self, config: Config, source: Source, out: Path, console: Console, step: int) -> None:
         """Open the monitor and the log of a run.
 
+        Args:
+          config: Resolved config.
+          source: Data of the run.
+          out: Folder of the run.
+          console: Console for the messages.
+          step: Step from which the run continues, or 0.
+
         Raises:
-          ConfigError: what is to be evaluated cannot be, on these data.
+          ConfigError: If the requested evaluation is impossible on these data, or a log cannot be opened.
         """
         self._config, self._source, self._out, self._console = config, source, out, console
         self._monitor = Monitor(config, source)
@@ -51,14 +68,14 @@ class Reporter(NullReporter):
         self._look: Look | None = None
 
     def baseline(self, encoder: Encoder, step: int) -> None:
-        """Evaluate the untrained encoder: what it knows is what learning has to beat."""
+        """Evaluate the untrained encoder, whose metrics are the baseline of the training."""
         self._monitor.effective_rank(encoder)
         self._untrained = self._monitor.look(encoder).metrics
         if not step:
             self._console.print(summary.progress_line(0, self._untrained, None))
 
     def line(self, clock: Clock, encoder: Encoder, idle: float) -> dict[str, Any]:
-        """As above. `idle` is how long the devices waited for data."""
+        """Evaluate, write one line of metrics, and draw, as in the base class."""
         with clock.spent("watching"):
             row: dict[str, Any] = clock.means(self._source.batch_size)
             if self._source.batches is not None:
@@ -71,19 +88,19 @@ class Reporter(NullReporter):
         self._look = look
         self._console.print(summary.progress_line(clock.step, row, look))
         with clock.spent("drawing"):
-            if self._config.monitor.figures and not clock.finished:  # the last one is drawn with the summary
+            if self._config.monitor.figures and not clock.finished:  # the last figure is drawn by `finish`
                 self._draw(look, encoder, clock.step)
         return row
 
     def finish(self, clock: Clock, encoder: Encoder, best_step: int | None) -> dict[str, Any]:
-        """As above."""
+        """Draw the final figures, write the summary and return it."""
         look = self._look or self._monitor.look(encoder)
         found = self._log.latest()
         if self._config.monitor.figures:
             self._draw(look, encoder, clock.step)
             found["figure"] = str(figures.finish(self._out, look, self._source, clock.step))
         found |= summary.about(look, encoder)
-        found |= {f"{name}_untrained": v for name, v in self._untrained.items() if name.startswith(COMPARED)}
+        found |= {f"{name}_untrained": v for name, v in self._untrained.items() if name.startswith(COMPARED_METRICS)}
         found |= self._monitor.principal_components(encoder.dim)
         found["best_step"] = best_step
         found |= clock.shares()
@@ -91,7 +108,7 @@ class Reporter(NullReporter):
         return found
 
     def close(self) -> None:
-        """As above."""
+        """Close the log."""
         self._log.close()
 
     def _draw(self, look: Look, encoder: Encoder, step: int) -> None:

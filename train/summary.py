@@ -1,4 +1,4 @@
-"""What a run says: a line while it goes on, its summary, and the result in plain words."""
+"""Text output of a run: one line per evaluation, summary.json, and the result in words."""
 
 import json
 import shlex
@@ -13,7 +13,7 @@ from jepa_jax.files import write_atomically
 from .log import clean
 from .monitor import Look
 
-AGREEMENT = {
+AGREEMENT_LABELS = {
     "density/spearman": "Spearman of the score with the exact log-density",
     "density/log_density_spearman": "Spearman of the corrected log-density",
     "density/top_log_density_spearman": "the same, leading singular values only",
@@ -22,7 +22,13 @@ AGREEMENT = {
 
 
 def progress_line(step: int, row: dict[str, Any], look: Look | None) -> str:
-    """One line for the terminal; without a look, what is known before training."""
+    """Return one line for the terminal.
+
+    Args:
+      step: Step of the evaluation.
+      row: Metrics by name.
+      look: Evaluation; None for the untrained encoder.
+    """
     corrected = row.get("density/log_density_spearman") != row.get("density/spearman")
     agreement = [
         f"{label} {row[name]:.3f}"
@@ -41,28 +47,28 @@ def progress_line(step: int, row: dict[str, Any], look: Look | None) -> str:
 
 
 def about(look: Look, encoder: Encoder) -> dict[str, Any]:
-    """What the summary says beside metrics."""
+    """Return the entries of the summary that are not metrics."""
     device = jax.devices()[0].device_kind
     return {"law": encoder.base, "health_sentence": look.health.sentence, "device": device}
 
 
 def write_summary(out: Path, summary: dict[str, Any]) -> None:
-    """Write summary.json."""
+    """Write the file summary.json."""
     text = json.dumps({k: clean(v) for k, v in summary.items()}, indent=2) + "\n"
     write_atomically(out / "summary.json", lambda path: path.write_text(text))
 
 
 def print_summary(summary: dict[str, Any], out: Path, source: str, score: tuple[str, ...]) -> None:
-    """The result in plain words, and the next step.
+    """Print the result in words, and the next command.
 
     Args:
-      summary: of the run.
-      out: its folder.
-      source: its data, by the data grammar.
-      score: how the score program is started.
+      summary: Summary of the run.
+      out: Folder of the run.
+      source: Data of the run, in the syntax of `data.source`.
+      score: Command that starts the score program.
     """
-    for name, label in AGREEMENT.items():
-        # On a sphere the correction is a constant: the same number twice would say nothing.
+    for name, label in AGREEMENT_LABELS.items():
+        # On the sphere the correction is a constant, so the two numbers would be equal.
         if summary.get(name) is not None and not ("log_density" in name and summary["law"] == "sphere"):
             before = summary.get(f"{name}_untrained")
             print(f"{label}: {summary[name]:.4f}" + ("" if before is None else f" (untrained {before:.4f})"))
@@ -86,7 +92,7 @@ def print_summary(summary: dict[str, Any], out: Path, source: str, score: tuple[
 
 def _print_times(summary: dict[str, Any]) -> None:
     if summary.get("data/idle_share") is not None:
-        print(f"the devices waited for data {100 * summary['data/idle_share']:.0f} % of the time, at most")
+        print(f"the devices waited for data at most {100 * summary['data/idle_share']:.0f} % of the time")
     if summary.get("monitor/time_share") is not None:
         watching, drawing = (round(100 * summary[f"{name}/time_share"]) for name in ("monitor", "figures"))
         print(f"monitors took {watching} % of the time and pictures {drawing} %, compilation aside")

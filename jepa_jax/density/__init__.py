@@ -3,6 +3,7 @@
 from jepa_jax.density.aggregate import aggregate as aggregate_views
 from jepa_jax.density.base_distribution import base_log_density
 from jepa_jax.density.batches import (
+    MemoryWarning,
     default_batch_size,
     score_batches,
     score_samples,
@@ -15,6 +16,7 @@ from jepa_jax.density.sketch import SketchResult, calibrated_sketch, random_dire
 from jepa_jax.density.tangent import estimate_tangents
 
 __all__ = [
+    "MemoryWarning",
     "Score",
     "SketchResult",
     "aggregate_views",

@@ -23,6 +23,10 @@ MAX_SAMPLES_PER_DEVICE = 4096  # larger batches are not faster, and progress wou
 JACOBIAN_COPIES = 8
 
 
+class MemoryWarning(ResourceWarning):
+    """A batch or a chunk was reduced, because memory is too small for it."""
+
+
 @dataclass(frozen=True)
 class _Static:
     """Options that are static arguments of the compiled scorer."""
@@ -191,7 +195,7 @@ def _fitting_chunk(f: Any, x: Any, samples: int, static: _Static) -> int | None:
 
 
 def _warn(text: str) -> None:
-    warnings.warn(text, ResourceWarning, stacklevel=4)
+    warnings.warn(text, MemoryWarning, stacklevel=4)
 
 
 def _padded(a: Array, count: int) -> Array:

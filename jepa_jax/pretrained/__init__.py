@@ -1,4 +1,4 @@
-"""Weights that were trained elsewhere: I-JEPA, DINOv2, MetaCLIP."""
+"""Foreign weights, trained elsewhere: I-JEPA, DINOv2 and MetaCLIP."""
 
 from jepa_jax.pretrained.convert import Converted, convert
 from jepa_jax.pretrained.directory import load_directory, write

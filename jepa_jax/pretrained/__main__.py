@@ -1,4 +1,4 @@
-"""`python -m jepa_jax.pretrained WEIGHTS --out DIR [options]`; installed, `jepa-convert`."""
+"""Program `python -m jepa_jax.pretrained WEIGHTS --out DIR [options]`, installed as `jepa-convert`."""
 
 import importlib.util
 import sys
@@ -22,30 +22,34 @@ from jepa_jax.pretrained.reading import open_weights, sha256
 DESCRIPTION = f"""Convert foreign weights to a model directory that python -m score reads.
 
 WEIGHTS is a Hugging Face directory (config.json and model.safetensors, in one file or shards), a .safetensors file, or
-an original .pth, .pth.tar or .pt. Nothing in it is run. Families: {", ".join(f.name for f in FAMILIES)}. Family and
-size are found in the file; the options say what is not in it."""
+an original .pth, .pth.tar or .pt file. No code in it is run. Families: {", ".join(f.name for f in FAMILIES)}.
+The family and the size are recognised from the file; the options supply what the file does not contain."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """The command line."""
+    """Command line of the program."""
 
     weights: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")]
-    """A directory or a file."""
+    """Directory or file of the foreign weights."""
     out: str
     """DIR, the model directory to write."""
     family: str | None = None
-    """ijepa, dinov2 or metaclip (clip): take the weights as this family's, or refuse them."""
+    """Family of the weights: ijepa, dinov2 or metaclip (clip). Weights of another family are refused. None: recognised
+    from the file."""
     arch: str | None = None
-    """A published size, such as vitb14, vit_huge, b16 or h14_v1.2_altogether. For CLIP it also tells the activation."""
+    """Published size, such as vitb14, vit_huge, b16 or h14_v1.2_altogether. For CLIP it also determines the activation.
+    None: recognised from the file."""
     heads: int | None = None
-    """Attention heads, where the file does not say them and its size is none that was published."""
+    """Number of attention heads, if the file does not contain it and its size is not a published one."""
     image_size: int | None = None
-    """Side of the images to be scored, a multiple of the patch. None: what the preprocessing makes."""
+    """Side of the images to be scored in pixels, a multiple of the patch size. None: the size that the preprocessing
+    produces."""
     branch: Literal["target", "context"] | None = None
-    """Of an original I-JEPA checkpoint, which holds two encoders. None: target, which the paper evaluates."""
+    """Encoder to take from an original I-JEPA checkpoint, which holds two. None: target, which the paper evaluates."""
     positions: Resize | None = None
-    """How position embeddings are brought to another resolution. None: as where the file is from."""
+    """Interpolation of the position embeddings at another resolution. None: that of the code from which the file
+    originates."""
 
 
 def script() -> None:
@@ -54,7 +58,7 @@ def script() -> None:
 
 
 def main(args: list[str]) -> int:
-    """Run the program; the exit status is 0, 1 or 2 as the README says."""
+    """Run the program and return its exit status: 0, 1 or 2, as the README describes."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if args[:1] == ["--version"]:
         print(__version__)
@@ -72,10 +76,10 @@ def main(args: list[str]) -> int:
 
 
 def run(a: Arguments, console: Console) -> Converted:
-    """Convert and write.
+    """Convert the weights and write the model directory.
 
     Raises:
-      ConfigError: the arguments or the weights are wrong.
+      ConfigError: If the arguments or the weights are invalid.
     """
     for name in ("heads", "image_size"):
         value = getattr(a, name)
@@ -86,7 +90,7 @@ def run(a: Arguments, console: Console) -> Converted:
     options = Options(a.family, a.arch, a.heads, a.image_size, a.branch, a.positions)
     with console.status(f"reading {a.weights}") as status:
         converted = convert(a.weights, options)
-        status.update("taking the files' hashes")
+        status.update("computing the hashes of the files")
         files = [
             {"name": f.name, "bytes": f.stat().st_size, "sha256": sha256(f)} for f in open_weights(a.weights).files
         ]
@@ -97,13 +101,13 @@ def run(a: Arguments, console: Console) -> Converted:
 
 
 def show(converted: Converted, a: Arguments) -> None:
-    """What was found and assumed, and what to do next."""
+    """Print what was found and assumed, and the next command."""
     vit, origin = converted.config, converted.origin
     size = f"width {vit.width}, depth {vit.depth}, {vit.heads} heads, patches of {vit.patch_size}"
     branch = f", {BRANCHES[origin['branch']]}" if origin["branch"] else ""
-    print(f"{origin['family']} {origin['arch'] or 'of no published size'} ({origin['layout']}{branch}): {size}")
+    print(f"{origin['family']} {origin['arch'] or 'of an unpublished size'} ({origin['layout']}{branch}): {size}")
     resized = "" if origin["positions"] == "as they are" else f", positions from {origin['native_image_size']} px"
-    print(f"embedding: {vit.dim} numbers of an image of {vit.image_size} px{resized}")
+    print(f"embedding: {vit.dim} numbers for an image of {vit.image_size} px{resized}")
     print(f"preprocessing: {describe(converted.preprocessing)}")
     for note in origin["notes"]:
         print(f"note: {as_flags(note, Arguments)}")
@@ -113,7 +117,7 @@ def show(converted: Converted, a: Arguments) -> None:
 
 
 def describe(recipe: Preprocessing) -> str:
-    """A recipe in words."""
+    """Return a description of a recipe in words."""
     height, width = recipe.size
     if isinstance(recipe.resize, tuple) and recipe.resize == recipe.size:
         sizes = f"squashed to {height} x {width}"

@@ -1,5 +1,8 @@
-"""The image tower of MetaCLIP, and of CLIP in general: Radford et al., arXiv 2103.00020; Xu et al., "Demystifying CLIP
-data", arXiv 2309.16671. The embedding is the projected class token, not normalised."""
+"""Image tower of MetaCLIP and of CLIP in general.
+
+Sources: Radford et al., arXiv 2103.00020, and Xu et al., "Demystifying CLIP data", arXiv 2309.16671. The embedding is
+the projected class token, not normalised.
+"""
 
 from typing import Any
 
@@ -7,7 +10,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
-    BY_CONFIG,
+    CONFIG_LABEL,
     Arch,
     Family,
     Layout,
@@ -23,10 +26,10 @@ from jepa_jax.pretrained.family import (
 )
 from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows, transposed
 
-STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))
-TEXT = "the text tower"
+CLIP_STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))  # mean, deviation of RGB
+TEXT_TOWER_REASON = "the text tower"
 
-ORIGINAL = Layout(
+ORIGINAL_LAYOUT = Layout(
     name="open_clip",
     mark=("visual.class_embedding", "visual.conv1.weight", "visual.transformer.resblocks.0.attn.in_proj_weight"),
     prefixes=("module.",),
@@ -47,14 +50,17 @@ ORIGINAL = Layout(
         Rule("visual.proj", "projection/kernel"),
     ),
     ignored=(
-        (r"(transformer|token_embedding|ln_final)\..*|positional_embedding|text_projection|attn_mask", TEXT),
-        (r"text\..*", TEXT),
-        (r"logit_scale|logit_bias", "of the contrastive loss"),
-        (r"input_resolution|context_length|vocab_size", "sizes, which the shapes say"),
+        (
+            r"(transformer|token_embedding|ln_final)\..*|positional_embedding|text_projection|attn_mask",
+            TEXT_TOWER_REASON,
+        ),
+        (r"text\..*", TEXT_TOWER_REASON),
+        (r"logit_scale|logit_bias", "a parameter of the contrastive loss"),
+        (r"input_resolution|context_length|vocab_size", "sizes, which the shapes determine"),
     ),
 )
 
-HUGGING_FACE = Layout(
+HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face",
     mark=("embeddings.class_embedding", "embeddings.patch_embedding.weight", "pre_layrnorm.weight"),
     prefixes=("vision_model.",),
@@ -76,38 +82,39 @@ HUGGING_FACE = Layout(
         Rule("visual_projection.weight", "projection/kernel", transposed),
     ),
     ignored=(
-        (r"text_model\..*|text_projection\.weight", TEXT),
-        (r"logit_scale|logit_bias", "of the contrastive loss"),
-        (r"embeddings\.position_ids", "0, 1, 2, ..."),
+        (r"text_model\..*|text_projection\.weight", TEXT_TOWER_REASON),
+        (r"logit_scale|logit_bias", "a parameter of the contrastive loss"),
+        (r"embeddings\.position_ids", "the constant indices 0, 1, 2, ..."),
         (r"classifier\.(weight|bias)", "a classifier on top"),
     ),
 )
 
-B, L, H, G = (768, 12, 12), (1024, 24, 16), (1280, 32, 16), (1664, 48, 16)
+# Width, depth and heads.
+BASE_SIZE, LARGE_SIZE, HUGE_SIZE, BIG_G_SIZE = (768, 12, 12), (1024, 24, 16), (1280, 32, 16), (1664, 48, 16)
 ARCHS = {
-    "b32": Arch(*B, 32, quick=True),
-    "b16": Arch(*B, 16, quick=True),
-    "l14": Arch(*L, 14, quick=True),
-    "h14": Arch(*H, 14, quick=True),
-    "G14": Arch(*G, 14, quick=True),
-    "h14_v1.2_altogether": Arch(*H, 14, quick=False),
-    # open_clip's names, of which only some have the quick one.
-    "ViT-B-32-quickgelu": Arch(*B, 32, quick=True),
-    "ViT-B-16-quickgelu": Arch(*B, 16, quick=True),
-    "ViT-L-14-quickgelu": Arch(*L, 14, quick=True),
-    "ViT-H-14-quickgelu": Arch(*H, 14, quick=True),
-    "ViT-B-32": Arch(*B, 32, quick=False),
-    "ViT-B-16": Arch(*B, 16, quick=False),
-    "ViT-L-14": Arch(*L, 14, quick=False),
-    "ViT-H-14": Arch(*H, 14, quick=False),
-    "ViT-bigG-14-quickgelu": Arch(*G, 14, quick=True),
-    "ViT-bigG-14": Arch(*G, 14, quick=False),
+    "b32": Arch(*BASE_SIZE, 32, quick=True),
+    "b16": Arch(*BASE_SIZE, 16, quick=True),
+    "l14": Arch(*LARGE_SIZE, 14, quick=True),
+    "h14": Arch(*HUGE_SIZE, 14, quick=True),
+    "G14": Arch(*BIG_G_SIZE, 14, quick=True),
+    "h14_v1.2_altogether": Arch(*HUGE_SIZE, 14, quick=False),
+    # Names of open_clip, where only the names with "quickgelu" stand for the approximate GELU.
+    "ViT-B-32-quickgelu": Arch(*BASE_SIZE, 32, quick=True),
+    "ViT-B-16-quickgelu": Arch(*BASE_SIZE, 16, quick=True),
+    "ViT-L-14-quickgelu": Arch(*LARGE_SIZE, 14, quick=True),
+    "ViT-H-14-quickgelu": Arch(*HUGE_SIZE, 14, quick=True),
+    "ViT-B-32": Arch(*BASE_SIZE, 32, quick=False),
+    "ViT-B-16": Arch(*BASE_SIZE, 16, quick=False),
+    "ViT-L-14": Arch(*LARGE_SIZE, 14, quick=False),
+    "ViT-H-14": Arch(*HUGE_SIZE, 14, quick=False),
+    "ViT-bigG-14-quickgelu": Arch(*BIG_G_SIZE, 14, quick=True),
+    "ViT-bigG-14": Arch(*BIG_G_SIZE, 14, quick=False),
 }
-GELU_FILES = ("altogether",)  # in the name of an original file whose network has the exact GELU
+GELU_FILE_MARKS = ("altogether",)  # part of the name of an original file whose network has the exact GELU
 
 
 def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
-    """The network at its native resolution."""
+    """Return the network at its native resolution, and notes on what had to be assumed."""
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
     config = tower_config(source.config)
@@ -115,8 +122,8 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     act, notes = mlp(source, config, options, arch)
     projection = None
     if source.has("projection/kernel"):
-        # open_clip applies x @ proj, [D, E]; Hugging Face has a linear map, [E, D].
-        projection = source.shape("projection/kernel")[1 if source.layout is ORIGINAL else 0]
+        # open_clip computes x @ proj with proj [D, E]; Hugging Face stores the weight of a linear map, [E, D].
+        projection = source.shape("projection/kernel")[1 if source.layout is ORIGINAL_LAYOUT else 0]
     else:
         notes = (*notes, "there is no projection: the embedding is the class token after the last norm")
     return ViT(
@@ -132,10 +139,12 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
 
 
 def tower_config(config: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The image tower's part of a config file, in Hugging Face's words; what a nested one leaves out is of a B/32.
+    """Return the part of a config file that describes the image tower, with the field names of Hugging Face.
+
+    Fields that a nested config leaves out have the values of a B/32.
 
     Raises:
-      ConfigError: the part is no object.
+      ConfigError: If the part is not a JSON object.
     """
     if config is None:
         return None
@@ -150,7 +159,7 @@ def tower_config(config: dict[str, Any] | None) -> dict[str, Any] | None:
 def _of_open_clip(model: Any) -> dict[str, Any]:
     tower = model.get("vision_cfg") if isinstance(model, dict) else None
     if not isinstance(tower, dict):
-        raise ConfigError(f"{BY_CONFIG} has no model_cfg.vision_cfg")
+        raise ConfigError(f"{CONFIG_LABEL} has no model_cfg.vision_cfg")
     said: dict[str, Any] = {"hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu"}
     width = positive(tower, "width")
     if width:
@@ -161,24 +170,26 @@ def _of_open_clip(model: Any) -> dict[str, Any]:
 def mlp(
     source: Source, config: dict[str, Any] | None, options: Options, arch: Arch | None
 ) -> tuple[str, tuple[str, ...]]:
-    """The activation, and a note where it had to be assumed: a file of weights does not say it."""
+    """Return the activation, and a note if it had to be assumed, because a file of weights does not contain it."""
     names = {"quick_gelu": "quick_gelu", "gelu": "gelu"}
     if config is not None:
         return activation(config, "quick_gelu", names), ()
     if options.arch and arch and arch.quick is not None:
         return ("quick_gelu" if arch.quick else "gelu"), ()
-    if any(part in source.name.lower() for part in GELU_FILES):
+    if any(part in source.name.lower() for part in GELU_FILE_MARKS):
         return "gelu", ()
-    return "quick_gelu", ("the file does not say its activation: quick_gelu, as in MetaCLIP (`arch` names another)",)
+    return "quick_gelu", (
+        "the file does not specify its activation: quick_gelu is assumed, as in MetaCLIP (`arch` sets it)",
+    )
 
 
 def preprocessing(source: Source, native: int) -> Preprocessing:
-    """Shortest side and centre crop at the native size, with what open_clip's config says of it."""
+    """Return the recipe: shortest side and centre crop at the native size, changed as the config of open_clip says."""
     said = configured(source.config, "preprocess_cfg", {}, dict)
-    mean, std = (tuple(said.get(name) or given) for name, given in zip(("mean", "std"), STATISTICS, strict=True))
+    mean, std = (tuple(said.get(name) or given) for name, given in zip(("mean", "std"), CLIP_STATISTICS, strict=True))
     mode = said.get("resize_mode") or "shortest"
     if mode not in ("shortest", "squash"):
-        raise ConfigError(f"{BY_CONFIG} has resize_mode = {mode!r}; known: shortest, squash")
+        raise ConfigError(f"{CONFIG_LABEL} has resize_mode = {mode!r}; known: shortest, squash")
     resize = native if mode == "shortest" else (native, native)
     origin = "open_clip_config.json" if said else "CLIP's evaluation"
     return Preprocessing((native, native), resize, said.get("interpolation") or "bicubic", mean, std, source=origin)
@@ -188,7 +199,7 @@ METACLIP = Family(
     name="metaclip",
     aliases=("clip", "open_clip", "metaclip2"),
     archs=ARCHS,
-    layouts=(ORIGINAL, HUGGING_FACE),
+    layouts=(ORIGINAL_LAYOUT, HUGGING_FACE_LAYOUT),
     configure=configure,
     preprocessing=preprocessing,
     licence="The weights of MetaCLIP were released under CC BY-NC 4.0: no commercial use. Those of other CLIPs differ.",

@@ -1,4 +1,4 @@
-"""From a file of foreign weights to a network, its parameters and its recipe."""
+"""Conversion of a file of foreign weights to a network, its parameters and its preprocessing recipe."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,19 +20,19 @@ from jepa_jax.pretrained.reading import Tensor, Weights, open_weights
 from jepa_jax.pretrained.table import check, fill, match
 
 FAMILIES = (IJEPA, DINOV2, METACLIP)
-BRANCHES = {"target": "target_encoder", "context": "encoder"}  # of an original I-JEPA checkpoint
+BRANCHES = {"target": "target_encoder", "context": "encoder"}  # branch -> state dict in an original I-JEPA checkpoint
 TEXT_MARKS = ("text_model.embeddings.token_embedding.weight", "token_embedding.weight", "text.token_embedding.weight")
 
 
 @dataclass(frozen=True)
 class Converted:
-    """An encoder that was made elsewhere.
+    """Encoder that was trained elsewhere.
 
     Attributes:
-      config: of the network, at the resolution that is scored.
-      params: its parameters, float32 NumPy arrays, read-only.
-      preprocessing: the recipe for images.
-      origin: where it is from, as JSON.
+      config: Config of the network, at the resolution that is scored.
+      params: Parameters of the network: float32 NumPy arrays, read-only.
+      preprocessing: Recipe that converts images to the input of the network.
+      origin: Description of the source of the weights, as JSON.
     """
 
     config: ViT
@@ -42,7 +42,7 @@ class Converted:
 
     @property
     def encoder(self) -> Encoder:
-        """As a function of one image. On CPU it shares the memory of `params`."""
+        """Encoder as a function of one image; on CPU it shares the memory of `params`."""
         params = jax.tree.map(lambda a: jax.device_put(a, may_alias=True), self.params)
         return vit_encoder(self.config, params, self.preprocessing)
 
@@ -51,11 +51,15 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     """Read foreign weights.
 
     Args:
-      path: a Hugging Face directory, or a file: `.safetensors`, `.pth`, `.pth.tar`, `.pt`, `.bin`.
-      options: what the file cannot say.
+      path: Hugging Face directory, or a file: `.safetensors`, `.pth`, `.pth.tar`, `.pt`, `.bin`.
+      options: Properties that the file does not contain.
+
+    Returns:
+      The encoder at the resolution that is scored.
 
     Raises:
-      ConfigError: the file cannot be read, is of no known family, does not fit its table, or the options do not fit it.
+      ConfigError: If the file cannot be read, belongs to no known family or does not match its table, or if the options
+        do not match the file.
     """
     options = options or Options()
     weights = open_weights(path)
@@ -66,7 +70,7 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         native, notes = family.configure(source, options)
         recipe = _recipe(family, source, native.shape[0], options.image_size)
         config = replace(native, image_size=recipe.size[0])
-    except ValueError as error:  # of ViT, whose message fits one line
+    except ValueError as error:  # raised by ViT, with a message of one line
         raise error if isinstance(error, ConfigError) else ConfigError(f"{source.name}: {error}") from None
     kind = options.positions or layout.positions
     params, left_out = _params(source, native, config, kind)
@@ -85,7 +89,7 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
 
 
 def _branch(weights: Weights, options: Options) -> tuple[dict[str, Tensor], str | None]:
-    """The state dict that is meant, and which of an I-JEPA checkpoint's two encoders it is."""
+    """Return the state dict of the encoder, and its branch if the file is an I-JEPA checkpoint with two encoders."""
     groups, name = weights.groups, weights.path.name
     if options.branch is not None and options.branch not in BRANCHES:
         raise ConfigError(f"`branch` is {options.branch}{nearest(options.branch, BRANCHES)}")
@@ -96,19 +100,21 @@ def _branch(weights: Weights, options: Options) -> tuple[dict[str, Tensor], str 
             raise ConfigError(f"{name} has no {BRANCHES[branch]}; take the other encoder with `branch` {other}")
         return groups[BRANCHES[branch]], branch
     if options.branch is not None:
-        raise ConfigError(f"`branch` is for original I-JEPA checkpoints, with two encoders; {name} has one")
+        raise ConfigError(f"`branch` is for original I-JEPA checkpoints, which hold two encoders; {name} holds one")
     for group in ("state_dict", "model", ""):
         if group in groups:
             return groups[group], None
     if len(groups) == 1:
         return next(iter(groups.values())), None
-    raise ConfigError(f"{name} has no state_dict, but {', '.join(sorted(groups)) or 'nothing'}; save one state dict")
+    raise ConfigError(
+        f"{name} has no state_dict, only {', '.join(sorted(groups)) or 'nothing'}; save a file with one state dict"
+    )
 
 
 def _recognise(
     weights: Weights, tensors: dict[str, Tensor], options: Options
 ) -> tuple[Family, Layout, dict[str, Tensor]]:
-    """The family and layout whose marks are there, and the tensors without the layout's prefixes."""
+    """Return the family and the layout whose marks the keys contain, and the tensors without its prefixes."""
     families = [_family(options.family)] if options.family else FAMILIES
     for family in families:
         for layout in family.layouts:
@@ -134,7 +140,7 @@ def _family(name: str) -> Family:
 
 
 def _strip(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """Keys without those prefixes, one after the other."""
+    """Return the tensors with these prefixes removed from their keys, one after the other."""
 
     def bare(key: str) -> str:
         for prefix in ("module.", *prefixes):
@@ -145,7 +151,7 @@ def _strip(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, T
 
 
 def _recipe(family: Family, source: Source, native: int, image_size: int | None) -> Preprocessing:
-    """The recipe beside the file, or the family's, at the size that was asked for."""
+    """Return the recipe beside the file, or else that of the family, at the requested image size."""
     if source.preprocessor is None:
         recipe = family.preprocessing(source, native)
     else:
@@ -159,13 +165,15 @@ def _recipe(family: Family, source: Source, native: int, image_size: int | None)
 
 
 def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any, dict[str, str]]:
-    """The parameters at the resolution of `config`, and the keys that were left out with their reasons."""
+    """Return the parameters at the resolution of `config`, and the keys that were left out with the reasons."""
     abstract = jax.eval_shape(lambda: native.network.init(jax.random.key(0)))
     pieces, unknown, left_out = match(source.tensors, source.layout.rules, source.layout.ignored)
     try:
         check(pieces, unknown, abstract)
     except ConfigError as error:
-        raise ConfigError(f"{source.name} is no {source.layout.name} layout of its family: {error}") from None
+        raise ConfigError(
+            f"{source.name} does not match the layout {source.layout.name!r} of its family: {error}"
+        ) from None
     params = fill(pieces, abstract)
     params["positions"] = resize_positions(params["positions"], int(config.class_token), config.grid[0], kind)
     for leaf in jax.tree.leaves(params):
@@ -174,7 +182,7 @@ def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any
 
 
 def _arch_name(family: Family, config: ViT, options: Options) -> str | None:
-    """The published name of this size, or None."""
+    """Return the published name of this size, or None."""
     if options.arch:
         return options.arch
     sizes = {

@@ -1,5 +1,8 @@
-"""DINOv2: Oquab et al., arXiv 2304.07193, and Darcet et al., "Vision transformers need registers", arXiv 2309.16588.
-The embedding is the class token after the last layer norm."""
+"""DINOv2, with and without registers.
+
+Sources: Oquab et al., arXiv 2304.07193, and Darcet et al., "Vision transformers need registers", arXiv 2309.16588. The
+embedding is the class token after the last layer norm.
+"""
 
 from dataclasses import replace
 
@@ -8,9 +11,10 @@ from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
-    IMAGENET,
+    HUGGING_FACE_RULES,
+    IMAGENET_STATISTICS,
     MASK_TOKEN,
-    META,
+    META_RULES,
     Arch,
     Family,
     Layout,
@@ -24,17 +28,16 @@ from jepa_jax.pretrained.family import (
     resolve_heads,
     sizes,
 )
-from jepa_jax.pretrained.family import HUGGING_FACE as HF
 from jepa_jax.pretrained.table import Rule, linear, norm, rows
 
-ORIGINAL = Layout(
+ORIGINAL_LAYOUT = Layout(
     name="Meta, no registers",
     mark=("cls_token", "pos_embed", "blocks.0.attn.qkv.weight", "blocks.0.ls1.gamma"),
     without=("register_tokens",),
     prefixes=("module.", "backbone."),
     positions="bicubic-offset",
     rules=(
-        *META,
+        *META_RULES,
         Rule("cls_token", "class_token", rows),
         Rule("register_tokens", "registers", rows),
         *linear("blocks.{i}.mlp.w12", "blocks/fc1"),
@@ -44,22 +47,22 @@ ORIGINAL = Layout(
     ),
     ignored=(MASK_TOKEN,),
 )
-ORIGINAL_REGISTERS = replace(
-    ORIGINAL,
+ORIGINAL_REGISTERS_LAYOUT = replace(
+    ORIGINAL_LAYOUT,
     name="Meta, registers",
-    mark=(*ORIGINAL.mark, "register_tokens"),
+    mark=(*ORIGINAL_LAYOUT.mark, "register_tokens"),
     without=(),
     positions="bicubic-antialias",
 )
 
-HUGGING_FACE = Layout(
+HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face, no registers",
     mark=("embeddings.cls_token", "embeddings.position_embeddings", "encoder.layer.0.layer_scale1.lambda1"),
     without=("embeddings.register_tokens",),
     prefixes=("dinov2.", "dinov2_with_registers."),
     positions="bicubic",
     rules=(
-        *HF,
+        *HUGGING_FACE_RULES,
         Rule("embeddings.cls_token", "class_token", rows),
         Rule("embeddings.register_tokens", "registers", rows),
         *norm("encoder.layer.{i}.norm1", "blocks/norm1"),
@@ -73,10 +76,10 @@ HUGGING_FACE = Layout(
     ),
     ignored=(MASK_TOKEN, CLASSIFIER),
 )
-HUGGING_FACE_REGISTERS = replace(
-    HUGGING_FACE,
+HUGGING_FACE_REGISTERS_LAYOUT = replace(
+    HUGGING_FACE_LAYOUT,
     name="Hugging Face, registers",
-    mark=(*HUGGING_FACE.mark, "embeddings.register_tokens"),
+    mark=(*HUGGING_FACE_LAYOUT.mark, "embeddings.register_tokens"),
     without=(),
     positions="bicubic-antialias",
 )
@@ -89,11 +92,11 @@ ARCHS = {
 }
 
 
-RELEASED = 518  # pixels that the positions of every released model are for
+RELEASED_IMAGE_SIZE = 518  # pixels, the native resolution of the positions in every released model
 
 
 def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
-    """The network at its native resolution."""
+    """Return the network at its native resolution, and notes on what had to be assumed (none)."""
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
     heads = positive(source.config, "num_attention_heads")
@@ -115,17 +118,21 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
 
 
 def preprocessing(source: Source, native: int) -> Preprocessing:
-    """Shortest side 256, centre crop 224: the released models have positions for 518 and are evaluated at 224."""
-    mean, std = IMAGENET
+    """Return the recipe: shortest side 256, centre crop 224, or the same in proportion.
+
+    The released models have positions for 518 pixels and are evaluated at 224; another model is used at its native
+    resolution.
+    """
+    mean, std = IMAGENET_STATISTICS
     recipe = Preprocessing((224, 224), 256, "bicubic", mean, std, source="DINOv2's evaluation")
-    return recipe if native == RELEASED else recipe.at_size(native)
+    return recipe if native == RELEASED_IMAGE_SIZE else recipe.at_size(native)
 
 
 DINOV2 = Family(
     name="dinov2",
     aliases=("dino", "dinov2_with_registers"),
     archs=ARCHS,
-    layouts=(ORIGINAL, ORIGINAL_REGISTERS, HUGGING_FACE, HUGGING_FACE_REGISTERS),
+    layouts=(ORIGINAL_LAYOUT, ORIGINAL_REGISTERS_LAYOUT, HUGGING_FACE_LAYOUT, HUGGING_FACE_REGISTERS_LAYOUT),
     configure=configure,
     preprocessing=preprocessing,
     licence="The weights of DINOv2 were released under Apache-2.0.",

@@ -1,4 +1,4 @@
-"""A converted model on disk: a directory with Orbax parameters and config.json, which is all that scoring needs."""
+"""Model directory of a converted model: Orbax parameters and config.json, which is all that scoring needs."""
 
 import json
 import os
@@ -18,14 +18,14 @@ from jepa_jax.models.vit import ViT, vit_encoder
 from jepa_jax.pretrained.convert import Converted
 from jepa_jax.run_dir import CONFIG_FILE, FORMAT
 
-FIELDS = {"vit", "preprocessing", "origin", "sample_shape"}
+MODEL_FIELDS = {"vit", "preprocessing", "origin", "sample_shape"}
 
 
 def write(converted: Converted, out: Path) -> None:
-    """Write a model directory; it appears whole or not at all.
+    """Write a model directory atomically.
 
     Raises:
-      ConfigError: something else is there, or it cannot be written.
+      ConfigError: If something else exists at `out`, or the directory cannot be written.
     """
     check_free(out)
     make_directory(out.parent)
@@ -51,32 +51,34 @@ def write(converted: Converted, out: Path) -> None:
 
 
 def check_free(out: Path) -> None:
-    """Make sure that a model directory can be written there: nothing, an empty folder, or one written before.
+    """Check that a model directory can be written to `out`.
+
+    There may be nothing, an empty folder, or a model directory that was written before, which is replaced.
 
     Raises:
-      ConfigError: something else is there.
+      ConfigError: If something else exists there.
     """
     if out.is_dir() and (not any(out.iterdir()) or is_converted(_tree(out))):
         return
     if out.exists() or out.is_symlink():
-        raise ConfigError(f"{out} exists and is no converted model; name another folder with `out`")
+        raise ConfigError(f"{out} exists and is not a converted model; name another folder with `out`")
 
 
 def is_converted(tree: dict[str, Any] | None) -> bool:
-    """Whether a config.json is that of a model directory."""
-    return tree is not None and tree.keys() >= FIELDS
+    """Return whether the content of a config.json is that of a model directory."""
+    return tree is not None and tree.keys() >= MODEL_FIELDS
 
 
 def load_directory(folder: Path) -> Encoder:
-    """The encoder of a model directory.
+    """Load the encoder of a model directory.
 
     Raises:
-      ConfigError: it is damaged.
+      ConfigError: If the directory is damaged.
     """
     tree = _tree(folder)
     try:
         if tree is None:
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
         config = ViT(**tree["vit"])
         recipe = Preprocessing.from_dict(tree["preprocessing"])
         abstract = jax.eval_shape(lambda: config.network.init(jax.random.key(0)))

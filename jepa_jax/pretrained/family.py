@@ -1,4 +1,4 @@
-"""What every family of weights states about itself, and what its converter is given."""
+"""Descriptions of families of weights, and the functions that their converters share."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,11 +11,11 @@ from jepa_jax.pretrained.positions import Resize
 from jepa_jax.pretrained.reading import Tensor
 from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows
 
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of RGB in [0, 1]
-BY_CONFIG = "the config file"
+IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of RGB in [0, 1]
+CONFIG_LABEL = "the config file"  # subject of error messages
 
-# What I-JEPA and DINOv2 have in common, in the names of Meta's code and of Hugging Face's.
-META = (
+# Rules that I-JEPA and DINOv2 have in common, with the names in Meta's code and in Hugging Face's.
+META_RULES = (
     Rule("patch_embed.proj.weight", "patch/kernel", patches),
     Rule("patch_embed.proj.bias", "patch/bias"),
     Rule("pos_embed", "positions", rows),
@@ -27,7 +27,7 @@ META = (
     *linear("blocks.{i}.mlp.fc2", "blocks/fc2"),
     *norm("norm", "norm"),
 )
-HUGGING_FACE = (
+HUGGING_FACE_RULES = (
     Rule("embeddings.patch_embeddings.projection.weight", "patch/kernel", patches),
     Rule("embeddings.patch_embeddings.projection.bias", "patch/bias"),
     Rule("embeddings.position_embeddings", "positions", rows),
@@ -43,14 +43,17 @@ CLASSIFIER = (r"classifier\.(weight|bias)", "a classifier on top")
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller says of a file. None: what the file says, or the family's custom.
+    """Properties of a file that the caller specifies.
+
+    None stands for the value in the file, or else for the default of the family.
 
     Attributes:
-      family, arch: names.
-      heads: of the attention.
-      image_size: side of the images to be scored, in pixels.
-      branch: `target` or `context`, of an original I-JEPA checkpoint.
-      positions: how they are brought to another resolution.
+      family: Name of the family.
+      arch: Name of a published size.
+      heads: Number of attention heads.
+      image_size: Side of the images to be scored, in pixels.
+      branch: Encoder in an original I-JEPA checkpoint, `target` or `context`.
+      positions: Interpolation of the position embeddings at another resolution.
     """
 
     family: str | None = None
@@ -63,7 +66,15 @@ class Options:
 
 @dataclass(frozen=True)
 class Arch:
-    """A published size: what shapes cannot tell, and what tells it."""
+    """Published size: the properties that the shapes do not determine, and the shapes by which it is recognised.
+
+    Attributes:
+      width: Width of a token, D.
+      depth: Number of blocks.
+      heads: Number of attention heads.
+      patch: Side of a patch in pixels; None for any.
+      quick: Whether the activation is quick_gelu rather than gelu; None if the family has only one activation.
+    """
 
     width: int
     depth: int
@@ -74,16 +85,16 @@ class Arch:
 
 @dataclass(frozen=True)
 class Layout:
-    """One way in which a family's weights are named.
+    """Layout of the weights of a family: the names of the tensors in a file.
 
     Attributes:
-      name: in words.
-      mark: keys that a file of this layout has.
-      rules: the table.
-      ignored: regular expressions of keys that are left out, each with the reason.
-      prefixes: what may stand before the tower's keys.
-      positions: how this origin brings positions to another resolution.
-      without: keys that a file of this layout does not have.
+      name: Name in words.
+      mark: Keys that a file of this layout contains.
+      rules: Table from keys to parameters.
+      positions: Interpolation by which the original code brings position embeddings to another resolution.
+      ignored: Regular expressions of keys that are left out, each with the reason.
+      prefixes: Prefixes that the keys of the encoder may have.
+      without: Keys that a file of this layout does not contain.
     """
 
     name: str
@@ -97,13 +108,14 @@ class Layout:
 
 @dataclass(frozen=True)
 class Source:
-    """A file whose layout is known.
+    """File of weights whose layout is known.
 
     Attributes:
-      layout: its layout.
-      tensors: by the layout's keys, prefixes taken away.
-      config, preprocessor: the JSON beside it, or None.
-      name: of the file or folder.
+      layout: Layout of the file.
+      tensors: Tensors by the keys of the layout, without prefixes.
+      config: Content of the config file beside it, or None.
+      preprocessor: Content of the preprocessor_config.json beside it, or None.
+      name: Name of the file or folder.
     """
 
     layout: Layout
@@ -113,21 +125,21 @@ class Source:
     name: str
 
     def shape(self, target: str) -> tuple[int, ...]:
-        """The shape of the tensor that goes to this parameter.
+        """Return the shape of the tensor that fills the parameter `target`.
 
         Raises:
-          ConfigError: the file has none.
+          ConfigError: If the file has no such tensor.
         """
         for rule in self.layout.rules:
             key = rule.source.replace("{i}", "0")
             if rule.target == target and key in self.tensors:
                 return self.tensors[key].shape
         sources = [rule.source for rule in self.layout.rules if rule.target == target]
-        raise ConfigError(f"{self.name} has no {' or '.join(sources)}; the file is not whole")
+        raise ConfigError(f"{self.name} has no {' or '.join(sources)}; the file is incomplete")
 
     @property
     def depth(self) -> int:
-        """How many blocks there are: one more than the highest number."""
+        """Number of blocks: one more than the highest index of a block."""
         source = next(r.source for r in self.layout.rules if r.target == "blocks/norm1/scale")
         before, after = source.split("{i}")
         numbers = [
@@ -138,7 +150,7 @@ class Source:
         return max(numbers, default=-1) + 1
 
     def has(self, target: str) -> bool:
-        """Whether a tensor goes to this parameter."""
+        """Return whether the file has a tensor that fills the parameter `target`."""
         return any(
             rule.source.replace("{i}", "0") in self.tensors for rule in self.layout.rules if rule.target == target
         )
@@ -146,15 +158,16 @@ class Source:
 
 @dataclass(frozen=True)
 class Family:
-    """A family of weights.
+    """Family of weights.
 
     Attributes:
-      name: as people call it; `aliases` are other names.
-      archs: its published sizes.
-      layouts: the ways in which its weights are named.
+      name: Common name.
+      aliases: Other names.
+      archs: Published sizes by name.
+      layouts: Layouts in which the weights are distributed.
       configure: (source, options) -> the network at its native resolution, and notes on what had to be assumed.
-      preprocessing: (source, native image size) -> the recipe; used where there is no preprocessor_config.json.
-      licence: a note.
+      preprocessing: (source, native image size) -> the recipe; used if there is no preprocessor_config.json.
+      licence: Note on the licence of the weights.
     """
 
     name: str
@@ -167,29 +180,31 @@ class Family:
 
 
 def sizes(source: Source) -> dict[str, Any]:
-    """Width, depth, patch size, channels and hidden width, from the shapes.
+    """Return width, depth, patch size, channels and hidden width, as determined by the shapes.
 
     Raises:
-      ConfigError: the shapes are not those of a vision transformer.
+      ConfigError: If the shapes are not those of a vision transformer.
     """
     kernel = source.shape("patch/kernel")
     if len(kernel) != 4 or kernel[2] != kernel[3]:
         raise ConfigError(f"{source.name}: the patch embedding has shape {list(kernel)}, not [D, C, P, P]")
     if not source.depth:
-        raise ConfigError(f"{source.name} has no blocks; the file is not whole")
+        raise ConfigError(f"{source.name} has no blocks; the file is incomplete")
     width, channels, patch, _ = kernel
     hidden = source.shape("blocks/fc2/kernel")[-1]
     return {"width": width, "depth": source.depth, "patch_size": patch, "channels": channels, "hidden": hidden}
 
 
 def native_size(source: Source, patch: int, others: int) -> int:
-    """Side in pixels of the images that the positions are for.
+    """Return the side in pixels of the images for which the file has positions.
 
     Args:
-      others: positions that are not patches'.
+      source: File of weights.
+      patch: Side of a patch in pixels.
+      others: Number of positions that belong to other tokens than patches.
 
     Raises:
-      ConfigError: they do not form a square.
+      ConfigError: If the positions of the patches do not form a square.
     """
     count = source.shape("positions")[-2] - others
     side = round(max(count, 0) ** 0.5)
@@ -199,10 +214,19 @@ def native_size(source: Source, patch: int, others: int) -> int:
 
 
 def named_arch(options: Options, archs: dict[str, Arch], found: dict[str, Any], name: str) -> Arch | None:
-    """The published size that the options name, or that the shapes are those of.
+    """Return the published size that the options name, or else the one that has the shapes of the file.
+
+    Args:
+      options: Options of the caller.
+      archs: Published sizes by name.
+      found: Result of `sizes`.
+      name: Name of the file, for the message.
+
+    Returns:
+      The size, or None if the options name none and no published size has these shapes.
 
     Raises:
-      ConfigError: an unknown name, or one whose sizes the file does not have.
+      ConfigError: If the name is unknown, or the file does not have the shapes of that size.
     """
     if options.arch is None:
         fits = [a for a in archs.values() if (a.width, a.depth) == (found["width"], found["depth"])]
@@ -220,57 +244,76 @@ def named_arch(options: Options, archs: dict[str, Arch], found: dict[str, Any], 
 
 
 def resolve_heads(options: Options, arch: Arch | None, configured: int | None, width: int, name: str) -> int:
-    """The number of heads: what the config file says, the options, or the published size.
+    """Return the number of heads from the config file, the options or the published size, in this order.
+
+    Args:
+      options: Options of the caller.
+      arch: Published size, or None.
+      configured: Number in the config file, or None.
+      width: Width of a token.
+      name: Name of the file, for the message.
 
     Raises:
-      ConfigError: nothing says it, two say different things, or it does not divide the width.
+      ConfigError: If none of them gives the number, if config file and options differ, or if the number does not divide
+        the width.
     """
     heads = configured or options.heads or (arch.heads if arch else None)
     if heads is None:
         raise ConfigError(
-            f"{name} does not say how many attention heads it has, and its size (width {width}) is none that was "
-            f"published: convert it with python -m jepa_jax.pretrained {name} --out DIR --heads N"
+            f"{name} does not specify its number of attention heads, and its size (width {width}) is not a published "
+            f"one: convert it with python -m jepa_jax.pretrained {name} --out DIR --heads N"
         )
     if options.heads and options.heads != heads:
-        raise ConfigError(f"`heads` is {options.heads}, and {BY_CONFIG} of {name} says {heads}")
+        raise ConfigError(f"`heads` is {options.heads}, and {CONFIG_LABEL} of {name} says {heads}")
     if width % heads:
         raise ConfigError(f"{heads} heads do not divide the width {width} of {name}")
     return heads
 
 
 def configured(config: dict[str, Any] | None, key: str, default: Any, kind: type) -> Any:
-    """A field of a config file, or the default.
+    """Return a field of a config file, or the default if the field or the file is missing.
+
+    Args:
+      config: Content of the config file, or None.
+      key: Name of the field.
+      default: Value if the field is missing or null.
+      kind: Type of the value; a float may be written as an integer.
 
     Raises:
-      ConfigError: it has another type.
+      ConfigError: If the value has another type.
     """
     value = default if config is None or config.get(key) is None else config[key]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise ConfigError(f"{BY_CONFIG} has {key} = {value!r}, which is no {kind.__name__}")
+        raise ConfigError(f"{CONFIG_LABEL} has {key} = {value!r}, which is not of type {kind.__name__}")
     return value
 
 
 def positive(config: dict[str, Any] | None, key: str) -> int | None:
-    """A whole positive number of a config file, or None where it is not there.
+    """Return a positive integer from a config file, or None if the field or the file is missing.
 
     Raises:
-      ConfigError: it is something else.
+      ConfigError: If the value is anything else.
     """
     value = configured(config, key, None, int)
     if value is not None and value < 1:
-        raise ConfigError(f"{BY_CONFIG} has {key} = {value}; it must be at least 1")
+        raise ConfigError(f"{CONFIG_LABEL} has {key} = {value}; it must be at least 1")
     return value
 
 
 def activation(config: dict[str, Any] | None, default: str, names: dict[str, str]) -> str:
-    """What the config file calls the MLP's activation, by our name.
+    """Return the activation of the MLPs that the config file names.
+
+    Args:
+      config: Content of the config file, or None.
+      default: Name if the field or the file is missing.
+      names: Name in the config file -> name in this library.
 
     Raises:
-      ConfigError: there is no such one here.
+      ConfigError: If the activation is not supported.
     """
     value = configured(config, "hidden_act", default, str)
     if value not in names:
-        raise ConfigError(f"{BY_CONFIG} has hidden_act = {value!r}; known: {', '.join(names)}")
+        raise ConfigError(f"{CONFIG_LABEL} has hidden_act = {value!r}; known: {', '.join(names)}")
     return names[value]

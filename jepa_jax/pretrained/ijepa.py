@@ -1,13 +1,17 @@
-"""I-JEPA: Assran et al., "Self-supervised learning from images with a joint-embedding predictive architecture",
-arXiv 2301.08243. The embedding is the mean over the patches after the last layer norm."""
+"""I-JEPA.
+
+Source: Assran et al., "Self-supervised learning from images with a joint-embedding predictive architecture",
+arXiv 2301.08243. The embedding is the mean over the patches after the last layer norm.
+"""
 
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
-    IMAGENET,
+    HUGGING_FACE_RULES,
+    IMAGENET_STATISTICS,
     MASK_TOKEN,
-    META,
+    META_RULES,
     Arch,
     Family,
     Layout,
@@ -21,27 +25,26 @@ from jepa_jax.pretrained.family import (
     resolve_heads,
     sizes,
 )
-from jepa_jax.pretrained.family import HUGGING_FACE as HF
 from jepa_jax.pretrained.table import linear, norm
 
-ORIGINAL = Layout(
+ORIGINAL_LAYOUT = Layout(
     name="Meta",
     mark=("pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
     without=("cls_token",),
     prefixes=("module.",),
-    # Its own code fails at another resolution: it expects a class token.
+    # Meta's own code fails at another resolution, because it expects a class token.
     positions="bicubic",
-    rules=META,
+    rules=META_RULES,
 )
 
-HUGGING_FACE = Layout(
+HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face",
     mark=("embeddings.position_embeddings", "encoder.layer.0.layernorm_before.weight"),
     without=("embeddings.cls_token",),
     prefixes=("ijepa.",),
     positions="bicubic",
     rules=(
-        *HF,
+        *HUGGING_FACE_RULES,
         *norm("encoder.layer.{i}.layernorm_before", "blocks/norm1"),
         *norm("encoder.layer.{i}.layernorm_after", "blocks/norm2"),
         *linear("encoder.layer.{i}.intermediate.dense", "blocks/fc1"),
@@ -65,17 +68,17 @@ ARCHS = {
 
 
 def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
-    """The network at its native resolution."""
+    """Return the network at its native resolution, and notes on what had to be assumed."""
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
     heads = positive(source.config, "num_attention_heads")
     notes = ()
-    if source.config is None and source.layout is HUGGING_FACE:
-        notes = ("there is no config.json: layer_norm_eps is taken as 1e-6, as the released models have it",)
+    if source.config is None and source.layout is HUGGING_FACE_LAYOUT:
+        notes = ("there is no config.json: layer_norm_eps is assumed to be 1e-6, as in the released models",)
     return ViT(
         image_size=native_size(source, found["patch_size"], 0),
         heads=resolve_heads(options, arch, heads, found["width"], source.name),
-        # A config.json that leaves it out means the default of its class.
+        # In a config.json that leaves it out, the value is the default of the transformers class.
         norm_eps=configured(source.config, "layer_norm_eps", 1e-6 if source.config is None else 1e-12, float),
         mlp=activation(source.config, "gelu", {"gelu": "gelu", "quick_gelu": "quick_gelu"}),  # type: ignore[arg-type]
         qkv_bias=source.has("blocks/qkv/bias"),
@@ -87,13 +90,16 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
 
 
 def preprocessing(source: Source, native: int) -> Preprocessing:
-    """Hugging Face squashes to the size with mean and deviation 1/2; Meta trains on crops with those of ImageNet."""
-    if source.layout is HUGGING_FACE:
+    """Return the recipe: squashed to the native size with mean and deviation 1/2, or as in training at Meta.
+
+    The former is that of Hugging Face; Meta trains on crops with the mean and the deviation of ImageNet.
+    """
+    if source.layout is HUGGING_FACE_LAYOUT:
         half = (0.5,) * 3
         return Preprocessing(
             (native, native), (native, native), "bilinear", half, half, source="Hugging Face's default for I-JEPA"
         )
-    mean, std = IMAGENET
+    mean, std = IMAGENET_STATISTICS
     return Preprocessing(
         (native, native), round(native * 256 / 224), "bilinear", mean, std, source="Meta's statistics for I-JEPA"
     )
@@ -103,7 +109,7 @@ IJEPA = Family(
     name="ijepa",
     aliases=("i-jepa",),
     archs=ARCHS,
-    layouts=(ORIGINAL, HUGGING_FACE),
+    layouts=(ORIGINAL_LAYOUT, HUGGING_FACE_LAYOUT),
     configure=configure,
     preprocessing=preprocessing,
     licence="The weights of I-JEPA were released under CC BY-NC 4.0: no commercial use.",

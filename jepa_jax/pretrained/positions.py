@@ -1,6 +1,7 @@
-"""Position embeddings at another resolution, as each origin computes them with torch's bicubic interpolation.
+"""Interpolation of position embeddings to another resolution, with the same results as the original code of each model.
 
-Three kinds, named by what they do; written as one matrix per axis, since the interpolation is separable.
+The original code uses the bicubic interpolation of torch in three kinds. Each is written here as one matrix per axis,
+because the interpolation is separable.
 """
 
 from typing import Literal
@@ -8,24 +9,24 @@ from typing import Literal
 import numpy as np
 
 Resize = Literal["bicubic", "bicubic-offset", "bicubic-antialias"]
-OFFSET = 0.1  # patches by which Meta's DINOv2 without registers enlarges the grid before it takes the ratio
+GRID_OFFSET = 0.1  # patches that Meta's DINOv2 without registers adds to the new side before it computes the ratio
 
 
 def resize_positions(positions: np.ndarray, prefix: int, side: int, kind: Resize) -> np.ndarray:
-    """Positions for another grid.
+    """Resize positions to another grid.
 
     Args:
-      positions: [prefix + S^2, D], those of other tokens first.
-      prefix: how many those are; they stay as they are.
-      side: patches along a side of the new grid.
-      kind: `bicubic` (a = -3/4, not antialiased); `bicubic-offset`, the same at the ratio (side + 0.1) / S;
-        `bicubic-antialias` (a = -1/2, averaging when the grid shrinks).
+      positions: Position embeddings [prefix + S^2, D], those of other tokens than patches first.
+      prefix: Number of positions of other tokens, which are not changed.
+      side: Patches along a side of the new grid.
+      kind: Interpolation: `bicubic` (a = -3/4, not antialiased); `bicubic-offset`, the same at the ratio
+        (side + 0.1) / S; or `bicubic-antialias` (a = -1/2, averaging when the grid shrinks).
 
     Returns:
-      [prefix + side^2, D], float32; the very same array where the grid stays.
+      [prefix + side^2, D], float32; the same array object if the grid does not change.
 
     Raises:
-      ValueError: the patches do not form a square.
+      ValueError: If the patches do not form a square.
     """
     native = round((len(positions) - prefix) ** 0.5)
     if native**2 != len(positions) - prefix or native < 1:
@@ -39,25 +40,28 @@ def resize_positions(positions: np.ndarray, prefix: int, side: int, kind: Resize
 
 
 def weights(native: int, side: int, kind: Resize) -> np.ndarray:
-    """The interpolation along one axis: [side, native], rows that sum to one."""
+    """Return the matrix of the interpolation along one axis [side, native]; each row sums to one."""
     if kind == "bicubic-antialias":
-        scale = max(native / side, 1.0)  # of the filter: as wide as the new cells
+        scale = max(native / side, 1.0)  # of the filter, which is as wide as the new cells
         centre = (np.arange(side) + 0.5) * native / side
         distance = (np.arange(native)[None] + 0.5 - centre[:, None]) / scale
-        matrix = cubic(distance, -0.5)  # torch cuts the filter off at the border and divides by its sum
+        matrix = cubic(distance, -0.5)  # torch truncates the filter at the border and normalises it
     else:
-        ratio = (side + OFFSET) / native if kind == "bicubic-offset" else side / native
+        ratio = (side + GRID_OFFSET) / native if kind == "bicubic-offset" else side / native
         centre = (np.arange(side) + 0.5) / ratio - 0.5
         first = np.floor(centre).astype(int)
         matrix = np.zeros((side, native))
-        for step in range(-1, 3):  # beyond the border the outermost patch is repeated
+        for step in range(-1, 3):  # the outermost patch is repeated beyond the border
             at = np.clip(first + step, 0, native - 1)
             np.add.at(matrix, (np.arange(side), at), cubic(centre - (first + step), -0.75))
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
 def cubic(t: np.ndarray, a: float) -> np.ndarray:
-    """Keys' kernel, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981), eq. 15."""
+    """Evaluate the kernel of Keys at distances `t`.
+
+    Source: Keys, "Cubic convolution interpolation for digital image processing", IEEE TASSP 29 (1981), eq. 15.
+    """
     t = np.abs(t)
     near = (a + 2) * t**3 - (a + 3) * t**2 + 1
     far = a * (t**3 - 5 * t**2 + 8 * t - 4)

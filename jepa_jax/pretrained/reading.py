@@ -1,4 +1,4 @@
-"""Foreign weights: from a path to named tensors, without running or reading more than is asked for."""
+"""Reading of foreign weights: from a path to named tensors, without running code and without reading other tensors."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained import safetensors_file, torch_zip
 from jepa_jax.pretrained.tensor import Tensor
 
-# What a directory may hold, in order of preference.
-NAMES = (
+# Files that a directory may hold, in order of preference.
+WEIGHT_FILE_NAMES = (
     "model.safetensors",
     "open_clip_model.safetensors",
     "model.safetensors.index.json",
@@ -20,45 +20,49 @@ NAMES = (
     "open_clip_pytorch_model.bin",
 )
 
-# How the files begin that are often met in place of weights.
-REFUSED = {
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": "is in torch's format of before 1.6; load it and torch.save it again, "
-    "or use safetensors",
-    b"version https://git-lfs": "is a Git LFS pointer, not the weights; run `git lfs pull` where it is from",
+# First bytes of files that often occur in place of weights, and the end of the error message.
+REFUSED_HEADS = {
+    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": "is in the format of torch before 1.6; load it and torch.save it "
+    "again, or use safetensors",
+    b"version https://git-lfs": "is a Git LFS pointer, not the weights; run `git lfs pull` in its repository",
 }
 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a path to foreign weights leads to."""
+    """Foreign weights, opened but not read.
+
+    Attributes:
+      path: Path that the user named.
+      files: Files that contain the tensors.
+      groups: State dicts by their key in the file, such as `target_encoder`; the key of a bare state dict is "".
+      config: Content of the config.json or open_clip_config.json that belongs to the files, or None.
+      preprocessor: Content of the preprocessor_config.json beside the files, or None.
+    """
 
     path: Path
-    """What the user named."""
     files: tuple[Path, ...]
-    """The files that the tensors are in."""
     groups: dict[str, dict[str, Tensor]]
-    """State dicts by their key in the file (`encoder`, `target_encoder`, ...); a bare state dict is ""."""
     config: dict[str, Any] | None
-    """The config.json or open_clip_config.json that belongs to the files."""
     preprocessor: dict[str, Any] | None
-    """The preprocessor_config.json beside the files."""
 
 
 def open_weights(path: str | Path) -> Weights:
-    """Find the tensors of foreign weights; their bytes are read when a tensor is.
+    """Find the tensors of foreign weights, without reading their bytes.
 
     Args:
-      path: a Hugging Face directory, a .safetensors file, or a file of torch.save (.pth, .pth.tar, .pt, .bin). What is
-        in a file counts, not its suffix.
+      path: Hugging Face directory, a .safetensors file, or a file of torch.save (.pth, .pth.tar, .pt, .bin). The format
+        is determined by the content of a file, not by its suffix.
 
     Returns:
       The tensors by group and name, and the JSON files that belong to them.
 
     Raises:
-      ConfigError: nothing is there, it is none of these, it is damaged, or loading it would run code.
+      ConfigError: If the path does not exist or leads to something else, if a file is damaged, or if loading it would
+        run code.
     """
     path = Path(path)
-    if not os.path.exists(path):  # unlike Path.exists, says no where it cannot look
+    if not os.path.exists(path):  # unlike Path.exists, False if access is denied
         raise ConfigError(f"{path} does not exist or cannot be reached; name a directory or a file of weights")
     file = _in_directory(path) if path.is_dir() else path
     if file.name.endswith(".index.json"):
@@ -66,27 +70,27 @@ def open_weights(path: str | Path) -> Weights:
     else:
         files, groups = (file,), _groups(file)
     if not any(groups.values()):
-        raise ConfigError(f"{path} holds no tensors by name, at its top or one level below; save a state_dict()")
-    # A folder of .pth files may be anyone's, and its config.json about anything.
+        raise ConfigError(f"{path} holds no tensors by name at its top level or one level below; save a state_dict()")
+    # A config.json beside a .pth file may describe anything else.
     surely = path.is_dir() or _is_safetensors(file)
     return Weights(path, files, groups, _config(file, surely), _object(file.parent / "preprocessor_config.json"))
 
 
 def sha256(path: Path) -> str:
-    """The hash of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 hash of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _in_directory(folder: Path) -> Path:
-    for name in NAMES:
+    for name in WEIGHT_FILE_NAMES:
         if (folder / name).is_file():
             return folder / name
-    raise ConfigError(f"{folder} holds no weights; looked for {', '.join(NAMES)}")
+    raise ConfigError(f"{folder} holds no weights; looked for {', '.join(WEIGHT_FILE_NAMES)}")
 
 
 def _sharded(index: Path) -> tuple[tuple[Path, ...], dict[str, dict[str, Tensor]]]:
-    """The shards that an index names, and all their tensors in one group."""
+    """Return the shards that an index names, and all their tensors in one group."""
     places = (_object(index) or {}).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
         raise ConfigError(f"{index} has no weight_map from tensors to files; download it again")
@@ -106,17 +110,23 @@ def _sharded(index: Path) -> tuple[tuple[Path, ...], dict[str, dict[str, Tensor]
 
 
 def _groups(file: Path) -> dict[str, dict[str, Tensor]]:
-    """The state dicts of one file of either format, and one line for all that can be wrong with it."""
+    """Return the state dicts of one file of either format.
+
+    Raises:
+      ConfigError: If the file cannot be read, whatever the reason.
+    """
     if not file.is_file():
-        raise ConfigError(f"{file} is no ordinary file; name a directory or a file of weights")
+        raise ConfigError(f"{file} is not a regular file; name a directory or a file of weights")
     try:
         with file.open("rb") as opened:
             head = opened.read(512)
-        for start, reason in REFUSED.items():
+        for start, reason in REFUSED_HEADS.items():
             if head.startswith(start):
                 raise ConfigError(f"{file} {reason}")
         if head[257:262] == b"ustar":
-            raise ConfigError(f"{file} is a tar archive; unpack it, or if an early torch wrote it, torch.save it again")
+            raise ConfigError(
+                f"{file} is a tar archive; unpack it, or if an old version of torch wrote it, torch.save it again"
+            )
         if head.startswith(b"PK\x03\x04"):
             return torch_zip.groups(file)
         if _is_safetensors(file):
@@ -125,21 +135,26 @@ def _groups(file: Path) -> dict[str, dict[str, Tensor]]:
         raise
     except OSError as error:
         raise ConfigError(f"cannot read {file}: {error.strerror or error}; name another file") from error
-    except Exception as error:  # damaged bytes lead anywhere
+    except Exception as error:  # damaged bytes may cause any exception
         reason = f"{type(error).__name__}: {error}".encode("unicode_escape").decode()[:200]
         raise ConfigError(f"{file} is truncated or damaged ({reason}); download or save it again") from error
     raise ConfigError(f"{file} is neither safetensors nor a zip of torch.save; save it again as one of them")
 
 
 def _is_safetensors(file: Path) -> bool:
-    """Whether a JSON object follows eight bytes that hold its length."""
+    """Return whether the first eight bytes, the length of the header, are followed by a JSON object."""
     with file.open("rb") as opened:
         return opened.read(9)[8:] == b"{"
 
 
 def _config(file: Path, surely: bool) -> dict[str, Any] | None:
-    """The config beside a file of weights, which is about them surely, or if it speaks of a model."""
-    names = ["config.json", "open_clip_config.json"]  # some directories hold a model twice, with a config for each
+    """Return the config beside a file of weights, or None.
+
+    Args:
+      file: File of weights.
+      surely: Whether any config beside it describes it; otherwise the config must contain the fields of a model.
+    """
+    names = ["config.json", "open_clip_config.json"]  # some directories hold a model in both forms
     for name in reversed(names) if file.name.startswith("open_clip") else names:
         config = _object(file.parent / name)
         if config is not None and (surely or "model_type" in config or "model_cfg" in config):
@@ -148,7 +163,7 @@ def _config(file: Path, surely: bool) -> dict[str, Any] | None:
 
 
 def _object(path: Path) -> dict[str, Any] | None:
-    """The JSON object in a file, None where there is no file."""
+    """Return the JSON object in a file, or None if there is no file."""
     if not path.is_file():
         return None
     try:

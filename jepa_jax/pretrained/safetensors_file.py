@@ -1,7 +1,8 @@
-"""The tensors of a .safetensors file.
+"""Tensors of a .safetensors file.
 
-The library checks the header: names, shapes, and that the tensors follow each other without holes up to the end of the
-file. Its `get_tensor` copies (twice the tensor's size in memory), so the numbers come from the mapped file instead.
+The library safetensors checks the header: the names, the shapes, and that the tensors follow each other without gaps up
+to the end of the file. Its `get_tensor` copies a tensor and needs twice the size of it in memory, so the numbers are
+taken from the mapped file instead.
 """
 
 from pathlib import Path
@@ -12,7 +13,7 @@ from safetensors import safe_open
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.tensor import DTYPES, Tensor, mapped, tensor
 
-CODES = {
+DTYPE_CODES = {
     "F64": "float64",
     "F32": "float32",
     "F16": "float16",
@@ -27,23 +28,24 @@ CODES = {
 
 
 def tensors(path: Path) -> dict[str, Tensor]:
-    """Every tensor of the file, by name.
+    """Return all tensors of a file, by name.
 
     Raises:
-      ConfigError: a tensor of a kind that is not read. A damaged file raises what the library raises.
+      ConfigError: If a tensor has a dtype that is not supported. The library's own exceptions for a damaged file are
+        not converted.
     """
     buffer = mapped(path)
-    start = 8 + int.from_bytes(buffer[:8], "little")  # the header's length, the header, the numbers
+    start = 8 + int.from_bytes(buffer[:8], "little")  # the length of the header, the header, the numbers
     found = {}
     with safe_open(path, framework="numpy") as file:
         for name in file.offset_keys():  # in the order of the bytes
             entry = file.get_slice(name)
             code = entry.get_dtype()
-            if code not in CODES:
+            if code not in DTYPE_CODES:
                 raise ConfigError(
-                    f"tensor {name!r} of {path} is {code}; only {', '.join(CODES)} are read: save it as F32"
+                    f"tensor {name!r} of {path} is {code}; supported are {', '.join(DTYPE_CODES)}: save it as F32"
                 )
-            view = np.ndarray(entry.get_shape(), DTYPES[CODES[code]], buffer, start)
+            view = np.ndarray(entry.get_shape(), DTYPES[DTYPE_CODES[code]], buffer, start)
             found[name] = tensor(view)
             start += view.nbytes
     return found

@@ -1,4 +1,4 @@
-"""From a table of key patterns to parameters: every key is used or ignored for a reason, every parameter is filled."""
+"""Tables that assign tensors to parameters: each key is used, or ignored for a reason, and each parameter is filled."""
 
 import re
 from collections import defaultdict
@@ -13,27 +13,27 @@ import numpy as np
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.tensor import Tensor, forget
 
-STRIP = 64  # columns that a transposing copy writes at a time: a page of the source then stays in the cache
-ALIGNED = 64  # bytes: what jax asks of an array to take it over without a copy
+STRIP_COLUMNS = 64  # written at a time by a transposing copy, so that a page of the source stays in the cache
+ALIGNMENT_BYTES = 64  # alignment with which jax uses the memory of an array without copying it
 
 
 def same(a: np.ndarray) -> np.ndarray:
-    """As it is."""
+    """Return the array unchanged."""
     return a
 
 
 def transposed(a: np.ndarray) -> np.ndarray:
-    """[out, in] -> [in, out]."""
+    """Transpose the weight of a linear map, [out, in] -> [in, out]."""
     return a.T
 
 
 def rows(a: np.ndarray) -> np.ndarray:
-    """[1, N, D] or [D] -> [N, D]."""
+    """Reshape tokens [1, N, D] or a token [D] to [N, D]."""
     return a.reshape(-1, a.shape[-1])
 
 
 def patches(a: np.ndarray) -> np.ndarray:
-    """A convolution's weight [D, C, P, P] -> [P P C, D], rows in the order row, column, channel."""
+    """Reshape the weight of a convolution [D, C, P, P] to [P P C, D], with rows ordered by row, column and channel."""
     return a.transpose(2, 3, 1, 0).reshape(-1, a.shape[0])
 
 
@@ -42,10 +42,10 @@ class Rule:
     """One line of a table.
 
     Attributes:
-      source: a key of the file; `{i}` stands for the number of a block.
-      target: the path of the parameter, `blocks/qkv/kernel`; those of blocks are stacked over i.
-      how: from the tensor to the parameter, or to its part.
-      part: (j, n) if it is the j-th of n equal parts of the last axis.
+      source: Key in the file; `{i}` stands for the index of a block.
+      target: Path of the parameter, such as `blocks/qkv/kernel`; parameters of blocks are stacked over i.
+      how: Function from the tensor to the parameter, or to a part of it.
+      part: (j, n) if the tensor is the j-th of n equal parts of the last axis.
     """
 
     source: str
@@ -55,7 +55,7 @@ class Rule:
 
 
 def linear(source: str, target: str, part: tuple[int, int] = (0, 1)) -> tuple[Rule, Rule]:
-    """The two rules of a linear map, weight and bias."""
+    """Return the rules for the weight and the bias of a linear map."""
     return (
         Rule(f"{source}.weight", f"{target}/kernel", transposed, part),
         Rule(f"{source}.bias", f"{target}/bias", same, part),
@@ -63,17 +63,19 @@ def linear(source: str, target: str, part: tuple[int, int] = (0, 1)) -> tuple[Ru
 
 
 def norm(source: str, target: str) -> tuple[Rule, Rule]:
-    """The two rules of a layer norm."""
+    """Return the rules for the weight and the bias of a layer norm."""
     return Rule(f"{source}.weight", f"{target}/scale"), Rule(f"{source}.bias", f"{target}/bias")
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A tensor and where it goes.
+    """Tensor and the rule that assigns it to a parameter.
 
     Attributes:
-      key: its name in the file.
-      layer: the block's number, or None.
+      key: Name of the tensor in the file.
+      tensor: Tensor, not yet read.
+      rule: Rule of the key.
+      layer: Index of the block, or None.
     """
 
     key: str
@@ -83,20 +85,22 @@ class Piece:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of what goes into the parameter; found without reading."""
+        """Shape of the tensor in the form of the parameter, determined without reading it."""
         return self.rule.how(np.broadcast_to(np.uint8(0), self.tensor.shape)).shape
 
 
 def match(
     tensors: Mapping[str, Tensor], rules: tuple[Rule, ...], ignored: tuple[tuple[str, str], ...]
 ) -> tuple[list[Piece], list[str], dict[str, str]]:
-    """Find each key's rule.
+    """Find the rule of each key.
 
     Args:
-      ignored: regular expressions of keys that are left out, each with the reason.
+      tensors: Tensors by key.
+      rules: Table.
+      ignored: Regular expressions of keys that are left out, each with the reason.
 
     Returns:
-      What was found, the keys that no rule has, and the ignored expressions that occurred with their reasons.
+      The pieces, the keys without a rule, and the ignored expressions that occurred, with their reasons.
     """
     patterns = [(_pattern(rule.source), rule) for rule in rules]
     pieces, unknown, left_out = [], [], {}
@@ -119,14 +123,15 @@ def _pattern(source: str) -> re.Pattern[str]:
 
 
 def check(pieces: list[Piece], unknown: list[str], abstract: Any) -> None:
-    """Make sure that the pieces fill the parameters, each place once.
+    """Check that the pieces fill all parameters, and each part of them once.
 
     Args:
-      unknown: keys without a rule.
-      abstract: the parameters' shapes, nested.
+      pieces: Pieces to check.
+      unknown: Keys without a rule.
+      abstract: Shapes of the parameters, nested.
 
     Raises:
-      ConfigError: one line with all that is wrong.
+      ConfigError: If they do not; the message lists all problems in one line.
     """
     wanted = dict(_flat(abstract))
     filled: dict[str, set[tuple[int | None, int]]] = defaultdict(set)
@@ -138,7 +143,9 @@ def check(pieces: list[Piece], unknown: list[str], abstract: Any) -> None:
             continue
         shape = _place(piece, leaf.shape)
         if shape != piece.shape:
-            wrong.append(f"{piece.key} has shape {list(piece.tensor.shape)} where the others ask for {list(shape)}")
+            wrong.append(
+                f"{piece.key} has shape {list(piece.tensor.shape)} where the other tensors require {list(shape)}"
+            )
         filled[piece.rule.target].add((piece.layer, piece.rule.part[0]))
     parts = {piece.rule.target: piece.rule.part[1] for piece in pieces}
     missing = []
@@ -152,9 +159,9 @@ def check(pieces: list[Piece], unknown: list[str], abstract: Any) -> None:
     problems = [
         f"{text}: {', '.join(found)}"
         for text, found in (
-            ("keys that belong to nothing", _grouped(unknown)),
+            ("keys that belong to no parameter", _grouped(unknown)),
             ("wrong shapes", wrong),
-            ("parameters that nothing fills", missing),
+            ("parameters without a tensor", missing),
         )
         if found
     ]
@@ -163,13 +170,13 @@ def check(pieces: list[Piece], unknown: list[str], abstract: Any) -> None:
 
 
 def _place(piece: Piece, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of a piece's place in a parameter of this shape."""
+    """Return the shape of the part of a parameter with this shape that a piece fills."""
     inner = shape if piece.layer is None else shape[1:]
     return (*inner[:-1], inner[-1] // piece.rule.part[1])
 
 
 def _grouped(keys: list[str]) -> list[str]:
-    """Keys, those that differ in one number only said once."""
+    """Return the keys, with those that differ only in a number combined."""
     groups: dict[str, list[str]] = defaultdict(list)
     for key in keys:
         groups[re.sub(r"\.\d+\.", ".*.", key)].append(key)
@@ -177,10 +184,17 @@ def _grouped(keys: list[str]) -> list[str]:
 
 
 def fill(pieces: list[Piece], abstract: Any) -> Any:
-    """Read the tensors into parameters, float32 NumPy arrays in the structure of `abstract`.
+    """Read the tensors into parameters.
 
-    Each tensor is read, copied to its place and forgotten, so that a file needs the memory of its parameters and of a
-    few tensors. The arrays are aligned as jax wants them, which takes them over without another copy on CPU.
+    Each tensor is read, copied into its parameter and released, so that loading a file needs the memory of its
+    parameters and of a few tensors. The arrays are aligned such that jax on CPU uses them without another copy.
+
+    Args:
+      pieces: Pieces that fill all parameters.
+      abstract: Shapes of the parameters, nested.
+
+    Returns:
+      float32 NumPy arrays in the structure of `abstract`.
     """
     params = jax.tree.map(lambda leaf: _empty(leaf.shape), abstract)
     leaves = dict(_flat(params))
@@ -195,7 +209,7 @@ def fill(pieces: list[Piece], abstract: Any) -> Any:
         _copy(piece.rule.how(read), target[..., j * width : (j + 1) * width])
         forget(read)
 
-    with ThreadPoolExecutor(2) as pool:  # copying waits for memory; more threads would only hold more tensors
+    with ThreadPoolExecutor(2) as pool:  # memory limits the copying; more threads only hold more tensors
         for done in [pool.submit(copy, piece) for piece in pieces]:
             done.result()
     return params
@@ -205,14 +219,14 @@ def _copy(source: np.ndarray, target: np.ndarray) -> None:
     if source.ndim != 2 or source.strides[-1] == source.itemsize:
         target[...] = source
         return
-    for at in range(0, source.shape[1], STRIP):
-        target[:, at : at + STRIP] = source[:, at : at + STRIP]
+    for at in range(0, source.shape[1], STRIP_COLUMNS):
+        target[:, at : at + STRIP_COLUMNS] = source[:, at : at + STRIP_COLUMNS]
 
 
 def _empty(shape: tuple[int, ...]) -> np.ndarray:
     size = 4 * int(np.prod(shape))
-    raw = np.empty(size + ALIGNED, np.uint8)
-    start = -raw.ctypes.data % ALIGNED
+    raw = np.empty(size + ALIGNMENT_BYTES, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT_BYTES
     return raw[start : start + size].view(np.float32).reshape(shape)
 
 

@@ -1,4 +1,4 @@
-"""One array in a file, as a view of the mapped file: the disk is read when somebody looks at the numbers."""
+"""Array in a file as a view of the mapped file; the disk is read when the numbers are accessed."""
 
 import mmap
 from collections.abc import Callable
@@ -19,30 +19,35 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """One array in a file, read when asked for."""
+    """Array in a file, read on demand.
+
+    Attributes:
+      shape: Shape of the array.
+      dtype: Type of the numbers in the file.
+      read: Function that returns the numbers: a read-only view of the mapped file, with the dtype and strides of the
+        file.
+    """
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    """As in the file."""
     read: Callable[[], np.ndarray]
-    """The numbers: a read-only view of the mapped file, in the file's dtype and strides."""
 
 
 def tensor(view: np.ndarray) -> Tensor:
-    """The entry for a view of a mapped file."""
+    """Return a view of a mapped file as a `Tensor`."""
     return Tensor(view.shape, view.dtype, lambda: view)
 
 
 def mapped(path: Path) -> memoryview:
-    """The bytes of a file, read-only; they live as long as a view of them does."""
+    """Map the bytes of a file into memory, read-only and for as long as a view of them exists."""
     with path.open("rb") as file:
         return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def forget(a: np.ndarray) -> None:
-    """Give back the memory that looking at a mapped array took; who looks again reads the disk again.
+    """Release the memory of a mapped array that was read; another access reads the disk again.
 
-    Without this a file would stay in memory beside the arrays that are made of it.
+    Without this, a file would remain in memory beside the arrays into which it is copied.
     """
     base: object = a
     while isinstance(base, np.ndarray):

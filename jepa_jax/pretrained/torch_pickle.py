@@ -1,7 +1,8 @@
-"""The pickle inside a file of torch.save, read without torch and without running anything it asks for.
+"""Reading of the pickle in a file of torch.save, without torch and without running the code that it names.
 
-A pickle is a program that calls whatever it names. Here it may name only what stands in `_allowed`, and what it gets
-for a name is a stand-in: tensors become `View`s, which hold what the pickle says and are checked by who uses them.
+A pickle is a program that calls any function by name. Here it may use only the names in `_allowed`, and receives a
+placeholder for each of them. Tensors become `View`s, which hold the values in the pickle and are checked where they are
+used.
 """
 
 import io
@@ -24,8 +25,8 @@ STORAGES = {
     "BoolStorage": "bool",
 }
 
-# What training scripts keep beside the weights; read as a thing that holds nothing.
-BYSTANDERS = (
+# Names that occur beside the weights in the checkpoints of training scripts; read as an object without content.
+IGNORED_GLOBALS = (
     "argparse.Namespace",
     "collections.Counter",
     "numpy.dtype",
@@ -40,7 +41,7 @@ BYSTANDERS = (
 
 
 class Storage(NamedTuple):
-    """A stretch of numbers in the archive. Nothing here is checked."""
+    """Range of numbers in the archive. The fields are not checked."""
 
     dtype: Any
     key: Any
@@ -48,7 +49,7 @@ class Storage(NamedTuple):
 
 
 class View(NamedTuple):
-    """A tensor: where in a storage its numbers are, in numbers, not bytes. Nothing here is checked."""
+    """Tensor as a view of a storage; offset and stride are in numbers, not bytes. The fields are not checked."""
 
     storage: Any
     offset: Any
@@ -57,20 +58,20 @@ class View(NamedTuple):
 
 
 def load(data: bytes, path: Path) -> Any:
-    """The pickled object, with a `View` in the place of each tensor.
+    """Return the pickled object, with a `View` in place of each tensor.
 
     Args:
-      data: the pickle.
-      path: the file it is from, for the message.
+      data: Pickle.
+      path: File that contains it, for the message.
 
     Raises:
-      ConfigError: it names something that weights do not need. A damaged pickle can raise anything.
+      ConfigError: If the pickle names something that weights do not need. A damaged pickle may raise any exception.
     """
     return _Unpickler(data, path).load()
 
 
 class _Unpickler(pickle._Unpickler):
-    """The unpickler in Python: the one in C reserves as much memory as a damaged byte asks for."""
+    """Unpickler in Python, because the one in C allocates as much memory as a damaged byte requests."""
 
     def __init__(self, data: bytes, path: Path) -> None:
         super().__init__(io.BytesIO(data))
@@ -81,7 +82,7 @@ class _Unpickler(pickle._Unpickler):
         dotted = f"{module}.{name}"
         if dotted not in self.allowed:
             raise ConfigError(
-                f"{self.path} asks for {dotted[:200]!r}, which plain weights do not need; nothing of it was run: "
+                f"{self.path} asks for {dotted[:200]!r}, which plain weights do not need; no code in it was run: "
                 "if you trust the file, load it with torch and save its state_dict()"
             )
         return self.allowed[dotted]
@@ -92,12 +93,12 @@ class _Unpickler(pickle._Unpickler):
 
 
 def _allowed() -> dict[str, Any]:
-    """What a pickle may name, and what it gets for it.
+    """Return the names that a pickle may use, and the object that it receives for each.
 
-    Made anew for each file, or immutable: a pickle can set attributes on what it gets.
+    A pickle can set attributes of these objects, so they are either created for each file or immutable.
     """
 
-    class Mapping(dict):  # with room for attributes: a state dict has `_metadata`
+    class Mapping(dict):  # a class, because a dict takes no attributes, and a state dict has `_metadata`
         pass
 
     class Nothing:
@@ -107,7 +108,7 @@ def _allowed() -> dict[str, Any]:
         def __setstate__(self, state: Any) -> None:
             pass
 
-    # A tensor with a seventh argument, conjugate or negated, is not taken: no weights are.
+    # Weights have no seventh argument, which marks conjugated and negated tensors; a tensor with one raises.
     def rebuild(storage: Any, offset: Any, size: Any, stride: Any, gradient: Any = None, hooks: Any = None) -> View:
         return View(storage, offset, size, stride)
 
@@ -123,5 +124,5 @@ def _allowed() -> dict[str, Any]:
         "torch._utils._rebuild_parameter_with_state": parameter,
         **{f"torch.{name}": dtype for name, dtype in STORAGES.items()},
         **{f"torch.{dtype}": dtype for dtype in STORAGES.values()},
-        **dict.fromkeys(BYSTANDERS, Nothing),
+        **dict.fromkeys(IGNORED_GLOBALS, Nothing),
     }

@@ -1,4 +1,4 @@
-"""The state dicts of a file that torch.save wrote: a zip with a pickle, and a stored entry for each storage."""
+"""State dicts of a file of torch.save: a zip archive with a pickle, and an uncompressed entry for each storage."""
 
 import zipfile
 from collections.abc import Callable
@@ -12,16 +12,17 @@ from jepa_jax.pretrained import torch_pickle
 from jepa_jax.pretrained.tensor import DTYPES, Tensor, mapped, tensor
 from jepa_jax.pretrained.torch_pickle import Storage, View
 
-LARGEST_PICKLE = 100_000_000  # bytes; a model of a billion parameters has a few hundred thousand
+MAX_PICKLE_BYTES = 100_000_000  # the pickle of a model with a billion parameters has a few hundred thousand bytes
 
 
 def groups(path: Path) -> dict[str, dict[str, Tensor]]:
-    """The state dicts in the file: "" for a bare one, else those one level below the top, by key.
+    """Return the state dicts in a file: those one level below the top by key, or else the top itself as "".
 
-    Optimiser states, epochs and the like are passed over, and so are their bytes.
+    Other content, such as optimiser states and epochs, is skipped, and its bytes are not read.
 
     Raises:
-      ConfigError: the archive is of another kind, or asks for what is not allowed. A damaged one can raise anything.
+      ConfigError: If the archive is of another kind, or its pickle names something that is not allowed. A damaged
+        archive may raise any exception.
     """
     with zipfile.ZipFile(path) as archive:
         root = _root(archive, path)
@@ -40,7 +41,7 @@ def groups(path: Path) -> dict[str, dict[str, Tensor]]:
 
 
 def _root(archive: zipfile.ZipFile, path: Path) -> str:
-    """The folder inside the archive that holds everything; refuses what torch.save did not write."""
+    """Return the top folder inside the archive; refuse an archive that torch.save did not write."""
     names = archive.namelist()
     roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
@@ -52,14 +53,14 @@ def _root(archive: zipfile.ZipFile, path: Path) -> str:
 
 
 def _small(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    """An entry that is read whole; a compressed one says before how large it becomes."""
-    if archive.getinfo(name).file_size > LARGEST_PICKLE:
-        raise ConfigError(f"{name!r} in {path} is over {LARGEST_PICKLE} bytes; save the state_dict() alone")
+    """Read a whole entry, after a check of its size, which a compressed entry also states."""
+    if archive.getinfo(name).file_size > MAX_PICKLE_BYTES:
+        raise ConfigError(f"{name!r} in {path} has more than {MAX_PICKLE_BYTES} bytes; save only the state_dict()")
     return archive.read(name)
 
 
 def _state_dicts(tree: Any) -> dict[str, dict[str, View]]:
-    """The mappings from names to tensors: those below the top, or else the top itself."""
+    """Return the mappings from names to tensors: those below the top, or else the top itself."""
     if not isinstance(tree, dict):
         return {}
     items = dict.items(tree)
@@ -77,27 +78,27 @@ def _is_state_dict(value: Any) -> bool:
 
 
 def _view(view: View, stored: Callable[[str], memoryview]) -> np.ndarray:
-    """A tensor's numbers, with every bound checked: a crafted file must not show what is not its own."""
+    """Return the numbers of a tensor; all bounds are checked, so that no file can expose memory beyond its storage."""
     storage, offset, size, stride = view
     if type(storage) is not Storage or type(size) is not tuple or type(stride) is not tuple or len(size) != len(stride):
-        raise ValueError("a tensor of no known form")
+        raise ValueError("a tensor has an unknown form")
     if not all(type(number) is int and number >= 0 for number in (storage.count, offset, *size, *stride)):
-        raise ValueError("a tensor's place must be made of whole numbers from 0 on")
+        raise ValueError("the storage size, offset, shape and strides of a tensor must be non-negative integers")
     dtype = DTYPES[storage.dtype]
     data = stored(storage.key)[: storage.count * dtype.itemsize]
     if len(data) != storage.count * dtype.itemsize:
-        raise ValueError("a storage is shorter than it says")
+        raise ValueError("a storage is shorter than its stated size")
     if 0 in size:
         return np.zeros(size, dtype)
     if offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True)) >= storage.count:
         raise ValueError("a tensor reaches outside its storage")
-    # The stride of a dimension of one is never used and may be anything.
+    # The stride of a dimension of size one is never used and may have any value.
     strides = [step * dtype.itemsize if n > 1 else 0 for n, step in zip(size, stride, strict=True)]
     return np.ndarray(size, dtype, data, offset * dtype.itemsize, strides)
 
 
 def _stored(entry: zipfile.ZipInfo, buffer: memoryview) -> memoryview:
-    """The bytes of an uncompressed entry. Its local header may be longer than the directory's: torch pads it."""
+    """Return the bytes of an uncompressed entry, whose local header torch pads beyond its size in the directory."""
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
         raise ValueError("a storage is compressed or encrypted")
     start = entry.header_offset

@@ -1,4 +1,4 @@
-"""The report of a score run: one HTML file that needs nothing else, no network and no other file."""
+"""Report of a score run: one HTML file that needs no network and no other file."""
 
 from .content import Page
 from .write import write_report

@@ -1,4 +1,4 @@
-"""The page's charts, each a function of arrays."""
+"""Charts of the page, each a function of arrays."""
 
 from html import escape
 
@@ -8,26 +8,33 @@ from jepa_jax import evaluate
 
 from .plot import Axis, chart, dots, foot, hit, key, line, number, spanning, x_ticks
 
-BINS = 60
-CURVE = 200  # points of a curve
-DOTS = 2000
-CLASSES = 50
-SMALLEST = 1e-8  # singular values below it are drawn here: a logarithm has no zero
+MAX_BINS = 60
+MAX_CURVE_POINTS = 200
+MAX_DOTS = 2000
+MAX_CLASSES = 50
+MIN_SINGULAR_VALUE = 1e-8  # smaller values are drawn here, because a logarithmic axis has no zero
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def bin_edges(score: np.ndarray) -> np.ndarray:
-    """Edges of the histogram's bins [bins + 1].
+    """Return the edges of the bins of the histogram [bins + 1].
 
-    Far outliers are no reason to press the rest into one bar: they count in the first and the last bin.
+    Far outliers are counted in the first and the last bin, so that they do not compress the rest into one bar.
     """
     quarter, median, three = np.quantile(score, [0.25, 0.5, 0.75])
     inside = score[np.abs(score - median) <= (4 * (three - quarter) or np.inf)]
-    return np.histogram_bin_edges(inside, int(np.clip(np.sqrt(len(score)), 10, BINS)))
+    return np.histogram_bin_edges(inside, int(np.clip(np.sqrt(len(score)), 10, MAX_BINS)))
 
 
 def histogram(score: np.ndarray, digits: int) -> str:
-    """How many samples have which score [N]. The page's script shrinks the inner bars to what its table shows."""
+    """Draw the histogram of the scores.
+
+    The script of the page shrinks the inner bars to the samples in its table.
+
+    Args:
+      score: Scores [N] in nats.
+      digits: Digits after the decimal point.
+    """
     edges = bin_edges(score)
     counts, _ = np.histogram(np.clip(score, edges[0], edges[-1]), edges)
     x = spanning("JEPA-SCORE, nats", float(edges[0]), float(edges[-1]))
@@ -47,15 +54,15 @@ def histogram(score: np.ndarray, digits: int) -> str:
             f'<g data-tip="{where} nats: {count:,} samples">{hit(i * width, width)}'
             f'<rect class="whole" {bar}/><rect class="part" {bar}/></g>'
         )
-    said = "How many samples have which score. Solid: what the table below shows."
+    said = "Number of samples by score. Solid: the samples in the table below."
     attributes = f'id="histogram" data-low="{edges[0]:.9g}" data-high="{edges[-1]:.9g}"'
     return chart("Scores", said, x, y, shapes, attributes)
 
 
 def spectrum(sigma: np.ndarray) -> str:
-    """Median and quantiles of singular values [n, R] by index."""
-    sigma = np.maximum(sigma, SMALLEST)
-    index = np.unique(np.linspace(0, sigma.shape[1] - 1, CURVE).round().astype(int))
+    """Draw the median and quantiles of singular values [n, R] by index."""
+    sigma = np.maximum(sigma, MIN_SINGULAR_VALUE)
+    index = np.unique(np.linspace(0, sigma.shape[1] - 1, MAX_CURVE_POINTS).round().astype(int))
     quantiles = np.quantile(sigma[:, index], QUANTILES, axis=0)
     x = Axis("index", 0.5, sigma.shape[1] + 0.5, whole=True)
     low, high = float(quantiles.min()), float(quantiles.max())
@@ -80,10 +87,16 @@ def spectrum(sigma: np.ndarray) -> str:
 
 
 def scatter(learned: np.ndarray, exact: np.ndarray, name: str) -> str:
-    """Learned against exact log-density [N], shifted to the same mean, with the line of equality."""
+    """Draw the learned against the exact log-density, shifted to the same mean, with the line of equality.
+
+    Args:
+      learned: Learned log-density [N] in nats.
+      exact: Exact log-density [N] in nats.
+      name: Name of the learned log-density, for its axis.
+    """
     agreement = evaluate.agreement(learned, exact)
     learned = learned + np.mean(exact - learned)
-    chosen = np.random.default_rng(0).permutation(len(exact))[:DOTS]
+    chosen = np.random.default_rng(0).permutation(len(exact))[:MAX_DOTS]
     margin = 0.02 * np.ptp(exact)
     x = spanning("exact log-density, nats", float(exact.min() - margin), float(exact.max() + margin))
     low, high = np.quantile(learned, [0.002, 0.998])
@@ -91,27 +104,36 @@ def scatter(learned: np.ndarray, exact: np.ndarray, name: str) -> str:
     ends = np.array([x.low, x.high])
     equal = f'<path class="equal" d="{line(x.at(ends), y.at(ends))}"/>'
     shapes = [dots(x.at(exact[chosen]), y.at(learned[chosen])), equal]
-    said = f"Spearman {number(agreement.spearman, '.3f')}, slope {number(agreement.slope, '.2f')}; dashed: equal."
+    said = (
+        f"Spearman {number(agreement.spearman, '.3f')}, slope {number(agreement.slope, '.2f')}; dashed line: equality."
+    )
     if np.isnan(agreement.spearman):
-        said = "One of the two is constant; dashed: equal."
-    if len(exact) > DOTS:
-        said += f" {DOTS:,} of {len(exact):,} samples."
+        said = "One of the two is constant; dashed line: equality."
+    if len(exact) > MAX_DOTS:
+        said += f" {MAX_DOTS:,} of {len(exact):,} samples are shown."
     return chart("Learned and exact log-density", said, x, y, shapes)
 
 
 def boxes(score: np.ndarray, labels: np.ndarray, digits: int) -> str:
-    """A box for the scores [N] of each class [N], highest median first; of many classes both ends."""
+    """Draw a box plot of the scores of each class, highest median first; of many classes, only both ends.
+
+    Args:
+      score: Scores [N] in nats.
+      labels: Class of each sample [N].
+      digits: Digits after the decimal point.
+    """
     names, index = np.unique(labels, return_inverse=True)
     counts = np.bincount(index)
     groups = np.split(score[np.argsort(index, kind="stable")], np.cumsum(counts)[:-1])
     quantiles = np.array([np.quantile(group, QUANTILES) for group in groups])
     shown = np.argsort(-quantiles[:, 2], kind="stable")
     said = (
-        f"Scores by class, highest median first: {key('median', 'median')}, {key('box', '25 to 75 %')}, line 5 to 95 %."
+        "Scores by class, highest median first: "
+        f"{key('median', 'median')}, {key('box', '25 to 75 %')}, line: 5 to 95 %."
     )
-    if len(names) > CLASSES:
-        shown = np.r_[shown[: CLASSES // 2], shown[-(CLASSES // 2) :]]
-        said += f" The {len(names) - CLASSES:,} classes in the middle are not shown."
+    if len(names) > MAX_CLASSES:
+        shown = np.r_[shown[: MAX_CLASSES // 2], shown[-(MAX_CLASSES // 2) :]]
+        said += f" The {len(names) - MAX_CLASSES:,} classes in the middle are not shown."
     x = spanning("JEPA-SCORE, nats", quantiles[shown].min(), quantiles[shown].max())
     rows = [box(str(names[i]) or "(none)", int(counts[i]), quantiles[i], x, digits) for i in shown]
     head = "".join(f'<th scope="col">{name}</th>' for name in ("class", "samples", "median"))
@@ -123,7 +145,15 @@ def boxes(score: np.ndarray, labels: np.ndarray, digits: int) -> str:
 
 
 def box(name: str, count: int, quantiles: np.ndarray, x: Axis, digits: int) -> str:
-    """One row of the table of classes."""
+    """Draw one row of the table of classes.
+
+    Args:
+      name: Name of the class.
+      count: Number of its samples.
+      quantiles: Quantiles of its scores, at QUANTILES.
+      x: Axis of the scores.
+      digits: Digits after the decimal point.
+    """
     least, lower, median, upper, most = x.at(quantiles)
     said = [number(value, f".{digits}f") for value in quantiles]
     tip = f"{name}, {count:,} samples: 5 to 95 % {said[0]} to {said[4]}, 25 to 75 % {said[1]} to {said[3]}"

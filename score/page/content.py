@@ -1,4 +1,4 @@
-"""What a report is made from, and what follows from it."""
+"""Content of a report, and the values that are derived from it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,27 +9,28 @@ import numpy as np
 from PIL import Image
 from scipy.stats import rankdata
 
-MOST = 20_000  # rows in the page; of more, both ends and a random part
-END = 5_000
+MAX_ROWS = 20_000  # rows in the page; of more rows, both ends and a random part are shown
+END_ROWS = 5_000  # rows at each end that are then shown
 
 
 @dataclass(frozen=True)
 class Page:
-    """What a report shows of N samples.
+    """Content of a report on N samples.
 
     Attributes:
-      title: the heading.
-      model, data: what was scored with what.
-      summary: what stands in FILE.json: dicts, lists, strings and numbers.
-      ids: [N], row numbers or paths.
-      score: [N], nats; NaN where a sample has none.
-      log_density: [N], nats; NaN where there is none.
-      clipped: [N], singular values at or below eps.
-      reasons: [N], why a sample has no score, "" where it has one.
-      truth: [N], exact log-density, or None.
-      sigma: [n, R], singular values of some samples; n may be 0.
+      title: Heading.
+      model: Name of the model.
+      data: Name of the data.
+      summary: Content of FILE.json: dicts, lists, strings and numbers.
+      ids: Row numbers or paths [N].
+      score: Scores [N] in nats; NaN for a sample without a score.
+      log_density: Learned log-densities [N] in nats; NaN for a sample without one.
+      clipped: Number of singular values at or below eps [N].
+      reasons: Reason why a sample has no score [N], "" if it has one.
+      truth: Exact log-density [N], or None.
+      sigma: Singular values of some samples [n, R]; n may be 0.
       thumbnail: row -> a small picture, or None.
-      labels: [N], class names; None takes the first folder of those ids that are paths.
+      labels: Class names [N]; None uses the first folder of each id that is a path.
     """
 
     title: str
@@ -48,24 +49,24 @@ class Page:
 
     @cached_property
     def order(self) -> np.ndarray:
-        """The rows with a score, lowest first."""
+        """Rows with a score, lowest score first."""
         scored = np.flatnonzero(np.isfinite(self.score))
         return scored[np.argsort(self.score[scored], kind="stable")]
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """The rows that stand in the table, ascending."""
+        """Rows that are in the table, in ascending order."""
         count = len(self.score)
-        if count <= MOST:
+        if count <= MAX_ROWS:
             return np.arange(count)
-        ends = np.concatenate([self.order[:END], self.order[END:][-END:]])
+        ends = np.concatenate([self.order[:END_ROWS], self.order[END_ROWS:][-END_ROWS:]])
         rest = np.setdiff1d(np.arange(count), ends)
-        some = np.random.default_rng(0).choice(rest, MOST - len(ends), replace=False)
+        some = np.random.default_rng(0).choice(rest, MAX_ROWS - len(ends), replace=False)
         return np.sort(np.concatenate([ends, some]))
 
     @cached_property
     def percentile(self) -> np.ndarray:
-        """The share of samples with a lower score [N], in percent, rounded down to tenths; NaN where there is none."""
+        """Share of samples with a lower score [N], in percent, rounded down to tenths; NaN without a score."""
         found = np.full(len(self.score), np.nan)
         if len(self.order):
             lower = rankdata(self.score[self.order], method="min") - 1
@@ -74,18 +75,18 @@ class Page:
 
     @cached_property
     def digits(self) -> int:
-        """Digits after the point that tell scores apart: three or four in all of the scores' usual range."""
+        """Digits after the decimal point that distinguish scores: three or four digits within their usual range."""
         low, high = np.quantile(self.score[self.order], [0.05, 0.95]) if len(self.order) else (0, 0)
         return int(np.clip(3 - np.floor(np.log10(high - low)), 0, 6)) if high > low else 3
 
     @cached_property
     def classes(self) -> np.ndarray | None:
-        """The class of each row [N], "" where it has none; None where there are not two."""
+        """Class of each row [N], "" for a row without one; None if there are fewer than two classes."""
         names = map(first_folder, self.ids) if self.labels is None else self.labels
         found = np.array([str(name) for name in names], dtype=object)
         return found if len(set(found)) > 1 else None
 
 
 def first_folder(name: str | int) -> str:
-    """The first folder of a path, or ""."""
+    """Return the first folder of a path, or ""."""
     return name.split("/", 1)[0] if isinstance(name, str) and "/" in name else ""

@@ -1,6 +1,6 @@
-"""The pieces of a chart: shapes in inline SVG, which stretches, and words in HTML, which keep their size at any width.
+"""Parts of a chart: shapes in inline SVG, which stretch, and text in HTML, which keeps its size at any width.
 
-A plot is 100 by 100: positions are percent of its width and height.
+A plot has 100 by 100 units: positions are in percent of its width and height.
 """
 
 from dataclasses import dataclass
@@ -11,13 +11,14 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis of a plot.
+    """Axis of a plot.
 
     Attributes:
-      label: what it counts, and the unit.
-      low, high: its ends.
-      log: whether it is logarithmic.
-      whole: whether it counts, so that its ticks are whole numbers.
+      label: Quantity and unit.
+      low: Lower end.
+      high: Upper end.
+      log: Whether the axis is logarithmic.
+      whole: Whether its ticks must be integers.
     """
 
     label: str
@@ -27,13 +28,13 @@ class Axis:
     whole: bool = False
 
     def at(self, values: np.ndarray | float) -> np.ndarray:
-        """Where values lie, in percent."""
+        """Return the positions of values, in percent."""
         scale = np.log10 if self.log else np.asarray
         low, high = scale(self.low), scale(self.high)
         return 100 * (scale(values) - low) / (high - low)
 
     def ticks(self) -> list[float]:
-        """A handful of round values between the ends."""
+        """Return a few round values between the ends."""
         if self.log:
             few = np.log10(self.high / self.low) < 2
             found = LogLocator(subs=(1, 2, 5) if few else (1,), numticks=6).tick_values(self.low, self.high)
@@ -43,17 +44,26 @@ class Axis:
 
 
 def spanning(label: str, low: float, high: float) -> Axis:
-    """A linear axis from low to high, also where these are equal."""
+    """Return a linear axis from low to high, also if these are equal."""
     return Axis(label, low, high) if high > low else Axis(label, low - 0.5, low + 0.5)
 
 
 def number(value: float, form: str = ".4g") -> str:
-    """A number with a real minus sign."""
+    """Format a number with a typographic minus sign."""
     return f"{value:{form}}".replace("-", "\N{MINUS SIGN}")
 
 
 def chart(title: str, said: str, x: Axis, y: Axis, shapes: list[str], attributes: str = "") -> str:
-    """A figure: a heading, a sentence, and the plot with its axes."""
+    """Draw a figure: a heading, a caption, and the plot with its axes.
+
+    Args:
+      title: Heading.
+      said: Caption.
+      x: Horizontal axis.
+      y: Vertical axis.
+      shapes: SVG elements.
+      attributes: HTML attributes of the figure.
+    """
     grid = [f'<path class="grid" d="M0 {100 - y.at(tick):.2f}H100"/>' for tick in y.ticks()]
     labels = "".join(f'<span style="bottom:{y.at(tick):.2f}%">{number(tick)}</span>' for tick in y.ticks())
     return (
@@ -66,33 +76,33 @@ def chart(title: str, said: str, x: Axis, y: Axis, shapes: list[str], attributes
 
 
 def x_ticks(x: Axis) -> str:
-    """The words below a plot."""
+    """Draw the tick labels below a plot."""
     spans = "".join(f'<span style="left:{x.at(tick):.2f}%">{number(tick)}</span>' for tick in x.ticks())
     return f'<div class="x" aria-hidden="true">{spans}</div>'
 
 
 def foot(x: Axis) -> str:
-    """Below a plot: where the script says what is pointed at, and what the axis counts."""
+    """Draw the line below a plot: the space for the tip at the pointer, which the script fills, and the axis label."""
     return f'<div class="foot"><output class="tip"></output><span class="axis">{x.label}</span></div>'
 
 
 def key(name: str, said: str) -> str:
-    """An entry of a legend."""
+    """Draw an entry of a legend."""
     return f'<span class="entry"><i class="key {name}"></i> {said}</span>'
 
 
 def hit(left: float, width: float) -> str:
-    """What a pointer meets, the plot's whole height."""
+    """Draw an invisible area of the whole height of the plot, which the pointer hits."""
     return f'<rect class="hit" x="{left:.2f}" y="0" width="{width:.2f}" height="100"/>'
 
 
 def line(xs: np.ndarray, ys: np.ndarray, start: str = "M") -> str:
-    """Path data through points in percent."""
+    """Return the path data of a line through points in percent."""
     points = [f"{x:.2f} {100 - y:.2f}" for x, y in zip(xs, ys, strict=True)]
     return start + "L".join(points)
 
 
 def dots(xs: np.ndarray, ys: np.ndarray) -> str:
-    """Round dots: strokes of no length keep their shape where circles would stretch."""
+    """Draw round dots as strokes of zero length, which keep their shape although the plot stretches."""
     paths = (f'<path d="M{x:.2f} {100 - y:.2f}h0"/>' for x, y in zip(xs, ys, strict=True))
     return f'<g class="dots">{"".join(paths)}</g>'

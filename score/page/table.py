@@ -1,4 +1,4 @@
-"""The table's rows, as the JSON that the page's script reads."""
+"""Rows of the table, as the JSON that the script of the page reads."""
 
 import json
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from .content import Page
 
 
 def columns(page: Page) -> list[dict[str, Any]]:
-    """The table's columns; those that would be empty are left out."""
+    """Return the columns of the table, without those that would be empty."""
     rows = page.rows
     found = [words("id", (page.ids[row] for row in rows))]
     if page.classes is not None:
@@ -26,18 +26,26 @@ def columns(page: Page) -> list[dict[str, Any]]:
 
 
 def words(name: str, values: Iterable[Any]) -> dict[str, Any]:
-    """A column of strings, null where empty, or of row numbers."""
+    """Return a column of strings, with null for an empty one, or of row numbers."""
     held = [(value or None) if isinstance(value, str) else int(value) for value in values]
     return {"name": name, "digits": None, "values": held}
 
 
 def numbers(name: str, values: np.ndarray, digits: int) -> dict[str, Any]:
-    """A column of numbers, null where not finite; rounded as they are shown, so that filters agree with the eye."""
+    """Return a column of numbers, with null for one that is not finite.
+
+    The numbers are rounded as they are shown, so that filters agree with what the reader sees.
+
+    Args:
+      name: Name of the column.
+      values: Values [n].
+      digits: Digits after the decimal point.
+    """
     held = [round(float(value), digits) if np.isfinite(value) else None for value in values]
     return {"name": name, "digits": digits, "values": held}
 
 
 def as_json(value: Any) -> str:
-    """JSON that can stand in a script element, whatever names are in it."""
+    """Return JSON that is safe inside a script element, whatever strings it contains."""
     text = json.dumps(value, separators=(",", ":"), allow_nan=False)  # ASCII: U+2028 and U+2029 are escaped too
     return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")

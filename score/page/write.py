@@ -1,4 +1,4 @@
-"""Putting the page together: from the arrays of a score run to one HTML file."""
+"""Assembly of the page: from the arrays of a score run to one HTML file."""
 
 import re
 from collections.abc import Mapping
@@ -17,20 +17,20 @@ from .gallery import galleries
 from .plot import number
 from .table import as_json, columns
 
-LISTED = 20  # entries of a list in the summary
+MAX_LIST_ENTRIES = 20  # entries of a list in the summary that are shown
 
 
 def write_report(path: Path, page: Page) -> None:
-    """Write the page as one HTML file that loads nothing else.
+    """Write the page as one HTML file that loads no other file.
 
-    What UTF-8 cannot hold of a file name is shown as escapes.
+    Characters of file names that UTF-8 cannot encode are shown as escapes.
     """
     text = render(page)
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8", errors="backslashreplace"))
 
 
 def render(page: Page) -> str:
-    """The page's text."""
+    """Return the HTML of the page."""
     shown, beside = galleries(page)
     parts = {
         "title": escape(page.title),
@@ -43,16 +43,16 @@ def render(page: Page) -> str:
         "summary": definitions(page.summary),
     }
     template = resources.files("score.page").joinpath("page.html").read_text(encoding="utf-8")
-    # One pass: what is put in is never looked at again, whatever it holds.
+    # One pass, so that the inserted text is not searched, whatever it contains.
     return re.sub(r"<!--(\w+)-->", lambda found: parts[found[1]], template)
 
 
 def facts(page: Page) -> str:
-    """The numbers at the top."""
+    """Return the numbers at the top."""
     found = {"samples": f"{len(page.score):,}"}
     if len(page.order):
         found["mean score, nats"] = number(page.score[page.order].mean(dtype=np.float64), f".{page.digits}f")
-        found["clipped singular values a sample"] = number(page.clipped[page.order].mean(), ".3g")
+        found["clipped singular values per sample"] = number(page.clipped[page.order].mean(), ".3g")
     found["without a score"] = f"{len(page.score) - len(page.order):,}"
     if page.summary.get("spearman") is not None:
         found["Spearman of the score with the exact log-density"] = number(page.summary["spearman"], ".4f")
@@ -60,7 +60,7 @@ def facts(page: Page) -> str:
 
 
 def draw(page: Page) -> str:
-    """All charts that the samples [n] with a score give."""
+    """Return all charts of the samples with a score."""
     if not len(page.order):
         return "<p>No sample has a score.</p>"
     score, corrected = (values[page.order].astype(np.float64) for values in (page.score, page.log_density))
@@ -77,21 +77,24 @@ def draw(page: Page) -> str:
 
 
 def subset(shown: int, count: int) -> str:
-    """A sentence where the table does not hold all rows."""
+    """Return a sentence if the table does not contain all rows, or else ""."""
     if shown == count:
         return ""
-    return f"Of {count:,} samples the page holds {shown:,}: the lowest, the highest, and a random part of the others."
+    return f"The page holds {shown:,} of {count:,} samples: the lowest, the highest, and a random part of the others."
 
 
 def definitions(value: Any) -> str:
-    """A value of the summary as HTML: dicts as definition lists, lists of dicts item by item, other lists on a line."""
+    """Return a value of the summary as HTML.
+
+    Dicts become definition lists, lists of dicts become lists of items, and other lists become one line.
+    """
     if isinstance(value, Mapping) and value:
         return f"<dl>{''.join(f'<dt>{escape(str(k))}</dt><dd>{definitions(v)}</dd>' for k, v in value.items())}</dl>"
     if isinstance(value, list | tuple) and value and not isinstance(value[0], Mapping | list | tuple):
         return ", ".join(map(definitions, value))
     if isinstance(value, list | tuple) and value:
-        more = f"<li>and {len(value) - LISTED:,} more</li>" if len(value) > LISTED else ""
-        return f"<ul>{''.join(f'<li>{definitions(item)}</li>' for item in value[:LISTED])}{more}</ul>"
+        more = f"<li>and {len(value) - MAX_LIST_ENTRIES:,} more</li>" if len(value) > MAX_LIST_ENTRIES else ""
+        return f"<ul>{''.join(f'<li>{definitions(item)}</li>' for item in value[:MAX_LIST_ENTRIES])}{more}</ul>"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

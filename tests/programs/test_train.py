@@ -167,6 +167,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_checkpoint(t
     assert program.main(args) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert "not finite" in error
+    assert "--optim.lr" in error
     step = int(error.split("step ")[1].split(":")[0])
     assert saved_steps(tmp_path)[-1:] == [step - 1] or step == 1
     assert not (tmp_path / "summary.json").exists()

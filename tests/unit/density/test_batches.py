@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 
 from jepa_jax import Encoder
 from jepa_jax.density import (
+    MemoryWarning,
     batches,
     default_batch_size,
     jacobian,
@@ -74,9 +75,9 @@ def test_what_does_not_fit_is_made_smaller_and_said(monkeypatch: pytest.MonkeyPa
     xs = sample((6,), count=12)
     plain = score_samples(f, xs)
     monkeypatch.setattr(batches, "available", lambda platform: 4 * 8 * 6 * 8 * 4)
-    with pytest.warns(ResourceWarning, match="a batch of 12 needs more memory than there is; 2 at once"):
+    with pytest.warns(MemoryWarning, match="a batch of 12 needs more memory than there is; 2 at once"):
         np.testing.assert_allclose(score_samples(f, xs, batch_size=12), plain, atol=2e-5)
-    with pytest.warns(ResourceWarning, match="a chunk of 6 needs more memory than there is; 1 at once"):
+    with pytest.warns(MemoryWarning, match="a chunk of 6 needs more memory than there is; 1 at once"):
         np.testing.assert_allclose(score_samples(f, xs, chunk=6, batch_size=2), plain, atol=2e-5)
 
 

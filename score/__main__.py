@@ -21,12 +21,12 @@ order), FILE.json (the summary) and FILE.png. After a crash, the same command co
 
 
 def script() -> None:
-    """Run the program as a command."""
+    """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
     sys.exit(main(sys.argv[1:]))
 
 
 def main(args: list[str]) -> int:
-    """Run the program and return its exit status: 0, 1 or 2, as the README describes."""
+    """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
     try:
         if args[:1] == ["--version"]:
             print(__version__)

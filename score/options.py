@@ -20,8 +20,8 @@ class Arguments:
     """Directory written by `python -m train` or `python -m jepa_jax.pretrained`, or foreign weights: a Hugging Face
     directory, or an original file of I-JEPA, DINOv2 or MetaCLIP."""
     data: str
-    """Samples to score: the name of a world, FILE.npy, FILE.npz, `digits`, or a folder of images, which is searched
-    recursively."""
+    """Samples to score: the name of a world, FILE.npy, FILE.npz, `digits`, a folder of images, which is searched
+    recursively, or a prepared TFDS dataset tfds:NAME[/CONFIG][:SPLIT]."""
     weights: Literal["raw", "ema"] | None = None
     """Weights of a training run to use: the raw weights or their moving average. None: the weights that are the result
     of its recipe."""

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from jepa_jax import compile_cache
 from jepa_jax.data import LazyImages, Samples, in_memory, read_samples
+from jepa_jax.data.tfds import PREFIX
 from jepa_jax.density import MemoryWarning, arithmetic_error, evaluate
 from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
@@ -221,7 +223,13 @@ def default_table(a: Arguments) -> Path:
     model = Path(a.model)
     folder = Path("scores") / model.resolve().name if kind_of(model) == "foreign" else model / "scores"
     data = Path(a.data)
-    return folder / f"{(data.resolve().name or 'images') if data.is_dir() else data.stem}.csv"
+    if data.is_dir():
+        name = data.resolve().name or "images"
+    elif a.data.startswith(PREFIX):
+        name = "_".join(re.findall(r"[\w.]+", a.data.removeprefix(PREFIX)))
+    else:
+        name = data.stem
+    return folder / f"{name}.csv"
 
 
 def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:

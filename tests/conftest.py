@@ -2,15 +2,16 @@
 
 import os
 
-# Compiling takes far longer than running here: without optimisation the suite takes half the time.
-os.environ["XLA_FLAGS"] = (
-    f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-).strip()
+from tests.helpers import shared_folder, xla_flags
+
+os.environ["XLA_FLAGS"] = xla_flags(4)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 # XLA's threads on CPU: with two, four devices that wait for each other leave none to work.
 os.environ["NPROC"] = "16"
 os.environ["JEPA_JAX_COMPILE_CACHE"] = "off"
 os.environ["MPLBACKEND"] = "Agg"
+# For every compiled program it loads, XLA logs two errors about the processor, for no reason (jax-ml/jax#38445).
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
 import gc
 from collections.abc import Iterator
@@ -18,7 +19,6 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-from tests.helpers import shared_folder
 from tests.helpers.runs import TrainedRuns
 
 jax.config.update("jax_numpy_dtype_promotion", "strict")

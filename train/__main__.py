@@ -35,12 +35,12 @@ class Arguments(Config):
 
 
 def script() -> None:
-    """Run the program as a command."""
+    """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
     sys.exit(main(sys.argv[1:]))
 
 
 def main(args: list[str]) -> int:
-    """Run the program and return its exit status: 0, 1 or 2, as the README describes."""
+    """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
     try:
         return run(args)
     except ConfigError as error:

@@ -243,7 +243,10 @@ def _open_images(spec: str, channels: int, labels: bool) -> Dataset:
     if isinstance(dataset, Samples):
         shape = list(dataset.x.shape[1:])
         if len(shape) != 3:
-            raise ConfigError(f"{spec}: a sample has shape {shape}; a stream needs images, x [N, H, W, C]")
+            raise ConfigError(
+                f"{spec}: a sample has shape {shape}; a stream needs images, x [N, H, W, C]; "
+                "to hold other samples in memory, set `data.stream` False"
+            )
         if dataset.pair is not None:
             raise ConfigError(f"{spec} has pairs, but a stream reads single images; leave out the array named pair")
     if labels and dataset.classes is None:

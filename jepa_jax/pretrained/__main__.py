@@ -53,18 +53,19 @@ class Arguments:
 
 
 def script() -> None:
-    """Run the program as a command."""
+    """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
     sys.exit(main(sys.argv[1:]))
 
 
 def main(args: list[str]) -> int:
-    """Run the program and return its exit status: 0, 1 or 2, as the README describes."""
+    """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if args[:1] == ["--version"]:
         print(__version__)
         return 0
+    name = "jepa-convert" if Path(sys.argv[0]).name.startswith("jepa-") else "python -m jepa_jax.pretrained"
     try:
-        a = parse(Arguments, args, prog="python -m jepa_jax.pretrained", description=DESCRIPTION)
+        a = parse(Arguments, args, prog=name, description=DESCRIPTION)
         show(run(a, console), a)
     except ConfigError as error:
         print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +41,7 @@ def render(page: Page) -> str:
         "rows": as_json({"columns": columns(page), "pictures": beside}),
         "summary": definitions(page.summary),
     }
-    template = resources.files("score.page").joinpath("page.html").read_text(encoding="utf-8")
+    template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
     # One pass, so that the inserted text is not searched, whatever it contains.
     return re.sub(r"<!--(\w+)-->", lambda found: parts[found[1]], template)
 

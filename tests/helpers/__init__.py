@@ -7,6 +7,13 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 GOLDEN = ROOT / "tests" / "golden"
+# Compiling takes far longer than running here. Without optimisation, and with the older emitters, it takes a third.
+QUICK_COMPILER = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+
+
+def xla_flags(devices: int) -> str:
+    """XLA_FLAGS for this many devices on CPU, after what is set already: XLA takes the last of several."""
+    return f"{QUICK_COMPILER} {os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
 
 
 def shared_folder(factory: pytest.TempPathFactory) -> Path:

@@ -4,8 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-QUICK = {"xla_backend_optimization_level": 0}  # compiling takes far longer here than running
-
 
 def picture(height: int, width: int, channels: int = 3, seed: int = 0) -> jax.Array:
     return jnp.asarray(np.random.default_rng(seed).random((height, width, channels), np.float32))

@@ -24,7 +24,7 @@ from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
 from jepa_jax.sharding import batch_sharding, check_batch, training_mesh
 from jepa_jax.training.step import make_trainer
-from tests.helpers import ROOT
+from tests.helpers import ROOT, xla_flags
 from train.log import read_rows
 from train.loop import train
 
@@ -159,8 +159,7 @@ def test_a_batch_that_cannot_be_divided() -> None:
 
 
 def start(args: list[str], devices: int) -> subprocess.Popen:
-    flags = f"--xla_force_host_platform_device_count={devices} --xla_backend_optimization_level=0"
-    environment = os.environ | {"XLA_FLAGS": flags}
+    environment = os.environ | {"XLA_FLAGS": xla_flags(devices)}
     pipe = subprocess.PIPE
     command = [sys.executable, "-m", "train", *args]
     return subprocess.Popen(command, env=environment, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)

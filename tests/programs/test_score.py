@@ -120,6 +120,22 @@ def test_an_array_file_with_its_truth(runs, tmp_path):
     assert found["with.npz"][1] == found["without.npy"][1]
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("a/x.npz", "x.csv"),
+        (".", "work.csv"),
+        ("tfds:jepa_sprites/small:test", "jepa_sprites_small_test.csv"),
+        ("tfds:mnist:train[:25%]+test", "mnist_train_25_test.csv"),
+    ],
+)
+def test_the_table_is_named_after_the_data(runs, tmp_path, monkeypatch, data, name):
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    run = runs / "sphere"
+    assert story.default_table(Arguments(str(run), data)) == run / "scores" / name
+
+
 def test_digits_against_their_corruptions(runs, capsys):
     args = [str(runs / "digits"), "--data", "digits", "--limit", "120", "--against", "inverted", "rotated", "noise"]
     assert program.main(args) == 0

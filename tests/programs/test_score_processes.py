@@ -14,7 +14,7 @@ import pytest
 from jepa_jax import compile_cache
 from score import __main__ as program
 from score import shards
-from tests.helpers import ROOT
+from tests.helpers import ROOT, xla_flags
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 
@@ -53,8 +53,9 @@ def alone(run, tmp_path_factory):
 
 def start(*args, **environment):
     """A process of its own, with one device."""
-    kept = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    kept |= {"JAX_PLATFORMS": "cpu", "JEPA_JAX_COMPILE_CACHE": "off"} | environment
+    kept = (
+        os.environ | {"XLA_FLAGS": xla_flags(1), "JAX_PLATFORMS": "cpu", "JEPA_JAX_COMPILE_CACHE": "off"} | environment
+    )
     pipe = subprocess.PIPE
     return subprocess.Popen([sys.executable, *args], env=kept, cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 

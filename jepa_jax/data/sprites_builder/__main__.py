@@ -24,7 +24,7 @@ class Arguments:
 
 
 def main(args: list[str]) -> int:
-    """Run the program; the exit status is 0, 1 or 2, as the README describes."""
+    """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
     try:
         a = parse(Arguments, args, prog="python -m jepa_jax.data.sprites_builder", description=DESCRIPTION)
         print(f"prepared: {prepare(a)}")

@@ -12,7 +12,6 @@ from jepa_jax.config import Blocks as Options
 from jepa_jax.masking import LAWS, Blocks, Masks
 
 KEYS = 500
-QUICK = {"xla_backend_optimization_level": 0}  # compiling takes far longer here than running
 
 
 class Case(NamedTuple):
@@ -47,7 +46,7 @@ MASKINGS = {
 @cache
 def draw(case: Case, count: int = KEYS) -> Masks:
     """As NumPy arrays with a leading axis of samples."""
-    layout = jax.jit(jax.vmap(lambda key: case.law.draw(key, case.grid)), compiler_options=QUICK)
+    layout = jax.jit(jax.vmap(lambda key: case.law.draw(key, case.grid)))
     return jax.tree.map(np.asarray, layout(jax.random.split(jax.random.key(0), count)))
 
 

@@ -14,7 +14,7 @@ from scipy import stats
 from jepa_jax.views import Augmentation, augment, colours, multi_crop, sample_keys
 from jepa_jax.views.blur import blur
 from jepa_jax.views.crops import Box, crop, mirror, random_box
-from tests.helpers.pictures import QUICK, keys, picture
+from tests.helpers.pictures import keys, picture
 
 PLAIN = Augmentation(12, scale=(1.0, 1.0), ratio=(1.0, 1.0), flip=0, jitter=0, grey=0)
 
@@ -27,7 +27,7 @@ TINT = Augmentation(12, scale=(0.3, 0.3), brightness=0, contrast=0, saturation=0
 
 def views(recipe: Augmentation, image: jax.Array, count: int, seed: int = 0) -> np.ndarray:
     """Of one image, [count, S, S, C]."""
-    draw = jax.jit(jax.vmap(lambda key: augment(key, image, recipe)), compiler_options=QUICK)
+    draw = jax.jit(jax.vmap(lambda key: augment(key, image, recipe)))
     return np.asarray(draw(keys(count, seed)))
 
 
@@ -216,7 +216,7 @@ def test_alone_or_in_a_batch_a_view_is_the_same() -> None:
 def test_several_crops() -> None:
     large, small = Augmentation(12, scale=(0.5, 1.0)), Augmentation(6, scale=(0.05, 0.3), noise=0.1)
     image = picture(16, 16)
-    crops = jax.jit(jax.vmap(lambda key, x: multi_crop(key, x, large, 2, small, 4)), compiler_options=QUICK)
+    crops = jax.jit(jax.vmap(lambda key, x: multi_crop(key, x, large, 2, small, 4)))
     a, b = crops(keys(3), jnp.stack([image] * 3))
     assert a.shape == (3, 2, 12, 12, 3)
     assert b.shape == (3, 4, 6, 6, 3)
@@ -226,7 +226,7 @@ def test_several_crops() -> None:
 
 def test_crops_of_both_kinds_are_drawn_apart(key: jax.Array) -> None:
     recipe = replace(PLAIN, scale=(0.2, 0.9))
-    crops = jax.jit(lambda key, x: multi_crop(key, x, recipe, 2, recipe, 2), compiler_options=QUICK)
+    crops = jax.jit(lambda key, x: multi_crop(key, x, recipe, 2, recipe, 2))
     a, b = crops(key, picture(40, 40))
     assert len({view.tobytes() for view in np.concatenate([a, b])}) == 4
 
@@ -234,7 +234,7 @@ def test_crops_of_both_kinds_are_drawn_apart(key: jax.Array) -> None:
 @pytest.mark.parametrize(("num_global", "num_local"), [(2, 0), (0, 3)])
 def test_one_kind_of_crops(num_global: int, num_local: int, key: jax.Array) -> None:
     recipe = Augmentation(4)
-    crops = jax.jit(lambda key, x: multi_crop(key, x, recipe, num_global, recipe, num_local), compiler_options=QUICK)
+    crops = jax.jit(lambda key, x: multi_crop(key, x, recipe, num_global, recipe, num_local))
     a, b = crops(key, picture(8, 8))
     assert a.shape == (num_global, 4, 4, 3)
     assert b.shape == (num_local, 4, 4, 3)

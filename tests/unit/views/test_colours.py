@@ -11,7 +11,7 @@ from scipy import ndimage, stats
 
 from jepa_jax.views import colours
 from jepa_jax.views.blur import blur
-from tests.helpers.pictures import QUICK, keys, picture
+from tests.helpers.pictures import keys, picture
 
 
 def by_pixel(change: Callable[..., tuple[float, ...]], image: jax.Array) -> np.ndarray:
@@ -80,9 +80,7 @@ def test_each_jitter_is_uniform_in_its_range(
     amounts: tuple[float, ...], change: Callable[..., jax.Array], low: float, high: float
 ) -> None:
     image = 0.3 + 0.4 * picture(2, 2)
-    drawn = np.asarray(
-        jax.jit(jax.vmap(lambda key: colours.jitter(key, image, amounts)), compiler_options=QUICK)(keys(500))
-    )
+    drawn = np.asarray(jax.jit(jax.vmap(lambda key: colours.jitter(key, image, amounts)))(keys(500)))
     by = jnp.linspace(low, high, 401)
     known = np.asarray(jax.vmap(lambda by: change(image, by))(by))
     distance = np.abs(drawn[:, None] - known[None]).max((2, 3, 4))
@@ -93,7 +91,7 @@ def test_each_jitter_is_uniform_in_its_range(
 
 def test_the_jitter_comes_in_either_order() -> None:
     def drawn(image: jax.Array, *amounts: float) -> np.ndarray:
-        draw = jax.jit(jax.vmap(lambda key: colours.jitter(key, image, amounts)), compiler_options=QUICK)
+        draw = jax.jit(jax.vmap(lambda key: colours.jitter(key, image, amounts)))
         return np.asarray(draw(keys(400)))[:, 0, :, 0]
 
     # Nothing is clipped of these two pixels, so that the factors can be read off; of the others, order tells.

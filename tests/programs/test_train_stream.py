@@ -223,7 +223,8 @@ def processes() -> multiprocessing.context.ForkServerContext:
 @pytest.mark.slow
 def test_killed_ten_times(images: str, tmp_path: Path, processes) -> None:
     """By SIGKILL, at random moments: metrics and parameters are those of a run that was left alone."""
-    config = small(images, steps=500, checkpoint={"every": 5})
+    few = {"views": cfg.Noise(), "recipe": cfg.Pair()}  # operations, as each process traces them again
+    config = small(images, steps=300, checkpoint={"every": 5}, **few)
     train(config, tmp_path / "whole", quiet())
     out, moments = tmp_path / "cut", random.Random(0)
     for _ in range(10):

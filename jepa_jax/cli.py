@@ -142,7 +142,10 @@ def _every_option(kind: Any) -> Iterator[str]:
 
 
 def _with_kinds(default: Any, args: Sequence[str]) -> Any:
-    """Return the defaults with the kinds that the arguments request; fields that two kinds share keep their values."""
+    """Return the defaults with the kinds that the arguments request.
+
+    Fields that two kinds share, in name and type, keep their values, unless the new kind derives them.
+    """
     for name, hint in dict(_unions(type(default))).items():
         wanted = _value(args, _flag(f"{name}.kind"))
         node = default
@@ -160,7 +163,9 @@ def _with_kinds(default: Any, args: Sequence[str]) -> Any:
         except ConfigError:
             known = (next(f.default for f in dataclasses.fields(o) if f.name == "kind") for o in members(hint))
             raise ConfigError(f"{_flag(name)}.kind cannot be {wanted!r}{nearest(wanted, map(str, known))}") from None
-        kept = {f.name for f in dataclasses.fields(target)} & {f.name for f in dataclasses.fields(now)} - {"kind"}
+        hints, before = typing.get_type_hints(target), typing.get_type_hints(type(now))
+        shared = {f.name for f in dataclasses.fields(target) if not f.metadata.get("derived")} - {"kind"}
+        kept = {name for name in shared if name in before and hints[name] == before[name]}
         default = _replaced(default, name.split("."), target(**{field: getattr(now, field) for field in kept}))
     return default
 

@@ -28,6 +28,8 @@ class Encoder:
       null_directions: Number of output directions that are constant by construction.
       factor: Function (params, x, chunk, platform) -> a matrix with the singular values of the Jacobian at x, if the
         network has a faster method than differentiating itself; or None.
+      volume: Function (params, x) -> log of the factor by which the encoder enlarges volumes at x, if it cannot fold
+        and knows it in closed form; or None.
       preprocessing: Preprocessing from a picture to x, if the weights came with their own; or None.
     """
 
@@ -38,6 +40,7 @@ class Encoder:
     base: str | None = field(default=None, metadata={"static": True})
     null_directions: int = field(default=0, metadata={"static": True})
     factor: Callable[[Any, Array, int | None, str], Array] | None = field(default=None, metadata={"static": True})
+    volume: Callable[[Any, Array], Array] | None = field(default=None, metadata={"static": True})
     preprocessing: Preprocessing | None = field(default=None, metadata={"static": True})
 
     def __call__(self, x: Array) -> Array:
@@ -52,6 +55,18 @@ class Encoder:
                 "for a batch, jax.vmap(encoder)(xs)"
             )
         return self.apply(self.params, x)
+
+    def log_volume(self, x: Array) -> Array:
+        """Return the log of the factor by which the encoder enlarges volumes at one sample [*shape], in nats.
+
+        It is the JEPA-SCORE without a lower limit for singular values, in one forward pass.
+
+        Raises:
+          ValueError: If the encoder has no closed form of it, because it may fold.
+        """
+        if self.volume is None:
+            raise ValueError("this encoder may fold and has no closed form of its volume; use jepa_score")
+        return self.volume(self.params, x)
 
     @property
     def jacobian_factor(self) -> Callable[[Array, int | None, str], Array] | None:

@@ -82,6 +82,7 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
         model.dim,
         base_distribution(config),
         model.null_directions,
+        volume=model.log_volume,
         preprocessing=_stream_preprocessing(config, shape),
     )
 

@@ -7,8 +7,8 @@ from jepa_jax import config as cfg
 from jepa_jax.config import Config
 from jepa_jax.data import Source
 from jepa_jax.errors import ConfigError
-from jepa_jax.objectives import TERMS
 from jepa_jax.objectives import build as build_term
+from jepa_jax.objectives import term_of
 from jepa_jax.recipes import RECIPES
 
 MIN_DIM, MAX_DIM = 16, 128  # bounds for the width of an embedding that is derived from the data
@@ -43,30 +43,64 @@ def base_distribution(config: Config) -> str | None:
     """
     if getattr(config.recipe, "projector", ()):
         return None  # the objective acts on the projection, not on the embedding
-    term = TERMS[config.objective.anti_collapse]
+    term, encoder = term_of(config.objective.anti_collapse), config.encoder
+    if isinstance(encoder, cfg.Triangular):
+        if config.objective.anti_collapse == "entropy":
+            return "normal" if encoder.output == "gaussian" else encoder.output
+        # A term on the sphere cannot make the embedding uniform there, because the torus is only a part of it.
+        return term.base if (encoder.output, term.base) == ("gaussian", "normal") else None
     return term.base if term.output == config.encoder.output else None
 
 
 def _dim(config: Config, source: Source) -> int:
     """Return K; if it is open, the width of a token for the recipe `masked`, or 4 D within bounds."""
     encoder = config.encoder
+    if isinstance(encoder, cfg.Triangular):
+        dim = math.prod(source.shape) * (2 if _output(config) == "torus" else 1)
+        if encoder.dim not in (None, dim):
+            raise ConfigError(f"`encoder.dim` is {encoder.dim}, but that of a triangular map is {dim}; leave it out")
+        return dim
     if config.recipe.kind == "masked" and isinstance(encoder, cfg.ViT):
         return encoder.dim or encoder.width
     return encoder.dim or max(MIN_DIM, min(MAX_DIM, 4 * math.prod(source.shape)))
 
 
 def _output(config: Config) -> str:
-    """Return `free` or `sphere`.
+    """Return `free` or `sphere`; for a triangular map `cube`, `torus` or `gaussian`.
 
     Raises:
       ConfigError: If the anti-collapse term and the output are incompatible.
     """
     name = config.objective.anti_collapse
-    term = TERMS[name]
+    term = term_of(name)
+    projected = bool(getattr(config.recipe, "projector", ()))
+    if isinstance(config.encoder, cfg.Triangular):
+        return _triangular_output(name, config.encoder.output, projected)
+    if name == "entropy":
+        raise ConfigError(
+            "`objective.anti_collapse` entropy needs an encoder that cannot fold, because a fold is credited with "
+            "entropy that is not there; use `encoder.kind` triangular"
+        )
     output = term.output if config.encoder.output == "auto" else config.encoder.output
     if output == "free" and term.output == "sphere":
         raise ConfigError(f"`objective.anti_collapse` {name} acts on the sphere; leave out `encoder.output` free")
-    return "free" if getattr(config.recipe, "projector", ()) else output  # the projection is on the sphere
+    return "free" if projected else output  # the projection is on the sphere
+
+
+def _triangular_output(name: str, output: str, projected: bool) -> str:
+    """Return the output of a triangular map for the anti-collapse term of this name.
+
+    Raises:
+      ConfigError: If the two are incompatible.
+    """
+    if name == "entropy" and projected:
+        raise ConfigError("`objective.anti_collapse` entropy acts on the embedding; leave out `recipe.projector`")
+    sphere = term_of(name).output == "sphere" and not projected
+    if output == "auto":
+        return "torus" if sphere else "cube" if name == "entropy" else "gaussian"
+    if sphere and output != "torus":
+        raise ConfigError(f"`objective.anti_collapse` {name} acts on the sphere; use `encoder.output` torus")
+    return output
 
 
 def _check_crops(views: cfg.Crops, encoder: cfg.Encoder, shape: tuple[int, ...]) -> None:

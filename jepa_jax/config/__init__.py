@@ -6,7 +6,7 @@ union of dataclasses, which are distinguished by their field `kind`.
 """
 
 from jepa_jax.config.data import Crops, Data, Noise, Views
-from jepa_jax.config.encoders import MLP, Conv, Encoder, ViT
+from jepa_jax.config.encoders import MLP, Conv, Encoder, Triangular, ViT
 from jepa_jax.config.recipes import Blocks, Distill, Mask, Masked, Multiview, Pair, Recipe
 from jepa_jax.config.run import Checkpoints, Config, Mesh, Monitor, Objective, Optim
 
@@ -30,6 +30,7 @@ __all__ = [
     "Optim",
     "Pair",
     "Recipe",
+    "Triangular",
     "ViT",
     "Views",
 ]

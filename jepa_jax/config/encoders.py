@@ -5,7 +5,7 @@ from typing import Literal
 
 from jepa_jax.config.checks import at_least, check, widths
 
-EncoderKind = Literal["mlp", "conv", "vit"]
+EncoderKind = Literal["mlp", "conv", "vit", "triangular"]
 Activation = Literal["gelu", "silu", "tanh", "softplus", "elu"]
 
 
@@ -30,8 +30,9 @@ class MLP(Embedding):
     """Dense layers on the flattened sample."""
 
     kind: EncoderKind = field(default="mlp", kw_only=True)
-    """Network of the encoder: an `mlp` on the flattened sample, or a `conv` network or a `vit` (vision transformer) on
-    images [H, W, C]. Each kind has options of its own; --encoder.kind KIND --help shows them."""
+    """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C], or a `triangular` map on the flattened sample, which cannot fold. Each kind has options of its
+    own; --encoder.kind KIND --help shows them."""
     widths: tuple[int, ...] = (256, 256, 256)
     """Widths of the hidden layers."""
     activation: Activation = "gelu"
@@ -50,8 +51,9 @@ class Conv(MLP):
     """Convolutions of stride 2, followed by an MLP."""
 
     kind: EncoderKind = field(default="conv", kw_only=True)
-    """Network of the encoder: an `mlp` on the flattened sample, or a `conv` network or a `vit` (vision transformer) on
-    images [H, W, C]. Each kind has options of its own; --encoder.kind KIND --help shows them."""
+    """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C], or a `triangular` map on the flattened sample, which cannot fold. Each kind has options of its
+    own; --encoder.kind KIND --help shows them."""
     widths: tuple[int, ...] = (32, 64)
     """Channels of the convolutions; each convolution halves the sides of the image."""
 
@@ -61,8 +63,9 @@ class ViT(Embedding):
     """Vision transformer."""
 
     kind: EncoderKind = field(default="vit", kw_only=True)
-    """Network of the encoder: an `mlp` on the flattened sample, or a `conv` network or a `vit` (vision transformer) on
-    images [H, W, C]. Each kind has options of its own; --encoder.kind KIND --help shows them."""
+    """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C], or a `triangular` map on the flattened sample, which cannot fold. Each kind has options of its
+    own; --encoder.kind KIND --help shows them."""
     tokens: Literal["patches"] = "patches"
     """What a token represents. `patches`: a square patch of an image."""
     patch_size: int = 4
@@ -80,4 +83,30 @@ class ViT(Embedding):
         check("encoder.", self, *at_least(self, 1, "patch_size", "width", "depth", "heads"))
 
 
-Encoder = MLP | Conv | ViT
+@dataclass(frozen=True)
+class Triangular:
+    """Triangular map that cannot fold (K = D): each coordinate through a mixture CDF given those before it."""
+
+    kind: EncoderKind = field(default="triangular", kw_only=True)
+    """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C], or a `triangular` map on the flattened sample, which cannot fold. Each kind has options of its
+    own; --encoder.kind KIND --help shows them."""
+    dim: int | None = field(default=None, metadata={"derived": True})
+    """Width of the embedding, K. None: that of the output, which is the only possible one: D, or 2 D on the torus."""
+    output: Literal["auto", "cube", "torus", "gaussian"] = "auto"
+    """Space of the embedding. `cube`: distribution functions in (0, 1), whose JEPA-SCORE is a normalised log-density.
+    `torus`: their cosines and sines, on the unit sphere. `gaussian`: normal quantiles. `auto`: the cube for the
+    term `entropy`, the torus for terms that act on the sphere, else `gaussian`."""
+    widths: tuple[int, ...] = (128, 128, 128)
+    """Widths of the hidden layers of the masked network."""
+    components: int | None = None
+    """Components of each mixture. None: 32 up to four dimensions, 16 up to sixteen, else 6."""
+    order: Literal["identity", "reversed", "permuted"] = "identity"
+    """Order of the coordinates; `permuted` is a random order that depends on the seed."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check("encoder.", self, *at_least(self, 1, "dim", "components"), *widths(self, "widths"))
+
+
+Encoder = MLP | Conv | ViT | Triangular

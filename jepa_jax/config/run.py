@@ -8,7 +8,7 @@ from jepa_jax.config.data import Data, Noise, Views
 from jepa_jax.config.encoders import MLP, Encoder
 from jepa_jax.config.recipes import Pair, Recipe
 
-AntiCollapse = Literal["uniformity", "infonce", "koleo", "sigreg", "vicreg", "barlow", "coding_rate", "none"]
+AntiCollapse = Literal["uniformity", "infonce", "koleo", "sigreg", "vicreg", "barlow", "coding_rate", "entropy", "none"]
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class Objective:
     """Objective of the training: loss = prediction + weight * anti_collapse."""
 
     anti_collapse: AntiCollapse = "uniformity"
-    """Term that keeps the embeddings of samples apart; `none` collapses on purpose, as a control."""
+    """Term that keeps the embeddings of samples apart. `entropy` is exact, and needs an encoder that cannot fold
+    (`triangular`); `none` collapses on purpose, as a control."""
     weight: float | None = None
     """Weight of the anti-collapse term. None: the default of the term."""
     temperature: float | None = None

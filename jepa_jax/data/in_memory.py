@@ -10,7 +10,7 @@ from jax import Array
 from jepa_jax import config as cfg
 from jepa_jax.data.dataset import is_held_out
 from jepa_jax.data.samples import Samples
-from jepa_jax.data.source import NOISE_FRACTION, PROBE_SEED, Probe, Source, refuse_options, standardise
+from jepa_jax.data.source import NOISE_FRACTION, PROBE_SEED, Probe, Source, quantiles_of, refuse_options, standardise
 from jepa_jax.errors import ConfigError
 from jepa_jax.views import sample_keys
 
@@ -42,7 +42,8 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         return {name: column[index] for name, column in arrays.items()}, sample_keys(view, index)
 
     probe, labelled = _fixed_sets(samples, held)
-    return Source(shape, noise, batch_size, mean, scale, arrays, draw, probe, labelled=labelled)
+    quantiles = quantiles_of(arrays["x"])
+    return Source(shape, noise, batch_size, mean, scale, arrays, draw, probe, labelled=labelled, quantiles=quantiles)
 
 
 def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:

@@ -16,6 +16,8 @@ from jepa_jax.worlds import World
 
 PROBE_SEED = 20251007  # seed of the probe set, the same for every run
 NOISE_FRACTION = 0.1  # default view noise of arrays and streams, relative to the standard deviation of the data
+NUM_QUANTILES = 64  # of the data, at which the components of a triangular map start
+QUANTILE_SAMPLES = 10_000  # samples from which they are computed
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Source:
       world: World, if the source is one; or None.
       labelled: Function n -> at most n training samples [N, *shape] and their labels [N], on which probes are fitted;
         uint8 samples are pixels. None unless there are labels and other samples for evaluation.
+      quantiles: Quantiles of every number of the vectors, [Q, D], at (q + 1/2) / Q; None for images.
       batches: Function () -> a loader, whose batches take the place of `arrays`, one in each step, if samples are read
         during training; or None.
     """
@@ -71,6 +74,7 @@ class Source:
     world: World | None = None
     labelled: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
     batches: Callable[[], Loader] | None = None
+    quantiles: Array | None = None
 
 
 jax.tree_util.register_dataclass(Probe)
@@ -88,6 +92,13 @@ def refuse_options(data: cfg.Data, shape: tuple[int, ...]) -> None:
         raise ConfigError(
             f"`data.shift` is for images [H, W, C], and a sample of {data.source} has shape {list(shape)}"
         )
+
+
+def quantiles_of(x: Array) -> Array | None:
+    """Return quantiles of every number of vectors [N, D] at (q + 1/2) / Q, [Q, D]; None for images."""
+    if x.ndim != 2:
+        return None
+    return jnp.quantile(x[:QUANTILE_SAMPLES], (jnp.arange(NUM_QUANTILES, dtype=x.dtype) + 0.5) / NUM_QUANTILES, axis=0)
 
 
 def standardise(x: Array) -> tuple[Array, Array]:

@@ -8,7 +8,7 @@ from jax import Array
 
 from jepa_jax import config as cfg
 from jepa_jax.data.samples import Samples
-from jepa_jax.data.source import PROBE_SEED, Probe, Source, standardise
+from jepa_jax.data.source import PROBE_SEED, Probe, Source, quantiles_of, standardise
 from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS, World
 
@@ -43,7 +43,9 @@ def from_world(world: World, data: cfg.Data) -> Source:
     def probe(n: int) -> Probe:
         return world_probe(world, n)[0]
 
-    return Source(world.shape, world.noise, data.batch_size, mean, scale, (), draw, probe, world)
+    return Source(
+        world.shape, world.noise, data.batch_size, mean, scale, (), draw, probe, world, quantiles=quantiles_of(x)
+    )
 
 
 def world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Array]:

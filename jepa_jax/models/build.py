@@ -15,6 +15,9 @@ from jepa_jax.models.networks import MLP, ConvNet, Encoder, on_sphere
 from jepa_jax.models.token_encoder import TokenEncoder
 from jepa_jax.models.tokens import TOKENISERS
 from jepa_jax.models.transformer import Transformer
+from jepa_jax.models.triangular import OUTPUTS, Triangular, log_volume_to
+
+COMPONENTS = ((4, 32), (16, 16), (math.inf, 6))  # (largest D, components of each mixture)
 
 Params = dict[str, Any]
 Shape = tuple[int, ...]
@@ -32,6 +35,8 @@ class Model(NamedTuple):
       tokens: Function (params, x, at, valid) -> the tokens at some positions, as `TokenEncoder.encode`; None for
         networks without tokens.
       grid: Numbers of rows and columns of these tokens, or None.
+      log_volume: Function (params, x) -> log of the factor by which the network enlarges volumes at x, in nats, for
+        networks that cannot fold; or None.
     """
 
     init: Callable[..., Params]
@@ -40,18 +45,20 @@ class Model(NamedTuple):
     null_directions: int = 0
     tokens: Callable[..., Array] | None = None
     grid: tuple[int, int] | None = None
+    log_volume: Callable[..., Array] | None = None
 
 
 def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) -> Model:
     """Build the encoder of a config.
 
     Its `init` takes the `mean` and `scale` that standardise the input, in addition to the key. They are stored with the
-    weights, so that the encoder is a function of raw samples, and they are constant in training.
+    weights, so that the encoder is a function of raw samples, and they are constant in training. A triangular network
+    also takes `quantiles` [Q, D] of raw samples, at which its components start; None takes those of N(0, I).
 
     Args:
       encoder: Encoder section of the config, with a known `dim`.
       shape: Shape of one sample.
-      output: `free` or `sphere`.
+      output: `free` or `sphere`; of a triangular network `cube`, `torus` or `gaussian`.
       remat: Store few activations for the backward pass and recompute the others.
 
     Raises:
@@ -61,9 +68,15 @@ def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) 
         raise ValueError("encoder.dim is not set; resolve the config first")
     network = ENCODERS[encoder.kind](encoder, shape, output, remat)
 
-    def init(key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0) -> Params:
+    def init(
+        key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0, quantiles: Array | None = None
+    ) -> Params:
         ones = jnp.ones(shape, jnp.float32)
-        return {"network": network.init(key), "input": {"mean": mean * ones, "scale": scale * ones}}
+        start: tuple[Any, ...] = ()
+        if isinstance(encoder, cfg.Triangular):
+            standard = None if quantiles is None else (quantiles - (mean * ones)[None]) / (scale * ones)[None]
+            start = (None if standard is None else standard.reshape(len(standard), -1),)
+        return {"network": network.init(key, *start), "input": {"mean": mean * ones, "scale": scale * ones}}
 
     def apply(params: Params, x: Array) -> Array:
         return network.apply(params["network"], standardised(params, x))
@@ -72,8 +85,15 @@ def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) 
         assert network.tokens is not None
         return network.tokens(params["network"], standardised(params, x), at, valid)
 
+    def log_volume(params: Params, x: Array) -> Array:
+        assert network.log_volume is not None
+        scale = jnp.broadcast_to(params["input"]["scale"], shape)
+        inside = network.log_volume(params["network"], standardised(params, x))
+        return inside - jnp.sum(jnp.log(jax.lax.stop_gradient(scale)))
+
     nulls = network.null_directions + (1 if output == "sphere" else 0)
-    return Model(init, apply, encoder.dim, nulls, tokens if network.tokens else None, network.grid)
+    volume = log_volume if network.log_volume else None
+    return Model(init, apply, encoder.dim, nulls, tokens if network.tokens else None, network.grid, volume)
 
 
 def standardised(params: Params, x: Array) -> Array:
@@ -147,11 +167,37 @@ def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Mo
     return Model(network.init, apply, dim, body.null_directions, network.encode, tokeniser.grid)
 
 
+def _triangular(options: cfg.Triangular, shape: Shape, output: str, remat: bool) -> Model:
+    """Build a triangular map on the flattened sample; its `init` also takes quantiles of the standardised data."""
+    size = math.prod(shape)
+    components = options.components or next(count for largest, count in COMPONENTS if size <= largest)
+
+    def make(key: Array, quantiles: Array | None = None) -> Triangular:
+        return Triangular(size, options.widths, components, options.order, quantiles, rngs=nnx.Rngs(key))
+
+    init, mixtures = _pure(make)
+    mixtures = jax.checkpoint(mixtures) if remat else mixtures
+
+    def apply(params: Params, x: Array) -> Array:
+        return OUTPUTS[output](mixtures(params, x.reshape(-1)))
+
+    def log_volume(params: Params, x: Array) -> Array:
+        return log_volume_to(output, mixtures(params, x.reshape(-1)))
+
+    dim = 2 * size if output == "torus" else size
+    return Model(init, apply, dim, dim - size, log_volume=log_volume)
+
+
 # Functions (options, shape of a sample, output, remat) -> the network, for standardised samples.
-ENCODERS: dict[str, Callable[..., Model]] = {"mlp": _dense, "conv": _convolutional, "vit": _transformer}
+ENCODERS: dict[str, Callable[..., Model]] = {
+    "mlp": _dense,
+    "conv": _convolutional,
+    "vit": _transformer,
+    "triangular": _triangular,
+}
 
 
-def _dim(options: cfg.Encoder) -> int:
+def _dim(options: cfg.MLP | cfg.Conv | cfg.ViT) -> int:
     assert options.dim is not None
     return options.dim
 
@@ -167,13 +213,13 @@ def _no_images(kind: str, shape: Shape) -> str:
     return f"`encoder.kind` {kind} needs images [H, W, C], but a sample has shape {list(shape)}; use mlp"
 
 
-def _pure(make: Callable[[Array], Any]) -> tuple[Callable[[Array], Params], Callable[[Params, Array], Array]]:
+def _pure(make: Callable[..., Any]) -> tuple[Callable[..., Params], Callable[[Params, Array], Any]]:
     graph = nnx.graphdef(nnx.eval_shape(make, jax.random.key(0)))
 
-    def init(key: Array) -> Params:
-        return nnx.to_pure_dict(nnx.state(make(key), nnx.Param))
+    def init(key: Array, *start: Any) -> Params:
+        return nnx.to_pure_dict(nnx.state(make(key, *start), nnx.Param))
 
-    def apply(params: Params, x: Array) -> Array:
+    def apply(params: Params, x: Array) -> Any:
         return nnx.merge(graph, params)(x)
 
     return init, apply

@@ -1,7 +1,7 @@
 """Training objectives: the prediction term, and the anti-collapse terms, one per file."""
 
-from jepa_jax.objectives.anti_collapse import TERMS, Term, build
+from jepa_jax.objectives.anti_collapse import TERMS, Term, build, term_of
 from jepa_jax.objectives.distillation import centred, distillation, sinkhorn
 from jepa_jax.objectives.prediction import prediction
 
-__all__ = ["TERMS", "Term", "build", "centred", "distillation", "prediction", "sinkhorn"]
+__all__ = ["TERMS", "Term", "build", "centred", "distillation", "prediction", "sinkhorn", "term_of"]

@@ -9,6 +9,7 @@ from jax import Array
 
 from jepa_jax.objectives.barlow import barlow
 from jepa_jax.objectives.coding_rate import coding_rate
+from jepa_jax.objectives.entropy import entropy
 from jepa_jax.objectives.infonce import infonce
 from jepa_jax.objectives.koleo import koleo
 from jepa_jax.objectives.sigreg import sigreg
@@ -54,12 +55,22 @@ TERMS: dict[str, Term] = {
 }
 
 
+# The exact term: a function (z [V, B, K], log_volume [V, B], gaussian=...) -> scalar, for encoders that cannot fold.
+# With this weight, the prediction term counts a tenth.
+ENTROPY = Term(entropy, "free", None, 10.0)
+
+
+def term_of(name: str) -> Term:
+    """Return the term of this name, with its defaults."""
+    return ENTROPY if name == "entropy" else TERMS[name]
+
+
 def build(name: str, *, weight: float | None, temperature: float | None, num_slices: int) -> Term:
     """Return the term of this name with its options bound.
 
     None uses an option's default. Options that the term does not have are ignored.
     """
-    chosen = TERMS[name]
+    chosen = term_of(name)
     term = chosen.term
     if name in ("uniformity", "infonce") and temperature is not None:
         term = partial(term, temperature=temperature)

@@ -22,11 +22,14 @@ class Outcome(NamedTuple):
       prediction: Prediction term of each sample, before the mean, [..., B].
       embedding: Input of the anti-collapse term, [V, B, K].
       extra: Values other than parameters that the recipe carries from step to step.
+      log_volume: Log of the factor by which the encoder enlarges volumes at each view, [V, B], for the term `entropy`;
+        or None.
     """
 
     prediction: Array
     embedding: Array
     extra: Params
+    log_volume: Array | None = None
 
 
 # (params, teacher, extra, views, key, progress) -> Outcome. `teacher` has the networks that the teacher averages, or is
@@ -146,4 +149,19 @@ def computing_in(dtype: str, model: Model) -> Model:
         return g
 
     tokens = None if model.tokens is None else lowered(model.tokens)
-    return model._replace(apply=lowered(model.apply), tokens=tokens)
+    volume = None if model.log_volume is None else lowered(model.log_volume)
+    return model._replace(apply=lowered(model.apply), tokens=tokens, log_volume=volume)
+
+
+def with_log_volume(loss: Loss, encoder: Model) -> Loss:
+    """Return the loss with the log-volumes of an encoder at all views in its outcome."""
+    assert encoder.log_volume is not None
+    log_volume = jax.vmap(jax.vmap(encoder.log_volume, (None, 0)), (None, 0))
+
+    def with_volume(params: Params, teacher: Params, extra: Params, views: Views, *rest: Array) -> Outcome:
+        outcome = loss(params, teacher, extra, views, *rest)
+        # The compiler computes what this shares with the embedding once.
+        volumes = [log_volume(params["encoder"], group) for group in views]
+        return outcome._replace(log_volume=jnp.concatenate(volumes))
+
+    return with_volume

@@ -6,8 +6,8 @@ from jax import Array
 from jepa_jax import config as cfg
 from jepa_jax.errors import ConfigError
 from jepa_jax.models import Model, build, build_mlp
-from jepa_jax.objectives import TERMS
-from jepa_jax.recipes.base import Embed, Loss, Params, Recipe, Setting, computing_in
+from jepa_jax.objectives import term_of
+from jepa_jax.recipes.base import Embed, Loss, Params, Recipe, Setting, computing_in, with_log_volume
 from jepa_jax.recipes.distill import DISTILL
 from jepa_jax.recipes.masked import MASKED
 from jepa_jax.recipes.multiview import MULTIVIEW
@@ -40,11 +40,15 @@ def build_networks(config: cfg.Config, shape: tuple[int, ...]) -> dict[str, Mode
 
 
 def init_networks(
-    networks: dict[str, Model], key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0
+    networks: dict[str, Model],
+    key: Array,
+    mean: Array | float = 0.0,
+    scale: Array | float = 1.0,
+    quantiles: Array | None = None,
 ) -> Params:
-    """Return random weights of each network; `mean` and `scale` standardise the input of the encoder."""
+    """Return random weights of each network; the other arguments are those of the encoder's `init`."""
     encoder_key, key = jax.random.split(key)
-    params = {"encoder": networks["encoder"].init(encoder_key, mean, scale)}
+    params = {"encoder": networks["encoder"].init(encoder_key, mean, scale, quantiles)}
     others = [name for name in networks if name != "encoder"]
     # A single other network takes the key unsplit, so that earlier runs with a predictor are reproduced.
     keys = [key] if len(others) == 1 else jax.random.split(key, len(others)) if others else []
@@ -60,11 +64,14 @@ def build_loss(config: cfg.Config, networks: dict[str, Model]) -> tuple[Loss, Pa
     """Return the loss of a resolved config, and the values other than parameters that it carries, at the first step."""
     options = config.recipe
     networks = {name: computing_in(config.optim.compute, network) for name, network in networks.items()}
-    projected = TERMS[config.objective.anti_collapse].output == "sphere"
+    projected = term_of(config.objective.anti_collapse).output == "sphere"
     embed = Embed(networks, projected, config.optim.accumulate)
-    sphere = config.encoder.output == "sphere" or (bool(getattr(options, "projector", ())) and projected)
+    sphere = config.encoder.output in ("sphere", "torus") or (bool(getattr(options, "projector", ())) and projected)
     recipe = RECIPES[options.kind]
-    return recipe.loss(Setting(options, networks, embed, sphere)), recipe.extra(options)
+    loss = recipe.loss(Setting(options, networks, embed, sphere))
+    if config.objective.anti_collapse == "entropy":
+        loss = with_log_volume(loss, networks["encoder"])
+    return loss, recipe.extra(options)
 
 
 def weights_path(config: cfg.Config, which: str | None = None) -> tuple[str, ...]:

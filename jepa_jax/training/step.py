@@ -67,7 +67,7 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
 
     def init() -> State:
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
-        params = init_networks(networks, key, source.mean, source.scale)
+        params = init_networks(networks, key, source.mean, source.scale, source.quantiles)
         state: State = {"params": params, "optimizer": optimizer.init(params)}
         # Copy the averages: the state is donated, and a buffer cannot be donated twice.
         if config.recipe.ema:
@@ -80,7 +80,9 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
         params = state
         for name in path:
             params = params[name]
-        return Encoder(params, model.apply, source.shape, model.dim, base, model.null_directions)
+        return Encoder(
+            params, model.apply, source.shape, model.dim, base, model.null_directions, volume=model.log_volume
+        )
 
     run = many_steps(make_step(config, views_of(config, source), loss, optimizer, mesh))
     if mesh is None:
@@ -116,7 +118,11 @@ def make_step(
     def total(params: State, state: State, views: Views, key: Array, progress: Array) -> tuple[Array, tuple[Any, ...]]:
         outcome = loss(params, state.get("teacher", params), state.get("extra", {}), views, key, progress)
         prediction = jnp.mean(outcome.prediction)
-        anti_collapse = regulariser.term(outcome.embedding, key)
+        if outcome.log_volume is None:
+            anti_collapse = regulariser.term(outcome.embedding, key)
+        else:
+            gaussian = config.encoder.output == "gaussian"
+            anti_collapse = regulariser.term(outcome.embedding, outcome.log_volume, gaussian=gaussian)
         return prediction + regulariser.weight * anti_collapse, (prediction, anti_collapse, outcome.extra)
 
     def step(state: State, arrays: Any, number: Array) -> tuple[State, Array]:

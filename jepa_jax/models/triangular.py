@@ -1,0 +1,182 @@
+"""Triangular map that cannot fold: each coordinate goes through a mixture CDF that depends on those before it."""
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import Array
+from jax.scipy.special import log_ndtr, logsumexp, ndtri
+from jax.scipy.stats import norm
+
+LOG_WIDTH_BOUND = 8.0  # a component is at least exp(-8) and at most exp(8) deviations wide
+NEWTON_STEPS = 4  # from the starting values below, to float64 rounding
+LEAST_START_WIDTH = 1e-2  # in deviations; quantiles that are equal have no spacing
+SWITCH = -5.0  # log-probability below which the normal quantile starts from its asymptotic form
+
+
+class Mixtures(NamedTuple):
+    """Mixture distribution of each coordinate at one sample, given the coordinates before it; all fields are [D].
+
+    Attributes:
+      log_cdf: Log of the distribution function.
+      log_survival: Log of one minus the distribution function.
+      log_pdf: Log of the density.
+    """
+
+    log_cdf: Array
+    log_survival: Array
+    log_pdf: Array
+
+
+class Triangular(nnx.Module):
+    """Conditional Gaussian mixtures of D coordinates, whose parameters come from one masked network.
+
+    Germain et al., "MADE: masked autoencoder for distribution estimation", arXiv 1502.03509, section 4, with mixtures
+    of normal distributions as conditionals. The last layer starts at zero, so that training starts from independent
+    mixtures whose components lie at the quantiles of the data.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        widths: tuple[int, ...],
+        components: int,
+        order: str,
+        quantiles: Array | None = None,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Draw the weights of the hidden layers, and place the components.
+
+        Args:
+          size: Number of coordinates, D.
+          widths: Widths of the hidden layers.
+          components: Number of components of each mixture, M.
+          order: `identity`, `reversed` or `permuted`.
+          quantiles: Quantiles of the standardised data [Q, D], at (q + 1/2) / Q; None for those of N(0, I).
+          rngs: Keys of the weights and of a permuted order.
+        """
+        self.size, self.widths, self.components = size, widths, components
+        sizes = (size, *widths)
+        for i in range(len(widths)):
+            setattr(self, f"dense_{i}", nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs))
+        zeros = nnx.initializers.zeros_init()
+        self.head = nnx.Linear(sizes[-1], 3 * size * components, use_bias=False, kernel_init=zeros, rngs=rngs)
+        places = {"identity": np.arange(size), "reversed": np.arange(size)[::-1]}
+        drawn = jax.random.permutation(rngs.params(), size) if order == "permuted" else places[order]
+        # A parameter without a gradient, so that it is kept with the weights.
+        self.order = nnx.Param(jnp.asarray(drawn, jnp.float32))
+        self.start = nnx.Param(self._start(quantiles))
+
+    def _start(self, quantiles: Array | None) -> Array:
+        """Return the first mixtures, [D * 3 * M]: components at quantiles of the data, as wide as their spacing."""
+        levels = jnp.asarray((np.arange(self.components) + 0.5) / self.components, jnp.float32)
+        if quantiles is None:
+            at = jnp.broadcast_to(ndtri(levels)[:, None], (self.components, self.size))
+        else:
+            known = jnp.asarray((np.arange(len(quantiles)) + 0.5) / len(quantiles), jnp.float32)
+            at = jax.vmap(lambda column: jnp.interp(levels, known, column), 1, 1)(quantiles)[:, self._order()]
+        if self.components > 1:
+            gaps = jnp.diff(at, axis=0)
+            width = 0.5 * (jnp.concatenate([gaps[:1], gaps]) + jnp.concatenate([gaps, gaps[-1:]]))
+        else:
+            width = jnp.ones_like(at)
+        start = jnp.stack([jnp.zeros_like(at), at, jnp.log(jnp.maximum(width, LEAST_START_WIDTH))])
+        return start.transpose(2, 0, 1).reshape(-1)
+
+    def __call__(self, x: Array) -> Mixtures:
+        """Return the mixtures of one standardised sample [D], in the order of the coordinates."""
+        y = x[self._order()]
+        h = y
+        for i, mask in enumerate(self._masks()):
+            layer = getattr(self, f"dense_{i}")
+            h = jax.nn.gelu(h @ (layer.kernel * mask) + layer.bias)
+        out = h @ (self.head.kernel * self._head_mask()) + self.start[...]
+        logits, means, log_widths = out.reshape(self.size, 3, self.components).transpose(1, 0, 2)
+        log_widths = jnp.clip(log_widths, -LOG_WIDTH_BOUND, LOG_WIDTH_BOUND)
+        weights = jax.nn.log_softmax(logits, axis=-1)
+        t = (y[:, None] - means) * jnp.exp(-log_widths)
+        return Mixtures(
+            logsumexp(weights + log_ndtr(t), axis=-1),
+            logsumexp(weights + log_ndtr(-t), axis=-1),
+            logsumexp(weights + norm.logpdf(t) - log_widths, axis=-1),
+        )
+
+    def _order(self) -> Array:
+        return jax.lax.stop_gradient(self.order[...]).astype(jnp.int32)
+
+    def _degrees(self, width: int) -> np.ndarray:
+        """Return the number of coordinates on which each unit of a hidden layer may depend, from 1 to D - 1."""
+        return 1 + np.arange(width) % max(1, self.size - 1)
+
+    def _masks(self) -> list[np.ndarray]:
+        """Return the masks of the hidden layers: a unit reads those of at most its own degree."""
+        degrees = [np.arange(1, self.size + 1), *(self._degrees(width) for width in self.widths)]
+        return [(below[:, None] <= above[None]).astype(np.float32) for below, above in itertools.pairwise(degrees)]
+
+    def _head_mask(self) -> np.ndarray:
+        """Return the mask of the last layer: coordinate i reads units of degree below i."""
+        coordinate = np.repeat(np.arange(1, self.size + 1), 3 * self.components)
+        return (self._degrees(self.widths[-1])[:, None] < coordinate[None]).astype(np.float32)
+
+
+def on_cube(mixtures: Mixtures) -> Array:
+    """Return the distribution functions [D], in (0, 1)."""
+    low = mixtures.log_cdf < mixtures.log_survival
+    return jnp.where(low, jnp.exp(mixtures.log_cdf), -jnp.expm1(mixtures.log_survival))
+
+
+def on_torus(mixtures: Mixtures) -> Array:
+    """Return cosines and sines of 2 pi u, divided by sqrt(D): points [2 D] of the unit sphere, for u on the cube."""
+    angle = 2 * jnp.pi * on_cube(mixtures)
+    return jnp.concatenate([jnp.cos(angle), jnp.sin(angle)]) / len(angle) ** 0.5
+
+
+def on_normal(mixtures: Mixtures) -> Array:
+    """Return the normal quantiles [D] of the distribution functions."""
+    return normal_quantile(mixtures.log_cdf, mixtures.log_survival)
+
+
+# Functions from the mixtures at a sample to its embedding.
+OUTPUTS: dict[str, Callable[[Mixtures], Array]] = {"cube": on_cube, "torus": on_torus, "gaussian": on_normal}
+
+
+def log_volume_to(output: str, mixtures: Mixtures) -> Array:
+    """Return the log of the factor by which volumes grow from the standardised sample to an output, in nats.
+
+    The Jacobian of the map to the cube is triangular with the densities on its diagonal.
+    """
+    log_pdf, size = jnp.sum(mixtures.log_pdf), len(mixtures.log_pdf)
+    if output == "gaussian":
+        return log_pdf - jnp.sum(norm.logpdf(on_normal(mixtures)))
+    return log_pdf + (size * math.log(2 * math.pi / size**0.5) if output == "torus" else 0.0)
+
+
+@jax.custom_jvp
+def normal_quantile(log_cdf: Array, log_survival: Array) -> Array:
+    """Return the z at which the standard normal distribution has these log-probabilities below and above it.
+
+    The smaller of the two determines z, so that both tails are exact. Newton's method solves log Phi(z) = log p.
+    """
+    low = jnp.minimum(log_cdf, log_survival)
+    far = jnp.minimum(low, SWITCH)
+    asymptotic = -jnp.sqrt(-2 * far - jnp.log(-2 * far) - jnp.log(2 * jnp.pi))
+    z = jnp.where(low < SWITCH, asymptotic, ndtri(jnp.exp(jnp.maximum(low, SWITCH))))
+    for _ in range(NEWTON_STEPS):
+        log_p = log_ndtr(z)
+        z = z - (log_p - low) * jnp.exp(log_p - norm.logpdf(z))
+    return jnp.where(log_cdf < log_survival, z, -z)
+
+
+@normal_quantile.defjvp
+def _(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
+    log_cdf, log_survival = primals
+    z = normal_quantile(log_cdf, log_survival)
+    below = log_cdf < log_survival
+    slope = jnp.exp(jnp.where(below, log_cdf, log_survival) - norm.logpdf(z))
+    return z, slope * jnp.where(below, tangents[0], -tangents[1])

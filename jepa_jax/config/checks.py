@@ -56,4 +56,4 @@ def widths(options: Any, *names: str) -> list[Rule]:
 
 def _shown(value: Any) -> str:
     """Return a value in the form in which it is typed on a command line."""
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return (" ".join(map(str, value)) or "()") if isinstance(value, tuple) else str(value)

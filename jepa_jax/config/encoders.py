@@ -98,7 +98,7 @@ class Triangular:
     `torus`: their cosines and sines, on the unit sphere. `gaussian`: normal quantiles. `auto`: the cube for the
     term `entropy`, the torus for terms that act on the sphere, else `gaussian`."""
     widths: tuple[int, ...] = (128, 128, 128)
-    """Widths of the hidden layers of the masked network."""
+    """Widths of the hidden layers of the masked network, at least D - 1."""
     components: int | None = None
     """Components of each mixture. None: 32 up to four dimensions, 16 up to sixteen, else 6."""
     order: Literal["identity", "reversed", "permuted"] = "identity"
@@ -106,7 +106,8 @@ class Triangular:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check("encoder.", self, *at_least(self, 1, "dim", "components"), *widths(self, "widths"))
+        layers = ("widths", len(self.widths) > 0, "have at least one layer")
+        check("encoder.", self, *at_least(self, 1, "dim", "components"), *widths(self, "widths"), layers)
 
 
 Encoder = MLP | Conv | ViT | Triangular

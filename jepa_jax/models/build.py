@@ -170,6 +170,11 @@ def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Mo
 def _triangular(options: cfg.Triangular, shape: Shape, output: str, remat: bool) -> Model:
     """Build a triangular map on the flattened sample; its `init` also takes quantiles of the standardised data."""
     size = math.prod(shape)
+    if min(options.widths) < size - 1:
+        raise ConfigError(
+            f"`encoder.widths` {list(options.widths)} are too narrow for {size} coordinates, each of which depends on "
+            f"all before it; use at least {size - 1}"
+        )
     components = options.components or next(count for largest, count in COMPONENTS if size <= largest)
 
     def make(key: Array, quantiles: Array | None = None) -> Triangular:

@@ -140,6 +140,10 @@ def test_training_with_the_entropy_reaches_the_density(output: str) -> None:
             {"encoder": cfg.Triangular(output="cube"), "objective": cfg.Objective("infonce")},
             "infonce acts on the sphere; use `encoder.output` torus",
         ),
+        (
+            {"encoder": cfg.Triangular(widths=(64, 6)), "data": cfg.Data("mixture_8d")},
+            "too narrow for 8 coordinates, each of which depends on all before it; use at least 7",
+        ),
         ({"recipe": cfg.Pair(projector=(8,))}, "entropy acts on the embedding; leave out `recipe.projector`"),
     ],
 )

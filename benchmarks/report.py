@@ -122,6 +122,20 @@ def process_memory() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def write_result(folder: Path, measure: Callable[[], dict[str, Any]]) -> int:
+    """Write FOLDER/result.json with a measurement, in a process of its own.
+
+    Returns:
+      0; 1 if the measurement failed, in which case the file gives the reason in one line.
+    """
+    try:
+        result = measure()
+    except Exception as error:  # whatever the error is, the other contestants run
+        result = {"failed": one_line(error)}
+    (folder / "result.json").write_text(json.dumps(result))
+    return 1 if "failed" in result else 0
+
+
 def one_line(error: BaseException) -> str:
     """Return the type and the first line of an error."""
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")

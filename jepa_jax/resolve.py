@@ -75,7 +75,7 @@ def _output(config: Config) -> str:
     term = term_of(name)
     projected = bool(getattr(config.recipe, "projector", ()))
     if isinstance(config.encoder, cfg.Triangular):
-        return _triangular_output(name, config.encoder.output, projected)
+        return _triangular_output(name, config.encoder.output, projected, config.optim.compute)
     if name == "entropy":
         raise ConfigError(
             "`objective.anti_collapse` entropy needs an encoder that cannot fold, because a fold is credited with "
@@ -87,12 +87,14 @@ def _output(config: Config) -> str:
     return "free" if projected else output  # the projection is on the sphere
 
 
-def _triangular_output(name: str, output: str, projected: bool) -> str:
+def _triangular_output(name: str, output: str, projected: bool, compute: str) -> str:
     """Return the output of a triangular map for the anti-collapse term of this name.
 
     Raises:
       ConfigError: If the two are incompatible.
     """
+    if compute != "float32":
+        raise ConfigError(f"a triangular map needs `optim.compute` float32: its density is lost in {compute}")
     if name == "entropy" and projected:
         raise ConfigError("`objective.anti_collapse` entropy acts on the embedding; leave out `recipe.projector`")
     sphere = term_of(name).output == "sphere" and not projected

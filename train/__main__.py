@@ -151,9 +151,11 @@ def overview() -> str:
         "Train a JEPA and evaluate the density it learns. CONFIG is a file, or one of:",
         "",
     ]
-    for name in config_names():
+    names = config_names()
+    width = max(map(len, names))
+    for name in names:
         doc = (config_module(name).__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:17} {doc}")
+        lines.append(f"  {name:{width}} {doc}")
     return "\n".join([*lines, "", "CONFIG --help shows every field with its meaning and default."])
 
 

@@ -99,6 +99,7 @@ class Monitor:
             dim=encoder.dim,
             output=self.config.encoder.output,
             base=encoder.base,
+            injective=encoder.volume is not None,
         )
         health = verdict._replace(sentence=as_flags(verdict.sentence, Config))
         metrics: dict[str, float | str] = {

@@ -5,8 +5,9 @@ from typing import Any
 
 from rich.console import Console
 
+from jepa_jax.cli import as_flags
 from jepa_jax.config import Config
-from jepa_jax.data import Source
+from jepa_jax.data import Source, ignored_options
 from jepa_jax.encoder import Encoder
 
 from . import figures, summary
@@ -49,7 +50,7 @@ class Reporter(NullReporter):
     """Reporter of the first process."""
 
     def __init__(self, config: Config, source: Source, out: Path, console: Console, step: int) -> None:
-        """Open the monitor and the log of a run.
+        """Open the monitor and the log of a run, and name the options that have no effect on its data.
 
         Args:
           config: Resolved config.
@@ -66,6 +67,8 @@ class Reporter(NullReporter):
         self._log = open_log(out, step, ("jsonl", *config.monitor.writers))
         self._untrained: dict[str, Any] = {}
         self._look: Look | None = None
+        if ignored := ignored_options(config.data, source):
+            console.print(f"note: {as_flags(ignored, Config)}", markup=False)
 
     def baseline(self, encoder: Encoder, step: int) -> None:
         """Evaluate the untrained encoder, whose metrics are the baseline of the training."""

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.report import load_tree, matmul_rate, one_line, process_memory, repeated
+from benchmarks.report import load_tree, matmul_rate, process_memory, repeated, write_result
 from benchmarks.score_speed.cases import TOY_WIDTHS, Case
 from benchmarks.score_speed.weights import normal, random_vit
 from jepa_jax import config as cfg
@@ -120,12 +120,7 @@ def main(args: list[str]) -> int:
     """
     folder, precision = Path(args[0]), args[1]
     case = json.loads((folder / "case.json").read_text())
-    try:
-        result = scaled(case) if precision == "scaling" else timed(folder, case, precision)
-    except Exception as error:  # whatever the error is, the other contestants run
-        result = {"failed": one_line(error)}
-    (folder / "result.json").write_text(json.dumps(result))
-    return 1 if "failed" in result else 0
+    return write_result(folder, lambda: scaled(case) if precision == "scaling" else timed(folder, case, precision))
 
 
 if __name__ == "__main__":

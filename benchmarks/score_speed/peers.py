@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.listing import EPS, Toy, ViT, listing_jacobian, log_sum
-from benchmarks.report import load_tree, matmul_rate, one_line, process_memory, repeated
+from benchmarks.report import load_tree, matmul_rate, process_memory, repeated, write_result
 from benchmarks.score_speed.plans import (
     DEVICE,
     TRIAL_OUTPUTS,
@@ -147,12 +147,7 @@ def main(args: list[str]) -> int:
     """
     folder, name = Path(args[0]), args[1]
     case = json.loads((folder / "case.json").read_text())
-    try:
-        result = reference(folder, case) if name == "reference" else compete(name, folder, case)
-    except Exception as error:  # whatever the error is, the other contestants run
-        result = {"failed": str(error) if str(error).startswith("does not") else one_line(error)}
-    (folder / "result.json").write_text(json.dumps(result))
-    return 1 if "failed" in result else 0
+    return write_result(folder, lambda: reference(folder, case) if name == "reference" else compete(name, folder, case))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Sources of samples under one grammar: worlds, arrays, the digits, folders of images, TensorFlow Datasets."""
 
 from jepa_jax.data.arrays import read_arrays
-from jepa_jax.data.build import is_stream, open_source, read_samples
+from jepa_jax.data.build import ignored_options, is_stream, open_source, read_samples
 from jepa_jax.data.dataset import Dataset, is_held_out
 from jepa_jax.data.lazy_images import LazyImages, in_memory, readable
 from jepa_jax.data.registry import open_dataset
@@ -16,6 +16,7 @@ __all__ = [
     "Probe",
     "Samples",
     "Source",
+    "ignored_options",
     "in_memory",
     "is_held_out",
     "is_stream",

@@ -45,6 +45,22 @@ def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int 
     return from_samples(samples, data)
 
 
+def ignored_options(data: cfg.Data, source: Source) -> str | None:
+    """Return a sentence that names the options of a config that have no effect on its source, or None."""
+    if source.world is not None:
+        names = ("shift", "holdout", "probe_source", "stream", "size", "channels", "workers")
+        why = "a world draws new samples in every step and for the probe set"
+    elif source.batches is None:
+        names, why = ("size", "channels", "workers"), "its samples are held in memory as they are"
+    else:
+        return None
+    default = cfg.Data()
+    found = [name for name in names if getattr(data, name) not in (getattr(default, name), False)]
+    if not found:
+        return None
+    return f"{', '.join(f'`data.{name}`' for name in found)} has no effect on {data.source}: {why}"
+
+
 def is_stream(data: cfg.Data) -> bool:
     """Return whether images are read during training.
 

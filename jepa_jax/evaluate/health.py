@@ -9,7 +9,11 @@ from jax import Array
 
 
 class Health(NamedTuple):
-    """Verdict (`healthy`, `collapsed`, `low-rank`, `folding`) and a sentence that says what to change."""
+    """Verdict (`healthy`, `collapsed`, `low-rank`, `folding`), and a sentence that says what to change.
+
+    The verdict of a map that cannot fold, if it has not collapsed, is `injective`: rank and neighbours say nothing
+    about it.
+    """
 
     verdict: str
     sentence: str
@@ -39,7 +43,15 @@ def fold_fraction(x: Array, z: Array) -> Array:
 
 
 def diagnose(
-    *, spread: float, effective_rank: float, folded: float, size: int, dim: int, output: str, base: str | None
+    *,
+    spread: float,
+    effective_rank: float,
+    folded: float,
+    size: int,
+    dim: int,
+    output: str,
+    base: str | None,
+    injective: bool = False,
 ) -> Health:
     """Return the verdict on an embedding.
 
@@ -51,6 +63,7 @@ def diagnose(
       dim: K, the dimension of the embedding.
       output: `sphere` or `free`.
       base: Base distribution of the embedding, or None.
+      injective: Whether the encoder cannot fold.
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):
@@ -61,6 +74,8 @@ def diagnose(
             f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy); "
             "raise `objective.weight`, or use an `objective.anti_collapse` other than none",
         )
+    if injective:
+        return Health("injective", "it cannot fold; judge it by the log-density of samples it was not trained on")
     # A D-dimensional world needs D directions. With K < D, as for images, a quarter of the K directions should be used.
     needed = 0.75 * size if size <= dim else 0.25 * dim
     if effective_rank < needed:

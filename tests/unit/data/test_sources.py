@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from jepa_jax import config as cfg
-from jepa_jax.data import Source, is_held_out, open_source, read_arrays, read_samples
+from jepa_jax.data import Source, ignored_options, is_held_out, open_source, read_arrays, read_samples
 from jepa_jax.errors import ConfigError
 from jepa_jax.training.step import views_of
 from jepa_jax.views import jittered
@@ -337,3 +337,20 @@ def test_noise_may_differ_from_number_to_number(key: jax.Array) -> None:
     noise = jnp.asarray([0.0, 1.0, 3.0])
     e = jax.vmap(lambda k: jittered(k, jnp.zeros(3), noise, 0))(jax.random.split(key, 4000))
     np.testing.assert_allclose(e.std(0), noise, rtol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"source": "moons", "holdout": 0.5, "shift": 1}, "`data.shift`, `data.holdout` has no effect on moons"),
+        ({"source": "moons", "stream": True}, "`data.stream`"),
+        ({"source": "moons", "stream": False, "noise": 0.1}, None),
+        ({"source": "digits", "holdout": 0.5, "shift": 1}, None),
+        ({"source": "digits", "size": 8}, "`data.size` has no effect on digits: its samples are held in memory"),
+        ({"source": "digits", "stream": True, "size": 8, "channels": 1}, None),
+    ],
+)
+def test_options_without_effect_are_named(options: dict[str, Any], says: str | None) -> None:
+    data = cfg.Data(**options)
+    found = ignored_options(data, open_source(data))
+    assert (found is None) if says is None else (found is not None and says in found)

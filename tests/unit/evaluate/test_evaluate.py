@@ -189,6 +189,8 @@ HEALTHY: dict[str, Any] = {
         ({"folded": 0.3, "dim": 2, "output": "free", "base": "normal", "spread": 1.4}, "folding", "`encoder.skip`"),
         ({"spread": 0.01, "effective_rank": 1.0, "folded": 0.9}, "collapsed", ""),
         ({"effective_rank": 1.0, "folded": 0.9}, "low-rank", ""),
+        ({"effective_rank": 1.0, "folded": 0.9, "injective": True}, "injective", "not trained on"),
+        ({"spread": 0.01, "injective": True}, "collapsed", ""),
     ],
 )
 def test_verdicts(changed: dict[str, Any], verdict: str, says: str) -> None:

@@ -144,6 +144,7 @@ def test_training_with_the_entropy_reaches_the_density(output: str) -> None:
             {"encoder": cfg.Triangular(widths=(64, 6)), "data": cfg.Data("mixture_8d")},
             "too narrow for 8 coordinates, each of which depends on all before it; use at least 7",
         ),
+        ({"optim": cfg.Optim(compute="bfloat16")}, "needs `optim.compute` float32"),
         ({"recipe": cfg.Pair(projector=(8,))}, "entropy acts on the embedding; leave out `recipe.projector`"),
     ],
 )

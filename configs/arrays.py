@@ -1,19 +1,22 @@
-"""Your own vectors, with sizes that follow from the data: add --data.source FILE.npy or FILE.npz.
+"""Your own vectors, by a recipe that needs no choice: add --data.source FILE.npy or FILE.npz.
 
     python -m train arrays --data.source FILE.npz --out runs/mine
 
-Takes some minutes on two cores. Watch `healthy` in the progress lines and, if the file has `log_density`, the
-agreement.
+Takes two to four minutes on two cores. The last lines say how likely held-out samples are, beside a kernel density
+estimate and a Gaussian mixture of the same samples, and whether to trust the density.
 """
 
-from jepa_jax.config import MLP, Config, Data, Objective, Optim
+from jepa_jax.config import Checkpoints, Config, Data, Monitor, Objective, Optim, Triangular
 
 
 def get_config() -> Config:
-    """InfoNCE on the sphere; K is four times the width of the data; views add a tenth of each column's deviation."""
+    """Three triangular maps, maximum likelihood; a tenth of the rows judges them, weights them and picks the step."""
     return Config(
-        data=Data(source="", batch_size=512),
-        encoder=MLP(dim=None),
-        objective=Objective(anti_collapse="infonce", temperature=0.2),
-        optim=Optim(lr=5e-3, ema=0.995),
+        steps=0,
+        data=Data(source="", batch_size=256, noise="local", holdout=0.1),
+        encoder=Triangular(members=3),
+        objective=Objective(anti_collapse="entropy", prediction_weight=0.0),
+        optim=Optim(lr=3e-3, clip_norm=50.0, ema=0.995),
+        monitor=Monitor(every=250),
+        checkpoint=Checkpoints(every=250, best="heldout_nats", result="best"),
     )

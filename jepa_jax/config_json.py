@@ -1,5 +1,6 @@
 """Conversion of configs to JSON text and back, and the differences between two configs."""
 
+import contextlib
 import dataclasses
 import json
 import types
@@ -106,7 +107,11 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if origin in (typing.Union, types.UnionType):
         if value is None and type(None) in args:
             return None
-        return _build(next(a for a in args if a is not type(None)), value, where)
+        kinds = [a for a in args if a is not type(None)]
+        for kind in kinds[:-1]:
+            with contextlib.suppress(ConfigError):
+                return _build(kind, value, where)
+        return _build(kinds[-1], value, where)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_build(args[0], v, where) for v in value)
     if origin is Literal:

@@ -31,6 +31,12 @@ class Encoder:
       volume: Function (params, x) -> log of the factor by which the encoder enlarges volumes at x, if it cannot fold
         and knows it in closed form; or None.
       preprocessing: Preprocessing from a picture to x, if the weights came with their own; or None.
+      densities: Functions (params, x) -> normalised log-density in nats, of the members of a mixture, or of the only
+        map; () if the density is known up to a constant at most.
+      maps: Functions `apply` and `volume` of each member of a mixture; () if the encoder is a single map.
+      weights: Weights of the members in the mixture, [M], which sum to 1; None gives all the same weight.
+      units: Standard deviation of every input number [*shape], in which derivatives are taken if the columns of the
+        data are too different for the precision of a decomposition; or None.
     """
 
     params: Any
@@ -42,6 +48,10 @@ class Encoder:
     factor: Callable[[Any, Array, int | None, str], Array] | None = field(default=None, metadata={"static": True})
     volume: Callable[[Any, Array], Array] | None = field(default=None, metadata={"static": True})
     preprocessing: Preprocessing | None = field(default=None, metadata={"static": True})
+    densities: tuple[Callable[[Any, Array], Array], ...] = field(default=(), metadata={"static": True})
+    maps: tuple[tuple[Callable[[Any, Array], Array], ...], ...] = field(default=(), metadata={"static": True})
+    weights: Array | None = None
+    units: Array | None = None
 
     def __call__(self, x: Array) -> Array:
         """Return the embedding [K] of one sample [*shape].
@@ -67,6 +77,31 @@ class Encoder:
         if self.volume is None:
             raise ValueError("this encoder may fold and has no closed form of its volume; use jepa_score")
         return self.volume(self.params, x)
+
+    def member_log_densities(self, x: Array) -> Array:
+        """Return the normalised log-densities [M] of the members at one sample, in nats; of one map, [1].
+
+        Raises:
+          ValueError: If the density of this encoder is not known exactly.
+        """
+        if not self.densities:
+            raise ValueError("the density of this encoder has an unknown constant; use jepa_score")
+        return jnp.stack([density(self.params, x) for density in self.densities])
+
+    @property
+    def normalised(self) -> bool:
+        """Whether the density is known exactly, without an unknown constant."""
+        return bool(self.densities)
+
+    def log_density(self, x: Array) -> Array:
+        """Return the normalised log-density of one sample [*shape], in nats: that of the mixture of the members.
+
+        Raises:
+          ValueError: As in `member_log_densities`.
+        """
+        logs = self.member_log_densities(x)
+        weights = jnp.full(logs.shape, 1 / len(logs)) if self.weights is None else self.weights
+        return jax.nn.logsumexp(logs, b=weights)
 
     @property
     def jacobian_factor(self) -> Callable[[Array, int | None, str], Array] | None:

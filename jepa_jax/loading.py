@@ -1,5 +1,6 @@
 """Loading of encoders by a path: to a training run, a converted model, or foreign weights."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,9 @@ from jepa_jax.config import Config
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing, centre_square
-from jepa_jax.recipes import build_networks, followed, init_networks, weights_path
+from jepa_jax.recipes import as_encoder, build_networks, followed, init_networks, weighted, weights_path
 from jepa_jax.resolve import base_distribution
-from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config
+from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_mixture
 
 
 def load(model: str | Path, *, weights: str | None = None, step: str | None = None, **options: Any) -> Encoder:
@@ -23,7 +24,8 @@ def load(model: str | Path, *, weights: str | None = None, step: str | None = No
         directory, or an original file of I-JEPA, DINOv2 or MetaCLIP.
       weights: For a training run, `raw` or `ema` (a moving average); None selects those that its recipe defines as its
         result.
-      step: For a training run, the checkpoint: its step, `best`, or None for the newest.
+      step: For a training run, the checkpoint: its step, `best`, or None for the one that its config defines as its
+        result, which is the newest or the best.
       **options: For foreign weights, what the file does not record: `family`, `arch`, `heads`, `image_size`, `branch`,
         `positions`, as in `jepa_jax.pretrained.Options`.
 
@@ -59,14 +61,14 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
     Args:
       run: Directory made by `python -m train`.
       weights: `raw`, `ema`, or None for those that the run's recipe defines as its result.
-      step: Step of the checkpoint, `best`, or None for the newest.
+      step: As in `load`.
 
     Raises:
       ConfigError: If this is not a run directory, the checkpoint does not exist or is damaged, or `ema` is requested
         but the run has no moving average.
     """
     config, shape = read_config(run)
-    number = _chosen(run, step)
+    number = _chosen(run, step, config.checkpoint.result)
     networks = build_networks(config, shape)
     params = jax.eval_shape(lambda: init_networks(networks, jax.random.key(0)))
     item, *_ = path = weights_path(config, weights)
@@ -75,16 +77,10 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
     for name in path:
         found = found[name]
     model = networks["encoder"]
-    return Encoder(
-        found,
-        model.apply,
-        shape,
-        model.dim,
-        base_distribution(config),
-        model.null_directions,
-        volume=model.log_volume,
-        preprocessing=_stream_preprocessing(config, shape),
-    )
+    encoder = as_encoder(model, found, shape, base_distribution(config), found["input"]["scale"])
+    encoder = replace(encoder, preprocessing=_stream_preprocessing(config, shape))
+    mixture = read_mixture(run, number)
+    return encoder if mixture is None else weighted(encoder, mixture)
 
 
 def _stream_preprocessing(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
@@ -95,13 +91,13 @@ def _stream_preprocessing(config: Config, shape: tuple[int, ...]) -> Preprocessi
     return centre_square(size, shape[2])
 
 
-def _chosen(run: Path, step: str | None) -> int:
+def _chosen(run: Path, step: str | None, result: str) -> int:
     """Return the step of the requested checkpoint."""
     steps, judged = saved_steps(run), values(run)
     if not steps:
         raise ConfigError(f"{run} has no checkpoint yet; train it first")
     if step is None:
-        return steps[-1]
+        step = "best" if result == "best" and judged else str(steps[-1])
     if step == "best":
         if not judged:
             raise ConfigError(

@@ -11,6 +11,8 @@ from jepa_jax.objectives import build as build_term
 from jepa_jax.objectives import term_of
 from jepa_jax.recipes import RECIPES
 
+MIN_STEPS, MAX_STEPS = 600, 3000  # bounds for the number of steps that is derived from the data
+STEPS_TIMES_SIZE = 48_000  # product of the number of steps and that of the numbers in a sample, in between
 MIN_DIM, MAX_DIM = 16, 128  # bounds for the width of an embedding that is derived from the data
 
 
@@ -29,6 +31,7 @@ def resolve(config: Config, source: Source) -> Config:
     )
     return replace(
         config,
+        steps=config.steps or max(MIN_STEPS, min(MAX_STEPS, STEPS_TIMES_SIZE // math.prod(source.shape))),
         data=replace(config.data, batch_size=source.batch_size),
         encoder=replace(encoder, dim=_dim(config, source), output=_output(config)),
         objective=replace(options, weight=built.weight),
@@ -75,7 +78,10 @@ def _output(config: Config) -> str:
     term = term_of(name)
     projected = bool(getattr(config.recipe, "projector", ()))
     if isinstance(config.encoder, cfg.Triangular):
-        return _triangular_output(name, config.encoder.output, projected, config.optim.compute)
+        output = _triangular_output(name, config.encoder.output, projected, config.optim.compute)
+        if config.encoder.members > 1 and (name, output) != ("entropy", "cube"):
+            raise ConfigError("`encoder.members` above 1 needs `objective.anti_collapse` entropy and the output cube")
+        return output
     if name == "entropy":
         raise ConfigError(
             "`objective.anti_collapse` entropy needs an encoder that cannot fold, because a fold is credited with "

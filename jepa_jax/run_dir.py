@@ -14,6 +14,7 @@ from jepa_jax.files import write_atomically
 
 CONFIG_FILE = "config.json"
 STATISTICS_FILE = "statistics.npz"
+MIXTURE_FILE = "mixture.json"
 FORMAT = 2  # format of config.json; format 1, that of jepa_jax 0.1, did not record its number
 
 Kind = Literal["run", "converted", "foreign"]
@@ -106,3 +107,28 @@ def read_statistics(run: Path) -> dict[str, np.ndarray] | None:
             return dict(stored)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path} is damaged: {error}; delete it to have it recomputed") from None
+
+
+def write_mixture(run: Path, step: int, weights: list[float]) -> None:
+    """Write the weights of the members in the density of a checkpoint, beside those of other checkpoints."""
+    known = _mixtures(run) | {str(step): weights}
+    write_atomically(run / MIXTURE_FILE, lambda path: path.write_text(json.dumps(known, indent=2) + "\n"))
+
+
+def read_mixture(run: Path, step: int) -> list[float] | None:
+    """Return the weights of the members at a checkpoint; None if they are not known, and all members count alike.
+
+    Raises:
+      ConfigError: If the file is damaged.
+    """
+    return _mixtures(run).get(str(step))
+
+
+def _mixtures(run: Path) -> dict[str, list[float]]:
+    path = run / MIXTURE_FILE
+    try:
+        return {str(step): [float(w) for w in weights] for step, weights in json.loads(path.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is damaged: {error}; delete it to give all members the same weight") from None

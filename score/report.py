@@ -77,6 +77,8 @@ def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None)
     columns["clipped"] = rows["clipped"]
     if "standard_error" in (rows.dtype.names or ()):
         columns["standard_error"] = map(number, rows["standard_error"])
+    if "spread" in (rows.dtype.names or ()):
+        columns["spread"] = map(number, rows["spread"])
     if rank:
         columns[f"top_{rank}"] = map(number, rows["top"])
     if rows["reason"].any():

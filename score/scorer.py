@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from jepa_jax.data import LazyImages
 from jepa_jax.density import Score, aggregate_views, base_log_density, default_batch_size, score_batches
 from jepa_jax.encoder import Encoder
+from jepa_jax.evaluate import mixture_log_density, spread
 
 from .views import Views
 
@@ -21,6 +22,7 @@ REASONS = ("", "the Jacobian is not finite", "the embedding is not finite", "the
 UNREADABLE_CODE = 3
 
 _aggregate = jax.jit(aggregate_views)
+_log_densities = jax.jit(lambda encoder, xs: jax.vmap(encoder.member_log_densities)(xs))
 
 
 class Rows:
@@ -79,6 +81,8 @@ class Scorer:
             fields.append(("standard_error", "<f4"))
         if self.rank:
             fields.append(("top", "<f4"))
+        if self._mixture:
+            fields.append(("spread", "<f4"))
         if self.spectra:
             fields.append(("singular_values", "<f4", (min(self.encoder.dim, self._columns),)))
         return np.dtype(fields)
@@ -121,7 +125,11 @@ class Scorer:
         rest, done = np.zeros(0, self.record), start
         for batch in batches:
             sigma = None if batch.singular_values is None else np.asarray(batch.singular_values)
-            records = np.concatenate([rest, self._records(batch, sigma)])
+            fresh = self._records(batch, sigma)
+            if self.encoder.normalised and self.views is None and self.tangent is None:
+                first = done + len(rest)
+                self._fill_density(fresh, self.xs[first : first + len(fresh)])
+            records = np.concatenate([rest, fresh])
             whole = len(records) // self.num_views * self.num_views  # a sample's views may lie in two batches
             if whole:
                 rows = self._aggregate(records[:whole].reshape(-1, self.num_views))
@@ -152,6 +160,20 @@ class Scorer:
         self._empty(records)
         return records
 
+    @property
+    def _mixture(self) -> bool:
+        """Whether the rows have the spread of several densities."""
+        return len(self.encoder.densities) > 1 and self.views is None and self.tangent is None
+
+    def _fill_density(self, records: np.ndarray, xs: Any) -> None:
+        """Write the normalised log-density of samples, and the spread of the members of a mixture."""
+        logs = np.asarray(_log_densities(self.encoder, jnp.asarray(xs)), np.float64)
+        weights = np.full(logs.shape[1], 1 / logs.shape[1]) if self.encoder.weights is None else self.encoder.weights
+        records["log_density"] = mixture_log_density(logs, weights)
+        if self._mixture:
+            records["spread"] = spread(logs, weights)
+        self._empty(records)
+
     def _mark_unreadable(self, rows: np.ndarray, start: int) -> None:
         """Mark images that cannot be read as rows without a score, even if the encoder maps NaN to numbers."""
         if isinstance(self.xs, LazyImages):
@@ -161,7 +183,7 @@ class Scorer:
 
     def _empty(self, records: np.ndarray) -> None:
         """Set all numbers in rows without a score to NaN."""
-        for name in {"score", "log_density", "top", "standard_error"} & set(records.dtype.names or ()):
+        for name in {"score", "log_density", "top", "standard_error", "spread"} & set(records.dtype.names or ()):
             records[name][records["reason"] > 0] = np.nan
 
     def _top(self, sigma: np.ndarray) -> np.ndarray:

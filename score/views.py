@@ -143,6 +143,8 @@ def _noise(run: Path, data: cfg.Data) -> Any:
 
     For a run of jepa_jax 0.1, which did not save it, the data are opened to determine their scale.
     """
+    if data.noise == "local":
+        raise ConfigError("`views`: this encoder was trained with noise that depends on the training rows")
     if data.noise is not None:
         return data.noise
     statistics = read_statistics(run)

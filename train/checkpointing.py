@@ -13,7 +13,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.training.step import State
 
 # Metrics that `auto` stands for; the first one that the run has is used.
-BEST_METRICS = ("density/log_density_spearman", "density/spearman", "probe/linear")
+BEST_METRICS = ("density/log_density_spearman", "density/spearman", "heldout_nats", "probe/linear")
 
 
 class Checkpointing:

@@ -16,6 +16,9 @@ from jepa_jax.density import base_log_density, score_batches, score_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 
+DENSITY_BATCH = 2048  # samples whose log-density is computed at once
+COLUMN_PROBES = 64  # samples whose derivatives show whether a column is ignored
+MAX_COLUMNS = 256
 MAX_FOLD_PROBES = 1024  # samples for fold_fraction, whose memory grows with the square of this number
 EMBEDDING_BATCH_BYTES = 2**26  # bytes of samples that are embedded at once; activations need many times as much
 Labels = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -32,6 +35,7 @@ class Look:
       score: JEPA-SCORE [N] in nats.
       log_density: Learned log-density [N] in nats; None if the base distribution of the embedding is unknown.
       singular_values: Singular values [N, R] of the Jacobians.
+      weights: Weights of the members of a mixture of maps, [M]; None if the density is not one.
     """
 
     metrics: dict[str, float | str]
@@ -40,6 +44,7 @@ class Look:
     score: np.ndarray
     log_density: np.ndarray | None
     singular_values: np.ndarray
+    weights: np.ndarray | None = None
 
     @property
     def learned(self) -> np.ndarray:
@@ -68,6 +73,12 @@ class Monitor:
         self._moments = jax.jit(evaluate.moments, static_argnums=1)
         self._slices = jax.jit(slices, static_argnums=1)
         self._folded = jax.jit(evaluate.fold_fraction)
+        self._densities = jax.jit(lambda encoder, xs: jax.vmap(encoder.member_log_densities)(xs))
+        self._columns = jax.jit(column_norms)
+        # Held-out rows, on which a density in nats is judged: of a world, all that were not drawn in training.
+        self.judged = source.world is not None or config.data.holdout > 0
+        self._neighbours: np.ndarray | None = None
+        self.baselines: evaluate.Baselines | None = None
         self._embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(pixels(xs)))
 
     def embed(self, encoder: Encoder, xs: Any) -> Array:
@@ -83,14 +94,41 @@ class Monitor:
         """Return the effective rank (RankMe) of the embeddings of the probe set."""
         return float(self._moments(self.embed(encoder, self.probe.x), encoder.base).effective_rank)
 
+    def fit_baselines(self) -> None:
+        """Fit the densities beside which that of a normalised encoder is judged, if there are held-out vectors."""
+        rows = self.source.arrays.get("x") if isinstance(self.source.arrays, dict) else None
+        if rows is not None and self.judged and len(self.source.shape) == 1:
+            xs = (np.asarray(a, np.float64) for a in (rows, self.probe.x, self.source.mean, self.source.scale))
+            self.baselines = evaluate.baselines(*xs)
+
+    def member_log_densities(self, encoder: Encoder) -> np.ndarray:
+        """Return the normalised log-densities [N, M] of the probe set under the members of an encoder."""
+        xs = self.probe.x
+        size = min(len(xs), DENSITY_BATCH)
+        starts = [min(start, len(xs) - size) for start in range(0, len(xs), size)]
+        found = [np.asarray(self._densities(encoder, xs[start : start + size])) for start in starts]
+        overlap = size * len(starts) - len(xs)
+        return np.concatenate([*found[:-1], found[-1][overlap:]]).astype(np.float64)
+
     def look(self, encoder: Encoder) -> Look:
         """Score the probe set, and compare the scores with the exact log-density if that is known."""
         eps = self.config.monitor.eps
         score, z, sigma, clipped = score_all(encoder, self.probe.x, eps)
         base = base_log_density(z, encoder.base)
         log_density = None if base is None else score + np.asarray(base)
+        weights, nats = None, {}
+        if encoder.normalised:
+            members = self.member_log_densities(encoder)
+            weights = (
+                evaluate.mixture_weights(members) if self.judged else np.full(members.shape[1], 1 / members.shape[1])
+            )
+            log_density = evaluate.mixture_log_density(members, weights)
+            nats = self._nats(log_density)
         moments = self._moments(z, encoder.base)
-        folded = float(self._folded(self.probe.x[:MAX_FOLD_PROBES], z[:MAX_FOLD_PROBES]))
+        standard = jnp.asarray(self._standard(MAX_FOLD_PROBES))
+        folded = float(self._folded(standard, z[:MAX_FOLD_PROBES]))
+        truth = self._against_truth(encoder, score, log_density, base, sigma)
+        learned = score if log_density is None else log_density
         verdict = evaluate.diagnose(
             spread=float(moments.spread),
             effective_rank=float(moments.effective_rank),
@@ -100,12 +138,25 @@ class Monitor:
             output=self.config.encoder.output,
             base=encoder.base,
             injective=encoder.volume is not None,
+            agreement=truth.get("density/tangent_log_density_spearman", self._agreement(learned)),
+            least_column=self._least_column(encoder),
         )
+        if (
+            log_density is not None
+            and nats
+            and self.baselines is not None
+            and verdict.verdict in ("healthy", "disagrees", "injective")
+        ):
+            rows = len(self.source.arrays["x"]) + len(self.probe.x)
+            verdict = evaluate.judge(
+                log_density, self.baselines, len(self.probe.x[0]), rows=rows, degenerate=self.source.degenerate
+            )
         health = verdict._replace(sentence=as_flags(verdict.sentence, Config))
         metrics: dict[str, float | str] = {
             "density/score_mean": float(score.mean()),
             "density/clipped": float(clipped.mean()),
-            **self._against_truth(encoder, score, log_density, base, sigma),
+            **nats,
+            **truth,
             **self._against_others(encoder, score),
             **self._labels(encoder),
             "embedding/effective_rank": float(moments.effective_rank),
@@ -116,7 +167,41 @@ class Monitor:
             "embedding/folded": folded,
             "health": health.verdict,
         }
-        return Look(metrics, health, self.probe, score, log_density, sigma)
+        return Look(metrics, health, self.probe, score, log_density, sigma, weights)
+
+    def _nats(self, log_density: np.ndarray) -> dict[str, float]:
+        """Return the mean log-density of held-out samples, beside that of other densities of the same samples."""
+        if not self.judged:
+            return {}
+        found = {"heldout_nats": float(log_density.mean())}
+        if self.baselines is not None:
+            found["heldout_nats_kde"] = float(self.baselines.kde.mean())
+            if self.baselines.gmm is not None:
+                found["heldout_nats_gmm"] = float(self.baselines.gmm.mean())
+        return found
+
+    def _agreement(self, learned: np.ndarray) -> float | None:
+        """Return the rank correlation with the exact log-density, or for vectors with a nearest-neighbour estimate."""
+        if not np.isfinite(learned).all():
+            return None
+        if self.probe.log_density is not None:
+            return evaluate.agreement(learned, np.asarray(self.probe.log_density)).spearman
+        if len(self.source.shape) != 1:
+            return None
+        if self._neighbours is None:
+            self._neighbours = evaluate.knn_log_density(self._standard(None))
+        return evaluate.agreement(learned, self._neighbours).spearman
+
+    def _standard(self, n: int | None) -> np.ndarray:
+        """Return the first n samples of the probe set, standardised."""
+        return (np.asarray(self.probe.x[:n]) - np.asarray(self.source.mean)) / np.asarray(self.source.scale)
+
+    def _least_column(self, encoder: Encoder) -> float:
+        """Return the smallest influence of a column of vectors on the embedding, over the median one."""
+        if len(self.source.shape) != 1 or not 1 < self.source.shape[0] <= MAX_COLUMNS:
+            return 1.0
+        norms = np.asarray(self._columns(encoder, self.probe.x[:COLUMN_PROBES])) * np.asarray(self.source.scale)
+        return float(norms.min() / np.median(norms)) if np.isfinite(norms).all() and norms.any() else 1.0
 
     def _against_others(self, encoder: Encoder, score: np.ndarray) -> dict[str, float]:
         """Return the AUROC of the scores of the probe set against those of each corruption of it."""
@@ -181,6 +266,11 @@ def open_labels(config: Config, source: Source) -> Labels | None:
             raise ConfigError(f"`monitor.labels`: {config.data.probe_source} has samples without a label")
         return None
     return source.labelled(options.labelled), (np.asarray(judged.x), np.asarray(judged.label))
+
+
+def column_norms(encoder: Encoder, xs: Array) -> Array:
+    """Return the root mean square derivative [D] of the embedding by each number of vectors [N, D]."""
+    return jnp.sqrt(jnp.mean(jnp.sum(jax.vmap(jax.jacfwd(encoder))(xs) ** 2, axis=1), axis=0))
 
 
 def slices(z: Array, base: str | None) -> Array:

@@ -9,6 +9,9 @@ from jepa_jax.cli import as_flags
 from jepa_jax.config import Config
 from jepa_jax.data import Source, ignored_options
 from jepa_jax.encoder import Encoder
+from jepa_jax.loading import load_run
+from jepa_jax.recipes import weighted
+from jepa_jax.run_dir import write_mixture
 
 from . import figures, summary
 from .clock import Clock
@@ -67,12 +70,16 @@ class Reporter(NullReporter):
         self._log = open_log(out, step, ("jsonl", *config.monitor.writers))
         self._untrained: dict[str, Any] = {}
         self._look: Look | None = None
-        if ignored := ignored_options(config.data, source):
-            console.print(f"note: {as_flags(ignored, Config)}", markup=False)
+        ignored = ignored_options(config.data, source)
+        for note in (*([ignored] if ignored else []), *source.notes):
+            console.print(f"note: {as_flags(note, Config)}", markup=False)
 
     def baseline(self, encoder: Encoder, step: int) -> None:
         """Evaluate the untrained encoder, whose metrics are the baseline of the training."""
         self._monitor.effective_rank(encoder)
+        if encoder.normalised:
+            with self._console.status("fitting a kernel density estimate and a Gaussian mixture to compare with"):
+                self._monitor.fit_baselines()
         self._untrained = self._monitor.look(encoder).metrics
         if not step:
             self._console.print(summary.progress_line(0, self._untrained, None))
@@ -97,8 +104,14 @@ class Reporter(NullReporter):
 
     def finish(self, clock: Clock, encoder: Encoder, best_step: int | None) -> dict[str, Any]:
         """Draw the final figures, write the summary and return it."""
-        look = self._look or self._monitor.look(encoder)
-        found = self._log.latest()
+        step, result = clock.step, self._config.checkpoint.result == "best" and best_step is not None
+        if result:
+            step, encoder = best_step or step, load_run(self._out)
+        if encoder.maps:
+            encoder = self._mixture(encoder, step)
+        # The last evaluation is that of the result, unless this is another checkpoint or another map of a mixture.
+        look = self._monitor.look(encoder) if result or encoder.maps or self._look is None else self._look
+        found = self._log.latest() | look.metrics
         if self._config.monitor.figures:
             self._draw(look, encoder, clock.step)
             found["figure"] = str(figures.finish(self._out, look, self._source, clock.step))
@@ -106,6 +119,7 @@ class Reporter(NullReporter):
         found |= {f"{name}_untrained": v for name, v in self._untrained.items() if name.startswith(COMPARED_METRICS)}
         found |= self._monitor.principal_components(encoder.dim)
         found["best_step"] = best_step
+        found["best_is_result"] = result
         found |= clock.shares()
         summary.write_summary(self._out, found)
         return found
@@ -113,6 +127,13 @@ class Reporter(NullReporter):
     def close(self) -> None:
         """Close the log."""
         self._log.close()
+
+    def _mixture(self, encoder: Encoder, step: int) -> Encoder:
+        """Weight the members of an encoder by the likelihood of held-out samples, and keep the weights of this step."""
+        weights = self._monitor.look(encoder).weights
+        assert weights is not None
+        write_mixture(self._out, step, weights.tolist())
+        return weighted(encoder, weights)
 
     def _draw(self, look: Look, encoder: Encoder, step: int) -> None:
         figures.draw(figures.picture(self._out, step), look, encoder, self._source, step, self._log.rows)

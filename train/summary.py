@@ -37,6 +37,7 @@ def progress_line(step: int, row: dict[str, Any], look: Look | None) -> str:
             *([("corrected", "density/log_density_spearman")] if corrected else []),
             ("on the tangent", "density/tangent_log_density_spearman"),
             ("linear probe", "probe/linear"),
+            ("held-out nats", "heldout_nats"),
         )
         if name in row
     ]
@@ -49,7 +50,8 @@ def progress_line(step: int, row: dict[str, Any], look: Look | None) -> str:
 def about(look: Look, encoder: Encoder) -> dict[str, Any]:
     """Return the entries of the summary that are not metrics."""
     device = jax.devices()[0].device_kind
-    return {"law": encoder.base, "health_sentence": look.health.sentence, "device": device}
+    found = {"law": encoder.base, "verdict": look.health.verdict, "health_sentence": look.health.sentence}
+    return found | {"device": device}
 
 
 def write_summary(out: Path, summary: dict[str, Any]) -> None:
@@ -81,8 +83,13 @@ def print_summary(summary: dict[str, Any], out: Path, source: str, score: tuple[
     for name in sorted(k for k in summary if k.startswith("auroc/") and not k.endswith("_untrained")):
         other, before = name.removeprefix("auroc/"), summary[f"{name}_untrained"]
         print(f"AUROC of the score against {other} samples: {summary[name]:.3f} (untrained {before:.3f})")
+    if summary.get("heldout_nats") is not None:
+        others = {"heldout_nats_kde": "kernel density estimate", "heldout_nats_gmm": "Gaussian mixture"}
+        beside = [f"{label} {summary[name]:.3f}" for name, label in others.items() if summary.get(name) is not None]
+        shown = f" ({', '.join(beside)})" if beside else ""
+        print(f"Mean log-density of held-out samples: {summary['heldout_nats']:.3f} nats{shown}")
     print(summary["health_sentence"])
-    if summary.get("best_step") not in (None, summary["step"]):
+    if summary.get("best_step") not in (None, summary["step"]) and not summary.get("best_is_result"):
         print(f"best at step {summary['best_step']}: score it with --step best")
     _print_times(summary)
     if "figure" in summary:

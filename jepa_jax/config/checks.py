@@ -50,8 +50,8 @@ def fractions(options: Any, *names: str) -> list[Rule]:
 
 
 def widths(options: Any, *names: str) -> list[Rule]:
-    """Return rules by which all widths in each of these fields are at least 1."""
-    return [(name, all(w >= 1 for w in getattr(options, name)), "have widths of at least 1") for name in names]
+    """Return rules by which each of these fields is None or has widths of at least 1."""
+    return [(name, all(w >= 1 for w in getattr(options, name) or ()), "have widths of at least 1") for name in names]
 
 
 def _shown(value: Any) -> str:

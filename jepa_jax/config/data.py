@@ -14,9 +14,13 @@ class Data:
     """Name of a world, FILE.npy, FILE.npz, a folder of images, `digits` or `tfds:NAME[/CONFIG][:SPLIT]`."""
     batch_size: int = 512
     """Samples per step, B. Every loss is computed over the whole batch."""
-    noise: float | None = None
-    """Standard deviation of the Gaussian noise that each view adds, in the units of the data. None: the value of the
-    world; for other data, a tenth of their standard deviation, or 0 if they come with pairs."""
+    noise: float | Literal["local"] | None = None
+    """Standard deviation of the Gaussian noise that each view adds, in the units of the data. `local`: for vectors in a
+    file, proportional to the distance of each row from its tenth neighbour. None: the value of the world; for other
+    data, a tenth of their standard deviation, or 0 if they come with pairs."""
+    noise_factor: float = 0.1
+    """For `noise` local: c in the standard deviation c d / sqrt(D), with d the distance of the tenth neighbour, of
+    columns divided by their own standard deviations."""
     rho: float | None = None
     """Correlation between the latents of a positive pair, for worlds whose pairs are Ornstein-Uhlenbeck steps."""
     shift: int = 0
@@ -39,7 +43,9 @@ class Data:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        rules = [*at_least(self, 2, "batch_size"), *at_least(self, 0, "noise", "shift", "workers")]
+        rules = [*at_least(self, 2, "batch_size"), *at_least(self, 0, "noise_factor", "shift", "workers")]
+        local = self.noise in (None, "local") or (isinstance(self.noise, float | int) and self.noise >= 0)
+        rules.append(("noise", local, "be at least 0, or local"))
         check("data.", self, *rules, *at_least(self, 1, "size"), *fractions(self, "rho", "holdout"))
 
 

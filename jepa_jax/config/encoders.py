@@ -97,17 +97,20 @@ class Triangular:
     """Space of the embedding. `cube`: distribution functions in (0, 1), whose JEPA-SCORE is a normalised log-density.
     `torus`: their cosines and sines, on the unit sphere. `gaussian`: normal quantiles. `auto`: the cube for the
     term `entropy`, the torus for terms that act on the sphere, else `gaussian`."""
-    widths: tuple[int, ...] = (128, 128, 128)
-    """Widths of the hidden layers of the masked network, at least D - 1."""
+    widths: tuple[int, ...] | None = None
+    """Widths of the hidden layers of the masked network, at least D - 1. None: three layers of 2 D, at least 128."""
     components: int | None = None
     """Components of each mixture. None: 32 up to four dimensions, 16 up to sixteen, else 6."""
     order: Literal["identity", "reversed", "permuted"] = "identity"
     """Order of the coordinates; `permuted` is a random order that depends on the seed."""
+    members: int = 1
+    """Number of maps that are trained side by side, each with an order of its own. The density is their mixture,
+    weighted by the likelihood of held-out samples; the score is that of the map with the largest weight."""
 
     def __post_init__(self) -> None:
         """Check the values."""
-        layers = ("widths", len(self.widths) > 0, "have at least one layer")
-        check("encoder.", self, *at_least(self, 1, "dim", "components"), *widths(self, "widths"), layers)
+        layers = ("widths", self.widths != (), "have at least one layer")
+        check("encoder.", self, *at_least(self, 1, "dim", "components", "members"), *widths(self, "widths"), layers)
 
 
 Encoder = MLP | Conv | ViT | Triangular

@@ -1,5 +1,6 @@
 """Samples in memory as a source: batches are drawn from them on the device."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -8,6 +9,7 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
+from jepa_jax.data.columns import continuous, first_copies, neighbour_distances
 from jepa_jax.data.dataset import is_held_out
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import NOISE_FRACTION, PROBE_SEED, Probe, Source, quantiles_of, refuse_options, standardise
@@ -24,6 +26,11 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     shape = samples.x.shape[1:]
     refuse_options(data, shape)
     held = is_held_out(len(samples.x), data.holdout)
+    local = data.noise == "local"
+    if local:
+        samples, held, notes, degenerate = _as_table(samples, held)
+    else:
+        notes, degenerate = (), False
     if (~held).sum() < 2:
         raise ConfigError(f"{data.source} leaves {(~held).sum()} rows to train on; training needs at least 2")
     columns = {"x": samples.x} | ({} if samples.pair is None else {"pair": samples.pair})
@@ -31,19 +38,64 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     count = len(arrays["x"])
     batch_size = min(data.batch_size, count)
     mean, scale = standardise(arrays["x"])
-    if data.noise is not None:
-        noise: Any = data.noise
+    if local:
+        standard = (np.asarray(arrays["x"]) - np.asarray(mean)) / np.asarray(scale)
+        noise: Any = jnp.asarray(data.noise_factor / shape[0] ** 0.5 * neighbour_distances(standard), jnp.float32)
+        arrays["noise"] = noise
+    elif data.noise is not None:
+        noise = data.noise
     else:
         noise = 0.0 if samples.pair is not None else NOISE_FRACTION * scale
 
     def draw(arrays: Any, key: Array) -> tuple[dict[str, Array], Array]:
         pick, view = jax.random.split(key)
         index = jax.random.choice(pick, count, (batch_size,), replace=False)
-        return {name: column[index] for name, column in arrays.items()}, sample_keys(view, index)
+        examples = {name: column[index] for name, column in arrays.items()}
+        if local:
+            examples["noise"] = examples["noise"][:, None] * scale[None]
+        return examples, sample_keys(view, index)
 
     probe, labelled = _fixed_sets(samples, held)
     quantiles = quantiles_of(arrays["x"])
-    return Source(shape, noise, batch_size, mean, scale, arrays, draw, probe, labelled=labelled, quantiles=quantiles)
+    return Source(
+        shape,
+        noise,
+        batch_size,
+        mean,
+        scale,
+        arrays,
+        draw,
+        probe,
+        labelled=labelled,
+        quantiles=quantiles,
+        notes=notes,
+        degenerate=degenerate,
+    )
+
+
+def _as_table(samples: Samples, held: np.ndarray) -> tuple[Samples, np.ndarray, tuple[str, ...], bool]:
+    """Return rows with continuous columns, which of them are held out, notes on them, and whether they are degenerate.
+
+    Raises:
+      ConfigError: If the samples are no vectors.
+    """
+    shape = samples.x.shape[1:]
+    if len(shape) != 1:
+        raise ConfigError(
+            f"`data.noise` local is for vectors, and {samples.name} has samples of shape {list(shape)}; give a number"
+        )
+    rows = np.asarray(samples.x)
+    table = continuous(rows)
+    first = first_copies(table.x)
+    copies = int((first != np.arange(len(first))).sum())
+    notes = table.notes
+    if samples.pair is not None:
+        notes += ("the pairs are not used, because a density needs only the rows; `data.noise` 0 compares them",)
+    if copies:
+        notes += (
+            f"{copies} rows are copies of others; copies are held out together, and count as often as they occur",
+        )
+    return dataclasses.replace(samples, x=table.x, pair=None), held[first], notes, table.degenerate
 
 
 def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:

@@ -17,6 +17,8 @@ from jepa_jax.worlds import World
 PROBE_SEED = 20251007  # seed of the probe set, the same for every run
 NOISE_FRACTION = 0.1  # default view noise of arrays and streams, relative to the standard deviation of the data
 NUM_QUANTILES = 64  # of the data, at which the components of a triangular map start
+OUTLIER_RATIO = 10.0  # of the deviation to that from the quartiles, above which outliers determine the deviation
+QUARTILES_APART = 1.349  # distance of the quartiles of N(0, 1)
 QUANTILE_SAMPLES = 10_000  # samples from which they are computed
 
 
@@ -59,6 +61,8 @@ class Source:
       labelled: Function n -> at most n training samples [N, *shape] and their labels [N], on which probes are fitted;
         uint8 samples are pixels. None unless there are labels and other samples for evaluation.
       quantiles: Quantiles of every number of the vectors, [Q, D], at (q + 1/2) / Q; None for images.
+      notes: Sentences about the data that a user should know of.
+      degenerate: Whether the data fill no volume, so that they have no density.
       batches: Function () -> a loader, whose batches take the place of `arrays`, one in each step, if samples are read
         during training; or None.
     """
@@ -75,6 +79,8 @@ class Source:
     labelled: Callable[[int], tuple[np.ndarray, np.ndarray]] | None = None
     batches: Callable[[], Loader] | None = None
     quantiles: Array | None = None
+    notes: tuple[str, ...] = ()
+    degenerate: bool = False
 
 
 jax.tree_util.register_dataclass(Probe)
@@ -102,8 +108,17 @@ def quantiles_of(x: Array) -> Array | None:
 
 
 def standardise(x: Array) -> tuple[Array, Array]:
-    """Return the mean and the standard deviation, per number for vectors and over all numbers for images."""
+    """Return the mean and the standard deviation, per number for vectors and over all numbers for images.
+
+    A number that never varies, to the rounding of its size, has scale 1. One with outliers so far away that they alone
+    determine its deviation has that of a normal distribution with the same quartiles.
+    """
     axes = (0,) if x.ndim == 2 else None
-    std = jnp.std(x, axis=axes)
-    # An input number that never varies must not be amplified.
-    return jnp.mean(x, axis=axes), jnp.maximum(std, 1e-3 * jnp.max(std) + 1e-12)
+    mean, std = jnp.mean(x, axis=axes), jnp.std(x, axis=axes)
+    if x.ndim == 2:
+        low, middle, high = jnp.quantile(x, jnp.asarray([0.25, 0.5, 0.75], x.dtype), axis=0)
+        robust = (high - low) / QUARTILES_APART
+        outliers = (robust > 0) & (std > OUTLIER_RATIO * robust)
+        mean, std = jnp.where(outliers, middle, mean), jnp.where(outliers, robust, std)
+    constant = std <= 10 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
+    return mean, jnp.where(constant, 1.0, std).astype(x.dtype)

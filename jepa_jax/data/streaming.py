@@ -194,6 +194,8 @@ def stream_source(data: cfg.Data, shape: tuple[int, ...], mean: Array, scale: Ar
       ConfigError: If a stream does not have an option.
     """
     refuse_options(data, shape)
+    if data.noise == "local":
+        raise ConfigError("`data.noise` local needs vectors in memory; give a number, in the units of the pixels")
     noise = NOISE_FRACTION * scale if data.noise is None else data.noise
 
     def draw(batch: Any, key: Array) -> tuple[dict[str, Array], Array]:

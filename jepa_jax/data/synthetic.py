@@ -17,7 +17,15 @@ STANDARDISING_SAMPLES = 4096  # samples from which the mean and the scale of the
 
 
 def make_world(data: cfg.Data) -> World:
-    """Return the world that a config names, with the view options of the config."""
+    """Return the world that a config names, with the view options of the config.
+
+    Raises:
+      ConfigError: If the world does not have an option.
+    """
+    if data.noise == "local":
+        raise ConfigError(
+            "`data.noise` local needs the rows of a file; a world has a noise of its own, or give a number"
+        )
     options = {k: v for k, v in (("noise", data.noise), ("rho", data.rho)) if v is not None}
     try:
         return WORLDS[data.source](**options)

@@ -14,7 +14,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jepa_jax.density.jacobian import Mode, Precision, default_chunk
-from jepa_jax.density.score import EPS, Score, differentiate, read
+from jepa_jax.density.score import EPS, Score, differentiate, log_units, read
 from jepa_jax.density.spectrum import Method
 from jepa_jax.memory import BATCH_BYTES, CHUNK_BYTES, available, budget
 
@@ -220,6 +220,8 @@ def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None)
         )
         return jax.vmap(lambda x, t: how(x, tangent=t))(xs, tangent)
 
+    unit = log_units(f, tangent)
+
     def scores(j: Array, z: Array) -> Score:
         return jax.vmap(
             lambda j, z: read(
@@ -231,6 +233,7 @@ def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None)
                 drop_clipped=static.drop_clipped,
                 values=static.values,
                 platform=static.platform,
+                log_units=unit,
             )
         )(j, z)
 

@@ -20,7 +20,8 @@ class Score(NamedTuple):
 
     Attributes:
       score: JEPA-SCORE, sum_r log max(sigma_r, eps), in nats.
-      clipped: Number of singular values that are at or below eps, or null by construction.
+      clipped: Number of singular values that are at or below eps, or null by construction. If f has `units`, an array
+        of the shape of x, these and the other values are those of derivatives by x / units.
       singular_values: Singular values [R], descending and not clipped, with R = min(K, D); None if only their sum was
         requested.
       embedding: The embedding f(x), [K].
@@ -135,7 +136,17 @@ def evaluate(
     platform = platform or jax.default_backend()
     j, z = differentiate(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent, platform=platform)
     how = {"null_directions": nulls, "drop_clipped": drop_clipped, "values": values, "platform": platform}
-    return read(j, z, eps, method=method, **how)
+    return read(j, z, eps, method=method, log_units=log_units(f, tangent), **how)
+
+
+def log_units(f: Any, tangent: Array | None) -> Array | float:
+    """Return the sum of the logs of the units [*shape] in which the columns of the Jacobian of f are measured.
+
+    Units keep columns of very different scales within the precision of a decomposition. They change the sum of log
+    singular values by this constant if f has at least as many outputs as inputs.
+    """
+    units = getattr(f, "units", None)
+    return 0.0 if units is None or tangent is not None else jnp.sum(jnp.log(units))
 
 
 def differentiate(
@@ -168,6 +179,7 @@ def read(
     drop_clipped: bool,
     values: bool,
     platform: str,
+    log_units: Array | float = 0.0,
 ) -> Score:
     """Compute the score from the Jacobian j [K, *] and the embedding z [K].
 
@@ -189,7 +201,7 @@ def read(
     if method != "qr":
         sigma = spectrum.values(j, method, platform)
         score, clipped = total(sigma)
-        return Score(score, clipped, sigma if values else None, z)
+        return Score(score - log_units, clipped, sigma if values else None, z)
     if null:
         raise ValueError(f"method qr cannot tell {null} null directions from the rest; use svd or gram64")
     volume, bound, triangle = spectrum.log_volume(j)
@@ -198,7 +210,7 @@ def read(
         lambda: (volume, jnp.sum(volume * 0 > 1)),
         lambda: total(spectrum.values(triangle, "svd", platform).astype(j.dtype)),
     )
-    return Score(score, clipped, None, z)
+    return Score(score - log_units, clipped, None, z)
 
 
 def _matrix(
@@ -217,4 +229,6 @@ def _matrix(
         if resolve_mode(mode, v.size, out.size) == "reverse" and mode == "auto":
             with arithmetic(precision, platform):
                 return factor(x, chunk, platform)
-    return jacobian(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent, platform=platform)
+    j = jacobian(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent, platform=platform)
+    units = getattr(f, "units", None)
+    return j if units is None or tangent is not None else j * units.reshape(1, -1).astype(j.dtype)

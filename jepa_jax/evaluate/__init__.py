@@ -6,34 +6,50 @@ It covers agreement with the exact density, rank, health, distribution, probes, 
 from jepa_jax.evaluate.agreement import Agreement, agreement
 from jepa_jax.evaluate.corruptions import CORRUPTIONS, corrupt
 from jepa_jax.evaluate.density import density_agreement, part_agreement
-from jepa_jax.evaluate.detectors import Detectors, auroc, compressed_size, knn_distance, mahalanobis, separation
+from jepa_jax.evaluate.detectors import (
+    Detectors,
+    auroc,
+    compressed_size,
+    knn_distance,
+    knn_log_density,
+    mahalanobis,
+    separation,
+)
 from jepa_jax.evaluate.gaussianity import slice_statistic, sphere_slice_statistic
-from jepa_jax.evaluate.health import Health, diagnose, fold_fraction
+from jepa_jax.evaluate.health import Health, diagnose, fold_fraction, judge
+from jepa_jax.evaluate.likelihood import Baselines, baselines, mixture_log_density, mixture_weights, spread
 from jepa_jax.evaluate.moments import Moments, effective_rank, moments
 from jepa_jax.evaluate.probes import knn_accuracy, linear_probe, pca
 
 __all__ = [
     "CORRUPTIONS",
     "Agreement",
+    "Baselines",
     "Detectors",
     "Health",
     "Moments",
     "agreement",
     "auroc",
+    "baselines",
     "compressed_size",
     "corrupt",
     "density_agreement",
     "diagnose",
     "effective_rank",
     "fold_fraction",
+    "judge",
     "knn_accuracy",
     "knn_distance",
+    "knn_log_density",
     "linear_probe",
     "mahalanobis",
+    "mixture_log_density",
+    "mixture_weights",
     "moments",
     "part_agreement",
     "pca",
     "separation",
     "slice_statistic",
     "sphere_slice_statistic",
+    "spread",
 ]

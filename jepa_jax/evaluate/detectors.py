@@ -64,6 +64,20 @@ class Detectors:
         }
 
 
+def knn_log_density(x: np.ndarray, k: int = 10) -> np.ndarray:
+    """Return the nearest-neighbour log-density -D log d_k of samples among each other, up to a constant, [N].
+
+    Args:
+      x: Samples [N, D], in comparable units.
+      k: Neighbour whose distance counts.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    count = min(k + 1, len(x))
+    distance = NearestNeighbors(n_neighbors=count).fit(x).kneighbors(x)[0][:, -1]
+    return -x.shape[1] * np.log(np.maximum(distance, np.finfo(np.float32).tiny))
+
+
 def knn_distance(fit: ArrayLike, query: ArrayLike, k: int = NEIGHBOURS) -> np.ndarray:
     """Return the distance [M] of each query [M, F] to its k-th nearest row of fit [N, F]; large is outlying."""
     return _Fitted(np.asarray(fit), k).knn_distance(np.asarray(query))

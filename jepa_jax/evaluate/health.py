@@ -7,12 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jepa_jax.evaluate.likelihood import Baselines
+
+LEAST_AGREEMENT = 0.7  # rank correlation; every planted failure is below it, and every config of a world above
+IGNORED = 0.02  # influence of an input number, over the median one
+NATS_PER_DIMENSION = 0.02  # by which a density may fall short of a Gaussian mixture, a factor of 1.02 a dimension
+MOST_EMBEDDED = 64  # input numbers for which an embedding of twice as many is sensible
+
 
 class Health(NamedTuple):
-    """Verdict (`healthy`, `collapsed`, `low-rank`, `folding`), and a sentence that says what to change.
+    """Verdict, and a sentence that says what to change.
 
-    The verdict of a map that cannot fold, if it has not collapsed, is `injective`: rank and neighbours say nothing
-    about it.
+    Verdicts: `healthy`, only if something beside rank and folding agrees with the density; `unchecked`, if rank and
+    folding are well and nothing else can be compared, as for images; `collapsed`, `low-rank`, `folding`,
+    `ignores-column`, `disagrees`; of densities in nats also `kde-better`, `gmm-better`, `degenerate`, `few-rows`; and
+    `injective` for a map that cannot fold and has no held-out samples.
     """
 
     verdict: str
@@ -52,6 +61,8 @@ def diagnose(
     output: str,
     base: str | None,
     injective: bool = False,
+    agreement: float | None = None,
+    least_column: float = 1.0,
 ) -> Health:
     """Return the verdict on an embedding.
 
@@ -64,6 +75,9 @@ def diagnose(
       output: `sphere` or `free`.
       base: Base distribution of the embedding, or None.
       injective: Whether the encoder cannot fold.
+      agreement: Rank correlation of the learned log-density with the exact one, or with a nearest-neighbour estimate;
+        None if there is neither.
+      least_column: Smallest root mean square derivative by an input number, in deviations, over the median one.
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):
@@ -74,8 +88,30 @@ def diagnose(
             f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy); "
             "raise `objective.weight`, or use an `objective.anti_collapse` other than none",
         )
-    if injective:
+    if least_column < IGNORED:
+        return Health(
+            "ignores-column",
+            f"one input number has {least_column:.1%} of the influence of the others: what it says is not learned; "
+            "raise `objective.weight`, lower `data.noise`, or train longer",
+        )
+    if injective and agreement is None:
         return Health("injective", "it cannot fold; judge it by the log-density of samples it was not trained on")
+    if not injective and (problem := _lost(effective_rank, folded, size, dim, base)):
+        return problem
+    found = f"{effective_rank:.1f} effective directions, {folded:.0%} of the samples folded"
+    if agreement is None:
+        return Health("unchecked", f"{found}; nothing here says whether the density is right")
+    if not agreement >= LEAST_AGREEMENT:
+        return Health(
+            "disagrees",
+            f"the learned density does not follow the data (rank correlation {agreement:.2f}): lower `data.noise`, "
+            "train longer, or use `encoder.kind` triangular with `objective.anti_collapse` entropy",
+        )
+    return Health("healthy", f"healthy: {found}, rank correlation {agreement:.2f}")
+
+
+def _lost(effective_rank: float, folded: float, size: int, dim: int, base: str | None) -> Health | None:
+    """Return the verdict on an embedding that loses dimensions or folds, or None."""
     # A D-dimensional world needs D directions. With K < D, as for images, a quarter of the K directions should be used.
     needed = 0.75 * size if size <= dim else 0.25 * dim
     if effective_rank < needed:
@@ -85,12 +121,44 @@ def diagnose(
             "raise `objective.weight` or lower `data.noise`",
         )
     if folded > 0.15:
-        remedy = (
-            "more training, a larger `data.batch_size` or `encoder.skip` help"
-            if base == "normal" and dim == size
-            else "raise `encoder.dim` above twice the data's dimension, or lower `objective.weight`"
-        )
+        remedy = "more training or a larger `data.batch_size` helps"
+        if base == "normal" and dim == size:
+            remedy = "more training, a larger `data.batch_size` or `encoder.skip` help"
+        elif dim <= 2 * size and size <= MOST_EMBEDDED:
+            remedy = "raise `encoder.dim` above twice the data's dimension, or lower `objective.weight`"
         return Health(
             "folding", f"folding: {folded:.0%} of the samples have a far-away sample as nearest neighbour; {remedy}"
         )
-    return Health("healthy", f"healthy: {effective_rank:.1f} effective directions, {folded:.0%} of the samples folded")
+    return None
+
+
+def judge(
+    held_out: np.ndarray, baselines: Baselines, size: int, *, rows: int, degenerate: bool, few: int = 200
+) -> Health:
+    """Return the verdict on a normalised density beside those of a kernel density estimate and a Gaussian mixture.
+
+    Args:
+      held_out: Log-densities [N] of held-out samples, in nats.
+      baselines: Other densities of the same samples.
+      size: D, the number of input numbers.
+      rows: Number of rows, held out or not.
+      degenerate: Whether the data fill no volume.
+      few: Number of rows below which no verdict is given.
+    """
+    ours, kde = float(np.mean(held_out)), float(np.mean(baselines.kde))
+    gmm = -np.inf if baselines.gmm is None else float(np.mean(baselines.gmm))
+    beside = f"{abs(ours - kde):.2f} nats {'above' if ours >= kde else 'below'} a kernel density estimate"
+    if np.isfinite(gmm):
+        beside += f" and {abs(ours - gmm):.2f} {'above' if ours >= gmm else 'below'} a Gaussian mixture"
+    beside += " on held-out samples"
+    if degenerate:
+        return Health("degenerate", "do not trust it: some columns follow from others, so that there is no density")
+    if rows < few:
+        return Health("few-rows", f"do not trust it: {rows} rows are too few to judge a density ({beside})")
+    if not np.isfinite(ours):
+        return Health("collapsed", "the density is not finite: lower `optim.lr`")
+    if ours < kde:
+        return Health("kde-better", f"do not trust it: {beside}; a kernel density estimate is better here, use that")
+    if ours < gmm - NATS_PER_DIMENSION * size:
+        return Health("gmm-better", f"do not trust it: {beside}; a Gaussian mixture is better here, use that")
+    return Health("healthy", f"healthy: the density is {beside}")

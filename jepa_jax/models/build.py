@@ -17,7 +17,9 @@ from jepa_jax.models.tokens import TOKENISERS
 from jepa_jax.models.transformer import Transformer
 from jepa_jax.models.triangular import OUTPUTS, Triangular, log_volume_to
 
-COMPONENTS = ((4, 32), (16, 16), (math.inf, 6))  # (largest D, components of each mixture)
+COMPONENTS = ((4, 32), (16, 16), (math.inf, 10))  # (largest D, components of each mixture)
+LEAST_WIDTH = 128  # of a triangular map of few coordinates
+ORDERS = ("identity", "reversed", "permuted")
 
 Params = dict[str, Any]
 Shape = tuple[int, ...]
@@ -37,6 +39,7 @@ class Model(NamedTuple):
       grid: Numbers of rows and columns of these tokens, or None.
       log_volume: Function (params, x) -> log of the factor by which the network enlarges volumes at x, in nats, for
         networks that cannot fold; or None.
+      members: Maps that are trained side by side, each a function of the same params; () for a single network.
     """
 
     init: Callable[..., Params]
@@ -46,6 +49,7 @@ class Model(NamedTuple):
     tokens: Callable[..., Array] | None = None
     grid: tuple[int, int] | None = None
     log_volume: Callable[..., Array] | None = None
+    members: tuple["Model", ...] = ()
 
 
 def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) -> Model:
@@ -68,7 +72,7 @@ def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) 
         raise ValueError("encoder.dim is not set; resolve the config first")
     network = ENCODERS[encoder.kind](encoder, shape, output, remat)
 
-    def init(
+    def init(  # of all members
         key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0, quantiles: Array | None = None
     ) -> Params:
         ones = jnp.ones(shape, jnp.float32)
@@ -78,22 +82,32 @@ def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) 
             start = (None if standard is None else standard.reshape(len(standard), -1),)
         return {"network": network.init(key, *start), "input": {"mean": mean * ones, "scale": scale * ones}}
 
-    def apply(params: Params, x: Array) -> Array:
-        return network.apply(params["network"], standardised(params, x))
+    def outside(network: Model) -> Model:
+        """Return a network as a function of raw samples."""
+
+        def apply(params: Params, x: Array) -> Array:
+            return network.apply(params["network"], standardised(params, x))
+
+        def log_volume(params: Params, x: Array) -> Array:
+            assert network.log_volume is not None
+            scale = jnp.broadcast_to(params["input"]["scale"], shape)
+            inside = network.log_volume(params["network"], standardised(params, x))
+            return inside - jnp.sum(jnp.log(jax.lax.stop_gradient(scale)))
+
+        return network._replace(apply=apply, log_volume=log_volume if network.log_volume else None)
 
     def tokens(params: Params, x: Array, at: Array | None = None, valid: Array | None = None) -> Array:
         assert network.tokens is not None
         return network.tokens(params["network"], standardised(params, x), at, valid)
 
-    def log_volume(params: Params, x: Array) -> Array:
-        assert network.log_volume is not None
-        scale = jnp.broadcast_to(params["input"]["scale"], shape)
-        inside = network.log_volume(params["network"], standardised(params, x))
-        return inside - jnp.sum(jnp.log(jax.lax.stop_gradient(scale)))
-
     nulls = network.null_directions + (1 if output == "sphere" else 0)
-    volume = log_volume if network.log_volume else None
-    return Model(init, apply, encoder.dim, nulls, tokens if network.tokens else None, network.grid, volume)
+    return outside(network)._replace(
+        init=init,
+        dim=encoder.dim,
+        null_directions=nulls,
+        tokens=tokens if network.tokens else None,
+        members=tuple(outside(member) for member in network.members),
+    )
 
 
 def standardised(params: Params, x: Array) -> Array:
@@ -168,29 +182,61 @@ def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Mo
 
 
 def _triangular(options: cfg.Triangular, shape: Shape, output: str, remat: bool) -> Model:
-    """Build a triangular map on the flattened sample; its `init` also takes quantiles of the standardised data."""
+    """Build triangular maps of the flattened sample; their `init` also takes quantiles of the standardised data.
+
+    The first of several is that of a single one, and the orders of the others follow in turn.
+    """
     size = math.prod(shape)
-    if min(options.widths) < size - 1:
+    widths = options.widths or (max(LEAST_WIDTH, 2 * size),) * 3
+    if min(widths) < size - 1:
         raise ConfigError(
-            f"`encoder.widths` {list(options.widths)} are too narrow for {size} coordinates, each of which depends on "
+            f"`encoder.widths` {list(widths)} are too narrow for {size} coordinates, each of which depends on "
             f"all before it; use at least {size - 1}"
         )
     components = options.components or next(count for largest, count in COMPONENTS if size <= largest)
 
-    def make(key: Array, quantiles: Array | None = None) -> Triangular:
-        return Triangular(size, options.widths, components, options.order, quantiles, rngs=nnx.Rngs(key))
-
-    init, mixtures = _pure(make)
-    mixtures = jax.checkpoint(mixtures) if remat else mixtures
-
-    def apply(params: Params, x: Array) -> Array:
-        return OUTPUTS[output](mixtures(params, x.reshape(-1)))
-
-    def log_volume(params: Params, x: Array) -> Array:
-        return log_volume_to(output, mixtures(params, x.reshape(-1)))
-
     dim = 2 * size if output == "torus" else size
-    return Model(init, apply, dim, dim - size, log_volume=log_volume)
+
+    def one(order: str) -> Model:
+        def make(key: Array, quantiles: Array | None = None) -> Triangular:
+            return Triangular(size, widths, components, order, quantiles, rngs=nnx.Rngs(key))
+
+        init, mixtures = _pure(make)
+        mixtures = jax.checkpoint(mixtures) if remat else mixtures
+
+        def apply(params: Params, x: Array) -> Array:
+            return OUTPUTS[output](mixtures(params, x.reshape(-1)))
+
+        def log_volume(params: Params, x: Array) -> Array:
+            return log_volume_to(output, mixtures(params, x.reshape(-1)))
+
+        return Model(init, apply, dim, dim - size, log_volume=log_volume)
+
+    if options.members == 1:
+        return one(options.order)
+    others = [order for order in ORDERS if order != options.order]
+    # A permutation is drawn anew for each map; the two other orders exist once.
+    orders = [options.order, *others, *["permuted"] * options.members][: options.members]
+    return _side_by_side([one(order) for order in orders])
+
+
+def _side_by_side(maps: list[Model]) -> Model:
+    """Return maps as the members of one network, which itself acts as the first of them."""
+
+    def inside(number: int, f: Callable[..., Array]) -> Callable[..., Array]:
+        return lambda params, x: f(params[f"member_{number}"], x)
+
+    def init(key: Array, *start: Any) -> Params:
+        keys = jax.random.split(key, len(maps))
+        return {f"member_{i}": model.init(keys[i], *start) for i, model in enumerate(maps)}
+
+    def member(number: int) -> Model:
+        model = maps[number]
+        assert model.log_volume is not None
+        return model._replace(apply=inside(number, model.apply), log_volume=inside(number, model.log_volume))
+
+    members = tuple(member(i) for i in range(len(maps)))
+    return members[0]._replace(init=init, members=members)
 
 
 # Functions (options, shape of a sample, output, remat) -> the network, for standardised samples.

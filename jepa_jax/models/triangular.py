@@ -16,6 +16,7 @@ from jax.scipy.stats import norm
 LOG_WIDTH_BOUND = 8.0  # a component is at least exp(-8) and at most exp(8) deviations wide
 NEWTON_STEPS = 4  # from the starting values below, to float64 rounding
 LEAST_START_WIDTH = 1e-2  # in deviations; quantiles that are equal have no spacing
+INPUT_BOUND = 10.0  # deviations; the network sees no coordinate beyond it
 SWITCH = -5.0  # log-probability below which the normal quantile starts from its asymptotic form
 
 
@@ -67,6 +68,7 @@ class Triangular(nnx.Module):
             setattr(self, f"dense_{i}", nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs))
         zeros = nnx.initializers.zeros_init()
         self.head = nnx.Linear(sizes[-1], 3 * size * components, use_bias=False, kernel_init=zeros, rngs=rngs)
+        self.direct = nnx.Linear(size, 3 * size * components, use_bias=False, kernel_init=zeros, rngs=rngs)
         places = {"identity": np.arange(size), "reversed": np.arange(size)[::-1]}
         drawn = jax.random.permutation(rngs.params(), size) if order == "permuted" else places[order]
         # A parameter without a gradient, so that it is kept with the weights.
@@ -92,11 +94,12 @@ class Triangular(nnx.Module):
     def __call__(self, x: Array) -> Mixtures:
         """Return the mixtures of one standardised sample [D], in the order of the coordinates."""
         y = x[self._order()]
-        h = y
+        h = bounded(y)
         for i, mask in enumerate(self._masks()):
             layer = getattr(self, f"dense_{i}")
             h = jax.nn.gelu(h @ (layer.kernel * mask) + layer.bias)
         out = h @ (self.head.kernel * self._head_mask()) + self.start[...]
+        out += bounded(y) @ (self.direct.kernel * self._direct_mask())
         logits, means, log_widths = out.reshape(self.size, 3, self.components).transpose(1, 0, 2)
         log_widths = jnp.clip(log_widths, -LOG_WIDTH_BOUND, LOG_WIDTH_BOUND)
         weights = jax.nn.log_softmax(logits, axis=-1)
@@ -123,6 +126,16 @@ class Triangular(nnx.Module):
         """Return the mask of the last layer: coordinate i reads units of degree below i."""
         coordinate = np.repeat(np.arange(1, self.size + 1), 3 * self.components)
         return (self._degrees(self.widths[-1])[:, None] < coordinate[None]).astype(np.float32)
+
+    def _direct_mask(self) -> np.ndarray:
+        """Return the mask of the linear path: coordinate i reads the coordinates before it."""
+        coordinate = np.repeat(np.arange(self.size), 3 * self.components)
+        return (np.arange(self.size)[:, None] < coordinate[None]).astype(np.float32)
+
+
+def bounded(y: Array) -> Array:
+    """Return y / sqrt(1 + (y / INPUT_BOUND)^2), nearly y within a few deviations and bounded for outliers."""
+    return y * jax.lax.rsqrt(1 + (y / INPUT_BOUND) ** 2)
 
 
 def on_cube(mixtures: Mixtures) -> Array:

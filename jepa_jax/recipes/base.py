@@ -154,9 +154,14 @@ def computing_in(dtype: str, model: Model) -> Model:
 
 
 def with_log_volume(loss: Loss, encoder: Model) -> Loss:
-    """Return the loss with the log-volumes of an encoder at all views in its outcome."""
-    assert encoder.log_volume is not None
-    log_volume = jax.vmap(jax.vmap(encoder.log_volume, (None, 0)), (None, 0))
+    """Return the loss with the log-volumes of an encoder at all views, the means over its members, in its outcome."""
+    members = encoder.members or (encoder,)
+
+    def of_sample(params: Params, x: Array) -> Array:
+        volumes = [member.log_volume(params, x) for member in members if member.log_volume is not None]
+        return jnp.mean(jnp.stack(volumes))
+
+    log_volume = jax.vmap(jax.vmap(of_sample, (None, 0)), (None, 0))
 
     def with_volume(params: Params, teacher: Params, extra: Params, views: Views, *rest: Array) -> Outcome:
         outcome = loss(params, teacher, extra, views, *rest)

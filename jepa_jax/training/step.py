@@ -13,7 +13,7 @@ from jepa_jax import config as cfg
 from jepa_jax import objectives
 from jepa_jax.data import Source
 from jepa_jax.encoder import Encoder
-from jepa_jax.recipes import RECIPES, build_loss, build_networks, followed, init_networks, weights_path
+from jepa_jax.recipes import RECIPES, as_encoder, build_loss, build_networks, followed, init_networks, weights_path
 from jepa_jax.resolve import base_distribution
 from jepa_jax.sharding import batch_sharding, replicated, state_shardings
 from jepa_jax.training import optim
@@ -80,9 +80,7 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
         params = state
         for name in path:
             params = params[name]
-        return Encoder(
-            params, model.apply, source.shape, model.dim, base, model.null_directions, volume=model.log_volume
-        )
+        return as_encoder(model, params, source.shape, base, source.scale)
 
     run = many_steps(make_step(config, views_of(config, source), loss, optimizer, mesh))
     if mesh is None:
@@ -115,15 +113,19 @@ def make_step(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
     )
 
-    def total(params: State, state: State, views: Views, key: Array, progress: Array) -> tuple[Array, tuple[Any, ...]]:
+    def objective(
+        params: State, state: State, views: Views, key: Array, progress: Array
+    ) -> tuple[Array, tuple[Any, ...]]:
         outcome = loss(params, state.get("teacher", params), state.get("extra", {}), views, key, progress)
         prediction = jnp.mean(outcome.prediction)
+        # Not 0 times the term, whose gradient would still be computed.
+        total = options.prediction_weight * prediction if options.prediction_weight else 0.0
         if outcome.log_volume is None:
             anti_collapse = regulariser.term(outcome.embedding, key)
         else:
             gaussian = config.encoder.output == "gaussian"
             anti_collapse = regulariser.term(outcome.embedding, outcome.log_volume, gaussian=gaussian)
-        return prediction + regulariser.weight * anti_collapse, (prediction, anti_collapse, outcome.extra)
+        return total + regulariser.weight * anti_collapse, (prediction, anti_collapse, outcome.extra)
 
     def step(state: State, arrays: Any, number: Array) -> tuple[State, Array]:
         data_key, loss_key = jax.random.split(jax.random.fold_in(root, number))
@@ -133,7 +135,7 @@ def make_step(
             views = jax.lax.with_sharding_constraint(views, batch_sharding(mesh, axis=1))
         params: Any = state["params"]
         progress = number / config.steps
-        (value, (prediction, anti_collapse, extra)), grads = jax.value_and_grad(total, has_aux=True)(
+        (value, (prediction, anti_collapse, extra)), grads = jax.value_and_grad(objective, has_aux=True)(
             params, state, views, loss_key, progress
         )
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes dtypes, which strict promotion does not allow

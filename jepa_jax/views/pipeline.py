@@ -49,7 +49,8 @@ def build_pipeline(
     Returns:
       Function (key, example) -> views in groups of one size, [V, ...] each: the pair of two views; or the large crops
       and, if there are any, the small ones. An example has `state` for a world; otherwise `x` [*shape], and `pair`
-      [*shape] if samples have partners. The views depend only on the key and the example.
+      [*shape] if samples have partners, and `noise` [*shape] if each has its own. The views depend
+      only on the key and the example.
 
     Raises:
       ConfigError: If no view can have the values of the config.
@@ -81,7 +82,8 @@ def _pairs(world: Renderer | None, noise: Any, shift: int, most: int | None) -> 
 
     def sample_views(key: Array, example: Example) -> Views:
         one, other = example["x"], example.get("pair", example["x"])
-        keys = jax.random.split(key)
-        return (jax.vmap(lambda k, x: jittered(k, x, noise, shift))(keys, jnp.stack([one, other]))[:most],)
+        own: Any = example.get("noise", noise)
+        views = jax.vmap(lambda k, x: jittered(k, x, own, shift))(jax.random.split(key), jnp.stack([one, other]))
+        return (views[:most],)
 
     return sample_views if world is None else world_views

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("config", "spec", "options", "rows"),
     [
         ("moons", "moons", [], 50),
-        ("arrays", "vectors.npy", [], 40),
+        ("arrays_infonce", "vectors.npy", [], 40),
         ("images", "bytes.npz", [], 24),
         ("images", "my photos", ["--data.size", "8"], 9),
         ("digits", "digits", [], 50),

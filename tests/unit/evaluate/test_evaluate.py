@@ -169,6 +169,7 @@ def test_folds_are_seen() -> None:
 
 HEALTHY: dict[str, Any] = {
     "spread": 1.0, "effective_rank": 12.0, "folded": 0.02, "size": 2, "dim": 16, "output": "sphere", "base": "sphere",
+    "agreement": 0.95,
 }  # fmt: skip
 
 
@@ -185,11 +186,20 @@ HEALTHY: dict[str, Any] = {
         ({"effective_rank": 1.6}, "healthy", ""),
         ({"effective_rank": 3.9, "size": 256}, "low-rank", "losing"),
         ({"effective_rank": 4.1, "size": 256}, "healthy", ""),
-        ({"folded": 0.3}, "folding", "30% .* `encoder.dim`"),
+        ({"folded": 0.3, "dim": 4, "effective_rank": 3.0}, "folding", "30% .* `encoder.dim`"),
         ({"folded": 0.3, "dim": 2, "output": "free", "base": "normal", "spread": 1.4}, "folding", "`encoder.skip`"),
         ({"spread": 0.01, "effective_rank": 1.0, "folded": 0.9}, "collapsed", ""),
         ({"effective_rank": 1.0, "folded": 0.9}, "low-rank", ""),
-        ({"effective_rank": 1.0, "folded": 0.9, "injective": True}, "injective", "not trained on"),
+        ({"effective_rank": 1.0, "folded": 0.9, "injective": True, "agreement": None}, "injective", "not trained on"),
+        ({"effective_rank": 1.0, "folded": 0.9, "injective": True}, "healthy", ""),
+        ({"injective": True, "agreement": 0.3}, "disagrees", "triangular"),
+        ({"agreement": 0.6}, "disagrees", "0.60"),
+        ({"agreement": -0.57}, "disagrees", "-0.57"),
+        ({"agreement": float("nan")}, "disagrees", ""),
+        ({"agreement": None}, "unchecked", "nothing here says"),
+        ({"least_column": 0.001}, "ignores-column", "0.1%"),
+        ({"least_column": 0.001, "injective": True}, "ignores-column", ""),
+        ({"folded": 0.3, "dim": 40, "size": 10}, "folding", "^((?!encoder.dim).)*$"),
         ({"spread": 0.01, "injective": True}, "collapsed", ""),
     ],
 )

@@ -1,0 +1,130 @@
+"""Columns of a table of vectors: those that have no density, those with repeated values, and the distances of rows."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+NEIGHBOUR = 10  # neighbour whose distance sets the noise of a row
+NEIGHBOUR_SAMPLES = 50_000  # rows among which neighbours are searched; more take minutes
+DEPENDENT = 1e-9  # least eigenvalue of a correlation matrix, over the largest; below it float32 has no digits left
+MAX_CORRELATED_SIZE = 1000  # columns above which linear dependence is not looked for
+FEW_ROWS = 200  # below which held-out samples say little
+MANY_COLUMNS = 256
+NAMED = 6  # columns that a note names
+
+
+class Table(NamedTuple):
+    """Rows whose columns all vary continuously, and what was found in them.
+
+    Attributes:
+      x: Rows [N, D], in which repeated values were spread.
+      notes: Sentences about columns and rows that a user should know of.
+      degenerate: Whether some column follows from others, so that there is no density.
+    """
+
+    x: np.ndarray
+    notes: tuple[str, ...]
+    degenerate: bool
+
+
+def continuous(x: np.ndarray, seed: int = 0) -> Table:
+    """Spread the repeated values of columns, and name the columns and rows for which a density is not what it seems.
+
+    Values of a column that repeat, such as whole numbers, are spread evenly over the half of the way to the next values
+    on either side (uniform dequantisation), because a density of repeated values has no upper limit.
+
+    Args:
+      x: Rows [N, D], float32.
+      seed: Seed of the spread.
+    """
+    rows, size = x.shape
+    notes, out, rng = [], x.copy(), np.random.default_rng(seed)
+    constant, discrete, coarse = [], [], []
+    # Copies of whole rows repeat values too, but not more often than ten times.
+    repeated = max(len(np.unique(x, axis=0)) // 2, rows // 10)
+    for column in range(size):
+        values, inverse, count = np.unique(x[:, column], return_inverse=True, return_counts=True)
+        magnitude = float(np.abs(values).max())
+        if 0 < np.std(x[:, column].astype(np.float64)) < 1e3 * np.finfo(np.float32).eps * magnitude:
+            coarse.append(column)
+        if len(values) == 1:
+            constant.append(column)
+            gap = np.full(1, max(1.0, 1e-3 * magnitude))
+        elif len(values) <= repeated:
+            discrete.append(column)
+            between = np.diff(values.astype(np.float64))
+            gap = np.minimum(np.append(between, np.inf), np.insert(between, 0, np.inf))
+        else:
+            continue
+        spread = np.where(count > 1, gap, 0)[inverse] * (rng.random(rows) - 0.5)
+        out[:, column] = (x[:, column] + spread).astype(np.float32)
+    if constant:
+        notes.append(f"{_named(constant)} never varies: it is left out of the density")
+    if discrete:
+        notes.append(
+            f"{_named(discrete)} repeats its values: each is spread evenly half of the way to its neighbours, so that "
+            "the density is that of the values divided by their spacing"
+        )
+    if coarse:
+        notes.append(
+            f"{_named(coarse)} varies so little around a large mean that float32 keeps at most three digits; subtract "
+            "the mean in float64 first"
+        )
+    dependent = _dependent(np.delete(x, constant, axis=1), np.delete(np.arange(size), constant))
+    if dependent:
+        notes.append(
+            f"{_named(dependent)} follows from the others of these linearly: the data fill no volume, so that their "
+            "density is infinite there, and what is learned depends on rounding; leave one out"
+        )
+    if rows < FEW_ROWS:
+        notes.append(f"{rows} rows are too few to learn a density and to judge it; collect at least {FEW_ROWS}")
+    if size > MANY_COLUMNS:
+        notes.append(
+            f"{size} columns: time and memory grow with the square of their number, and some ten thousand rows say "
+            f"little about a density in more than {MANY_COLUMNS} dimensions; reduce them to the leading principal "
+            "components first, or use the config `images` for pictures"
+        )
+    return Table(out, tuple(notes), bool(dependent))
+
+
+def first_copies(x: np.ndarray) -> np.ndarray:
+    """Return for each row [N] the number of the first row that is equal to it."""
+    _, first, inverse = np.unique(x, axis=0, return_index=True, return_inverse=True)
+    return first[inverse.reshape(-1)]
+
+
+def neighbour_distances(standard: np.ndarray) -> np.ndarray:
+    """Return the distance of each standardised row [N, D] from its tenth neighbour, [N].
+
+    Rows with ten copies have no distance of their own, and take the smallest positive one.
+    """
+    from sklearn.neighbors import NearestNeighbors  # imported here, because scikit-learn takes a second to import
+
+    known = standard
+    if len(standard) > NEIGHBOUR_SAMPLES:
+        known = standard[np.random.default_rng(0).choice(len(standard), NEIGHBOUR_SAMPLES, replace=False)]
+    count = min(NEIGHBOUR + 1, len(known))
+    found = NearestNeighbors(n_neighbors=count).fit(known).kneighbors(standard)[0][:, -1]
+    positive = found[found > 0]
+    return np.maximum(found, positive.min() if len(positive) else 1.0)
+
+
+def _dependent(x: np.ndarray, names: np.ndarray) -> list[int]:
+    """Return the columns in the first linear dependence between columns that vary; [] if there is none."""
+    if not 1 < x.shape[1] <= min(MAX_CORRELATED_SIZE, len(x) - 1):
+        return []
+    standard = x.astype(np.float64) - x.mean(0, dtype=np.float64)
+    standard /= standard.std(0)
+    values, vectors = np.linalg.eigh(standard.T @ standard / len(x))
+    if values[0] > DEPENDENT * values[-1]:
+        return []
+    involved = np.abs(vectors[:, 0])
+    return [int(n) for n in names[involved > 1e-3 * involved.max()]]
+
+
+def _named(columns: list[int]) -> str:
+    """Return the columns by number, from 0, in words; what follows is in the singular."""
+    if len(columns) == 1:
+        return f"column {columns[0]}"
+    shown = ", ".join(map(str, columns[:NAMED]))
+    return f"each of the columns {shown}{', ...' if len(columns) > NAMED else ''} ({len(columns)} in all)"

@@ -1,0 +1,58 @@
+"""Trained networks as encoders."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from jepa_jax.density import base_log_density
+from jepa_jax.encoder import Encoder
+from jepa_jax.models.build import Model
+
+UNITS_RATIO = 100.0  # of the largest to the smallest deviation, above which derivatives are taken in deviations
+
+
+def as_encoder(model: Model, params: Any, shape: tuple[int, ...], base: str | None, scale: Any) -> Encoder:
+    """Return a network with its weights as an encoder.
+
+    Args:
+      model: Network.
+      params: Its weights.
+      shape: Shape of one sample.
+      base: Base distribution of the embedding, or None.
+      scale: Standard deviation of the data, broadcastable to `shape`; known values, not traced ones.
+    """
+    scale = np.broadcast_to(np.asarray(scale, np.float32), shape)
+    apart = scale.max() > UNITS_RATIO * scale.min() and model.dim >= scale.size
+
+    def density(of: Model) -> Callable[[Any, Array], Array]:
+        def log_density(params: Any, x: Array) -> Array:
+            volume, law = of.log_volume, base_log_density(of.apply(params, x), base)
+            assert volume is not None
+            assert law is not None
+            return volume(params, x) + law
+
+        return log_density
+
+    exact = base is not None and model.log_volume is not None
+    return Encoder(
+        params,
+        model.apply,
+        shape,
+        model.dim,
+        base,
+        model.null_directions,
+        volume=model.log_volume,
+        densities=tuple(density(of) for of in model.members or (model,)) if exact else (),
+        maps=tuple((of.apply, of.log_volume) for of in model.members if of.log_volume is not None),
+        units=jnp.asarray(scale) if apart else None,
+    )
+
+
+def weighted(encoder: Encoder, weights: Any) -> Encoder:
+    """Return the mixture of the members with these weights [M], whose embedding is that of the heaviest member."""
+    apply, volume = encoder.maps[int(np.argmax(weights))]
+    return replace(encoder, apply=apply, volume=volume, weights=jnp.asarray(weights, jnp.float32))

@@ -12,7 +12,8 @@ from jepa_jax.config import Checkpoints, Config, Data, Monitor, Objective, Optim
 def get_config() -> Config:
     """Three triangular maps, maximum likelihood; a tenth of the rows judges them, weights them and picks the step."""
     return Config(
-        steps=0,
+        steps=3000,
+        fewer_steps=True,
         data=Data(source="", batch_size=256, noise="local", holdout=0.1),
         encoder=Triangular(members=3),
         objective=Objective(anti_collapse="entropy", prediction_weight=0.0),

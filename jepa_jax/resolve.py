@@ -11,8 +11,8 @@ from jepa_jax.objectives import build as build_term
 from jepa_jax.objectives import term_of
 from jepa_jax.recipes import RECIPES
 
-MIN_STEPS, MAX_STEPS = 600, 3000  # bounds for the number of steps that is derived from the data
-STEPS_TIMES_SIZE = 48_000  # product of the number of steps and that of the numbers in a sample, in between
+MANY_NUMBERS = 16  # in a sample, above which `fewer_steps` takes fewer
+LEAST_STEPS = 600  # that `fewer_steps` leaves
 MIN_DIM, MAX_DIM = 16, 128  # bounds for the width of an embedding that is derived from the data
 
 
@@ -31,7 +31,8 @@ def resolve(config: Config, source: Source) -> Config:
     )
     return replace(
         config,
-        steps=config.steps or max(MIN_STEPS, min(MAX_STEPS, STEPS_TIMES_SIZE // math.prod(source.shape))),
+        steps=_steps(config, math.prod(source.shape)),
+        fewer_steps=False,
         data=replace(config.data, batch_size=source.batch_size),
         encoder=replace(encoder, dim=_dim(config, source), output=_output(config)),
         objective=replace(options, weight=built.weight),
@@ -53,6 +54,13 @@ def base_distribution(config: Config) -> str | None:
         # A term on the sphere cannot make the embedding uniform there, because the torus is only a part of it.
         return term.base if (encoder.output, term.base) == ("gaussian", "normal") else None
     return term.base if term.output == config.encoder.output else None
+
+
+def _steps(config: Config, size: int) -> int:
+    """Return the number of steps for samples of `size` numbers."""
+    if not config.fewer_steps or size <= MANY_NUMBERS:
+        return config.steps
+    return min(config.steps, max(LEAST_STEPS, config.steps * MANY_NUMBERS // size))
 
 
 def _dim(config: Config, source: Source) -> int:

@@ -139,8 +139,9 @@ class Config:
     """Config of a training run."""
 
     steps: int = 4000
-    """Number of training steps. 0: as many as take some minutes on two cores, by the numbers D in a sample: 48,000 / D,
-    at least 600 and at most 3,000."""
+    """Number of training steps."""
+    fewer_steps: bool = False
+    """Take fewer steps for samples of more than 16 numbers, `steps` * 16 / D, at least 600, since each takes longer."""
     seed: int = 0
     """Seed of the weights, the data and the views; the probe set does not depend on it."""
     data: Data = field(default_factory=Data)
@@ -155,4 +156,4 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check("", self, *at_least(self, 0, "steps"))
+        check("", self, *at_least(self, 1, "steps"))

@@ -86,7 +86,7 @@ NAN = float("nan")
 @pytest.mark.parametrize(
     ("dotted", "bad", "good"),
     [
-        ("steps", (-1,), (0, 1)),
+        ("steps", (0, -1), (1,)),
         ("data.batch_size", (0, 1), (2,)),
         ("data.noise", (-0.1, NAN), (None, 0.0)),
         ("data.rho", (-0.1, 1.0, NAN), (None, 0.0, 0.99)),

@@ -27,7 +27,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.estimators import ESTIMATORS, FIT_SAMPLES
-from benchmarks.report import environment, markdown_table, results_folder, write_results
+from benchmarks.report import environment, exit_status, markdown_table, results_folder, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
 from jepa_jax.config import MLP, Config, Data, Objective
@@ -112,20 +112,16 @@ def main(args: list[str]) -> int:
     Returns:
       0; 1 if interrupted; 2 if the arguments are wrong.
     """
-    try:
+
+    def measure() -> Path:
         arguments = parse(Arguments, args, prog="python -m benchmarks.fidelity", description=__doc__ or "")
         plan = make_plan(arguments)
         out = results_folder(arguments.out)
         name = "fidelity_quick" if arguments.quick else "fidelity"
         run(plan, out, name, Console(stderr=True, highlight=False, soft_wrap=True))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 1
-    print((out / f"{name}.md").read_text())
-    return 0
+        return out / f"{name}.md"
+
+    return exit_status(measure)
 
 
 def make_plan(arguments: Arguments) -> Plan:

@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from jepa_jax.errors import ConfigError
+
 PACKAGES = ("jax", "flax", "optax", "numpy", "scikit-learn")
 
 
@@ -32,6 +34,27 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def exit_status(measure: Callable[[], Path]) -> int:
+    """Run a benchmark that writes a table after every cell, print the table, and return the exit status.
+
+    Args:
+      measure: Function that runs the benchmark and returns the path of the table.
+
+    Returns:
+      0; 1 if interrupted; 2 if the arguments are wrong.
+    """
+    try:
+        table = measure()
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the same command continues", file=sys.stderr)
+        return 1
+    print(table.read_text())
+    return 0
 
 
 def cores() -> int:

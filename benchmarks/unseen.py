@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from benchmarks.report import environment, markdown_table, results_folder, write_results
+from benchmarks.report import environment, exit_status, markdown_table, results_folder, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
 from jepa_jax.config import MLP, Config, Data, Objective, Optim
@@ -65,7 +65,8 @@ class Arguments:
 
 def main(args: list[str]) -> int:
     """Run the benchmark and return the exit status: 0; 1 if interrupted; 2 if the arguments are wrong."""
-    try:
+
+    def measure() -> Path:
         a = parse(Arguments, args, prog="python -m benchmarks.unseen", description=__doc__ or "")
         seeds, rows = numbers(a.seeds), a.rows or ROWS
         for row in rows:
@@ -73,14 +74,9 @@ def main(args: list[str]) -> int:
                 raise ConfigError(f"unknown row {row!r}{nearest(row, ROWS)}")
         out = results_folder(a.out)
         run(a, seeds, rows, out, Console(stderr=True, highlight=False, soft_wrap=True))
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("interrupted; the same command continues", file=sys.stderr)
-        return 1
-    print((out / "unseen.md").read_text())
-    return 0
+        return out / "unseen.md"
+
+    return exit_status(measure)
 
 
 def numbers(text: str) -> list[int]:

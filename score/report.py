@@ -77,7 +77,7 @@ def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None)
     columns["clipped"] = rows["clipped"]
     if "standard_error" in (rows.dtype.names or ()):
         columns["standard_error"] = map(number, rows["standard_error"])
-    if "spread" in (rows.dtype.names or ()):
+    if _has_spread(rows):
         columns["spread"] = map(number, rows["spread"])
     if rank:
         columns[f"top_{rank}"] = map(number, rows["top"])
@@ -135,8 +135,13 @@ def summarise(
         "without_score": [
             {"id": ids[i].item(), "reason": reason(samples, rows, i)} for i in bad[:MAX_LISTED_ROWS].tolist()
         ],
+        **({"spread_median": float(np.median(rows["spread"][scored]))} if _has_spread(rows) and scored.any() else {}),
         **truth(rows[scored], None if samples.log_density is None else samples.log_density[scored]),
     }
+
+
+def _has_spread(rows: np.ndarray) -> bool:
+    return "spread" in (rows.dtype.names or ())
 
 
 def truth(rows: np.ndarray, exact: np.ndarray | None) -> dict[str, float]:

@@ -17,8 +17,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 
 DENSITY_BATCH = 2048  # samples whose log-density is computed at once
-COLUMN_PROBES = 64  # samples whose derivatives show whether a column is ignored
-MAX_COLUMNS = 256
+MAX_COLUMNS = 64  # above which no column is looked at on its own
 MAX_FOLD_PROBES = 1024  # samples for fold_fraction, whose memory grows with the square of this number
 EMBEDDING_BATCH_BYTES = 2**26  # bytes of samples that are embedded at once; activations need many times as much
 Labels = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
@@ -35,7 +34,6 @@ class Look:
       score: JEPA-SCORE [N] in nats.
       log_density: Learned log-density [N] in nats; None if the base distribution of the embedding is unknown.
       singular_values: Singular values [N, R] of the Jacobians.
-      weights: Weights of the members of a mixture of maps, [M]; None if the density is not one.
     """
 
     metrics: dict[str, float | str]
@@ -44,7 +42,6 @@ class Look:
     score: np.ndarray
     log_density: np.ndarray | None
     singular_values: np.ndarray
-    weights: np.ndarray | None = None
 
     @property
     def learned(self) -> np.ndarray:
@@ -74,7 +71,6 @@ class Monitor:
         self._slices = jax.jit(slices, static_argnums=1)
         self._folded = jax.jit(evaluate.fold_fraction)
         self._densities = jax.jit(lambda encoder, xs: jax.vmap(encoder.member_log_densities)(xs))
-        self._columns = jax.jit(column_norms)
         # Held-out rows, on which a density in nats is judged: of a world, all that were not drawn in training.
         self.judged = source.world is not None or config.data.holdout > 0
         self._neighbours: np.ndarray | None = None
@@ -110,19 +106,24 @@ class Monitor:
         overlap = size * len(starts) - len(xs)
         return np.concatenate([*found[:-1], found[-1][overlap:]]).astype(np.float64)
 
+    def member_weights(self, encoder: Encoder) -> np.ndarray:
+        """Return the weights [M] of the members of an encoder by the likelihood of held-out samples."""
+        return self._weights(self.member_log_densities(encoder))
+
+    def _weights(self, members: np.ndarray) -> np.ndarray:
+        count = members.shape[1]
+        return evaluate.mixture_weights(members) if self.judged else np.full(count, 1 / count)
+
     def look(self, encoder: Encoder) -> Look:
         """Score the probe set, and compare the scores with the exact log-density if that is known."""
         eps = self.config.monitor.eps
         score, z, sigma, clipped = score_all(encoder, self.probe.x, eps)
         base = base_log_density(z, encoder.base)
         log_density = None if base is None else score + np.asarray(base)
-        weights, nats = None, {}
+        nats = {}
         if encoder.normalised:
             members = self.member_log_densities(encoder)
-            weights = (
-                evaluate.mixture_weights(members) if self.judged else np.full(members.shape[1], 1 / members.shape[1])
-            )
-            log_density = evaluate.mixture_log_density(members, weights)
+            log_density = evaluate.mixture_log_density(members, self._weights(members))
             nats = self._nats(log_density)
         moments = self._moments(z, encoder.base)
         standard = jnp.asarray(self._standard(MAX_FOLD_PROBES))
@@ -139,14 +140,11 @@ class Monitor:
             base=encoder.base,
             injective=encoder.volume is not None,
             agreement=truth.get("density/tangent_log_density_spearman", self._agreement(learned)),
-            least_column=self._least_column(encoder),
+            least_column=self._least_column(encoder, z),
         )
-        if (
-            log_density is not None
-            and nats
-            and self.baselines is not None
-            and verdict.verdict in ("healthy", "disagrees", "injective")
-        ):
+        # In nats, held-out samples say more than the distances of neighbours; the exact density says most.
+        open_verdicts = ("healthy",) if truth else ("healthy", "disagrees", "injective")
+        if log_density is not None and nats and self.baselines is not None and verdict.verdict in open_verdicts:
             rows = len(self.source.arrays["x"]) + len(self.probe.x)
             verdict = evaluate.judge(
                 log_density, self.baselines, len(self.probe.x[0]), rows=rows, degenerate=self.source.degenerate
@@ -167,7 +165,7 @@ class Monitor:
             "embedding/folded": folded,
             "health": health.verdict,
         }
-        return Look(metrics, health, self.probe, score, log_density, sigma, weights)
+        return Look(metrics, health, self.probe, score, log_density, sigma)
 
     def _nats(self, log_density: np.ndarray) -> dict[str, float]:
         """Return the mean log-density of held-out samples, beside that of other densities of the same samples."""
@@ -196,12 +194,20 @@ class Monitor:
         """Return the first n samples of the probe set, standardised."""
         return (np.asarray(self.probe.x[:n]) - np.asarray(self.source.mean)) / np.asarray(self.source.scale)
 
-    def _least_column(self, encoder: Encoder) -> float:
-        """Return the smallest influence of a column of vectors on the embedding, over the median one."""
+    def _least_column(self, encoder: Encoder, z: Array) -> float:
+        """Return the smallest influence of a column of vectors on the embedding, over the median one.
+
+        The influence is how far the embeddings move when the values of this column are exchanged among the samples.
+        """
         if len(self.source.shape) != 1 or not 1 < self.source.shape[0] <= MAX_COLUMNS:
             return 1.0
-        norms = np.asarray(self._columns(encoder, self.probe.x[:COLUMN_PROBES])) * np.asarray(self.source.scale)
-        return float(norms.min() / np.median(norms)) if np.isfinite(norms).all() and norms.any() else 1.0
+        xs = np.asarray(self.probe.x)
+        moved = np.empty(xs.shape[1])
+        for column in range(xs.shape[1]):
+            exchanged = xs.copy()
+            exchanged[:, column] = np.roll(xs[:, column], len(xs) // 2)
+            moved[column] = np.linalg.norm(np.asarray(self.embed(encoder, exchanged) - z), axis=1).mean()
+        return float(moved.min() / np.median(moved)) if np.isfinite(moved).all() and moved.any() else 1.0
 
     def _against_others(self, encoder: Encoder, score: np.ndarray) -> dict[str, float]:
         """Return the AUROC of the scores of the probe set against those of each corruption of it."""
@@ -266,11 +272,6 @@ def open_labels(config: Config, source: Source) -> Labels | None:
             raise ConfigError(f"`monitor.labels`: {config.data.probe_source} has samples without a label")
         return None
     return source.labelled(options.labelled), (np.asarray(judged.x), np.asarray(judged.label))
-
-
-def column_norms(encoder: Encoder, xs: Array) -> Array:
-    """Return the root mean square derivative [D] of the embedding by each number of vectors [N, D]."""
-    return jnp.sqrt(jnp.mean(jnp.sum(jax.vmap(jax.jacfwd(encoder))(xs) ** 2, axis=1), axis=0))
 
 
 def slices(z: Array, base: str | None) -> Array:

@@ -108,13 +108,15 @@ class Reporter(NullReporter):
         if result:
             step, encoder = best_step or step, load_run(self._out)
         if encoder.maps:
-            encoder = self._mixture(encoder, step)
+            weights = self._monitor.member_weights(encoder)
+            write_mixture(self._out, step, weights.tolist())
+            encoder = weighted(encoder, weights)
         # The last evaluation is that of the result, unless this is another checkpoint or another map of a mixture.
         look = self._monitor.look(encoder) if result or encoder.maps or self._look is None else self._look
         found = self._log.latest() | look.metrics
         if self._config.monitor.figures:
-            self._draw(look, encoder, clock.step)
-            found["figure"] = str(figures.finish(self._out, look, self._source, clock.step))
+            self._draw(look, encoder, step)
+            found["figure"] = str(figures.finish(self._out, look, self._source, step))
         found |= summary.about(look, encoder)
         found |= {f"{name}_untrained": v for name, v in self._untrained.items() if name.startswith(COMPARED_METRICS)}
         found |= self._monitor.principal_components(encoder.dim)
@@ -127,13 +129,6 @@ class Reporter(NullReporter):
     def close(self) -> None:
         """Close the log."""
         self._log.close()
-
-    def _mixture(self, encoder: Encoder, step: int) -> Encoder:
-        """Weight the members of an encoder by the likelihood of held-out samples, and keep the weights of this step."""
-        weights = self._monitor.look(encoder).weights
-        assert weights is not None
-        write_mixture(self._out, step, weights.tolist())
-        return weighted(encoder, weights)
 
     def _draw(self, look: Look, encoder: Encoder, step: int) -> None:
         figures.draw(figures.picture(self._out, step), look, encoder, self._source, step, self._log.rows)

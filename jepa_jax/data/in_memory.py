@@ -31,6 +31,11 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         samples, held, notes, degenerate = _as_table(samples, held)
     else:
         notes, degenerate = (), False
+    if data.holdout and not held.any():
+        raise ConfigError(
+            f"{data.source}: a holdout of {data.holdout} of {len(samples.x)} rows leaves none to judge the density by; "
+            "raise `data.holdout`, or collect more rows"
+        )
     if (~held).sum() < 2:
         raise ConfigError(f"{data.source} leaves {(~held).sum()} rows to train on; training needs at least 2")
     columns = {"x": samples.x} | ({} if samples.pair is None else {"pair": samples.pair})

@@ -120,5 +120,6 @@ def standardise(x: Array) -> tuple[Array, Array]:
         robust = (high - low) / QUARTILES_APART
         outliers = (robust > 0) & (std > OUTLIER_RATIO * robust)
         mean, std = jnp.where(outliers, middle, mean), jnp.where(outliers, robust, std)
-    constant = std <= 10 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
+    # By the range, because a small deviation around a large mean is lost in float32 before the range is.
+    constant = jnp.max(x, axis=axes) - jnp.min(x, axis=axes) <= 10 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
     return mean, jnp.where(constant, 1.0, std).astype(x.dtype)

@@ -77,7 +77,7 @@ def diagnose(
       injective: Whether the encoder cannot fold.
       agreement: Rank correlation of the learned log-density with the exact one, or with a nearest-neighbour estimate;
         None if there is neither.
-      least_column: Smallest root mean square derivative by an input number, in deviations, over the median one.
+      least_column: Smallest influence of an input number on the embedding, over the median one.
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import jepa_jax
+from jepa_jax import evaluate
 from score.__main__ import main as score
 from train.__main__ import main as train
 
@@ -23,10 +24,10 @@ def cloud(n: int = 1500) -> np.ndarray:
     return np.c_[x[:, :2], np.exp(x[:, 2])]
 
 
-def run(tmp_path: Path, x: np.ndarray, *options: str, name: str = "x") -> tuple[Path, dict]:
-    np.save(tmp_path / f"{name}.npy", x.astype(np.float32))
+def run(tmp_path: Path, x: np.ndarray, name: str = "x", **columns: np.ndarray) -> tuple[Path, dict]:
+    np.savez(tmp_path / f"{name}.npz", x=x.astype(np.float32), **columns)
     out = tmp_path / f"run_{name}"
-    assert train(["arrays", "--data.source", str(tmp_path / f"{name}.npy"), "--out", str(out), *QUICK, *options]) == 0
+    assert train(["arrays", "--data.source", str(tmp_path / f"{name}.npz"), "--out", str(out), *QUICK]) == 0
     return out, json.loads((out / "summary.json").read_text())
 
 
@@ -49,7 +50,10 @@ def test_units_never_matter_and_the_density_is_in_nats(tmp_path: Path, capsys: p
     assert summary["verdict"] in ("healthy", "kde-better", "gmm-better")
     np.save(tmp_path / "fresh.npy", fresh.astype(np.float32))
     np.save(tmp_path / "scaled.npy", (fresh * units).astype(np.float32))
-    other, scaled_summary = run(tmp_path, x * units, name="y")
+    # A truth that says the opposite is believed, whatever the held-out samples say.
+    opposite = -evaluate.knn_log_density(x).astype(np.float32)
+    other, scaled_summary = run(tmp_path, x * units, name="y", log_density=opposite)
+    assert scaled_summary["verdict"] == "disagrees"
     one = rows_of(out, tmp_path / "fresh.npy", tmp_path / "one.csv")
     two = rows_of(other, tmp_path / "scaled.npy", tmp_path / "two.csv")
     assert (one["clipped"] == 0).all()
@@ -84,7 +88,7 @@ def test_unusual_tables(
     out, summary = run(tmp_path, x)
     assert says in " ".join(capsys.readouterr().err.split())
     assert verdict in (None, summary["verdict"])
-    found = rows_of(out, tmp_path / "x.npy", tmp_path / "s.csv")
+    found = rows_of(out, tmp_path / "x.npz", tmp_path / "s.csv")
     assert np.isfinite(found["log_density"]).all()
     if verdict:
         assert summary["verdict"] != "healthy"

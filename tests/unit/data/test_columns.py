@@ -80,6 +80,18 @@ def test_outliers_do_not_set_the_scale(tmp_path: Path) -> None:
     np.testing.assert_allclose(source.mean, 0, atol=0.05)
 
 
+def test_a_column_is_constant_only_if_it_never_varies(tmp_path: Path) -> None:
+    x = np.c_[RNG.standard_normal(500), 1e6 + 0.5 * RNG.standard_normal(500), np.full(500, 0.1)]
+    np.save(tmp_path / "x.npy", x.astype(np.float32))
+    scale = open_source(cfg.Data(str(tmp_path / "x.npy"))).scale
+    np.testing.assert_allclose(scale, [1, 0.5, 1], rtol=0.1)
+
+
+def test_too_few_rows_to_hold_one_out(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="leaves none to judge"):
+        source_of(tmp_path, RNG.standard_normal((3, 2)), holdout=0.01)
+
+
 def test_local_noise_is_for_single_vectors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is for vectors"):
         source_of(tmp_path, RNG.standard_normal((20, 4, 4, 1)))

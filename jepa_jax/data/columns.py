@@ -19,11 +19,13 @@ class Table(NamedTuple):
     Attributes:
       x: Rows [N, D], in which repeated values were spread.
       notes: Sentences about columns and rows that a user should know of.
+      first: Number of the first row that is equal to each row, [N]; its own where the values of all columns repeat.
       degenerate: Whether some column follows from others, so that there is no density.
     """
 
     x: np.ndarray
     notes: tuple[str, ...]
+    first: np.ndarray
     degenerate: bool
 
 
@@ -40,8 +42,10 @@ def continuous(x: np.ndarray, seed: int = 0) -> Table:
     rows, size = x.shape
     notes, out, rng = [], x.copy(), np.random.default_rng(seed)
     constant, discrete, coarse = [], [], []
+    first = first_copies(x)
+    copies = int((first != np.arange(rows)).sum())
     # Copies of whole rows repeat values too, but not more often than ten times.
-    repeated = max(len(np.unique(x, axis=0)) // 2, rows // 10)
+    repeated = max((rows - copies) // 2, rows // 10)
     for column in range(size):
         values, inverse, count = np.unique(x[:, column], return_inverse=True, return_counts=True)
         magnitude = float(np.abs(values).max())
@@ -76,6 +80,19 @@ def continuous(x: np.ndarray, seed: int = 0) -> Table:
             f"{_named(dependent)} follows from the others of these linearly: the data fill no volume, so that their "
             "density is infinite there, and what is learned depends on rounding; leave one out"
         )
+    if len(constant) + len(discrete) == size:
+        first = np.arange(rows)  # equal rows are no copies where every value repeats
+    elif copies:
+        notes.append(
+            f"{copies} rows are copies of others; they are held out together, and count as often as they occur"
+        )
+    notes += _about_size(rows, size)
+    return Table(out, tuple(notes), first, bool(dependent))
+
+
+def _about_size(rows: int, size: int) -> list[str]:
+    """Return the sentences about a table of this many rows and columns."""
+    notes = []
     if rows < FEW_ROWS:
         notes.append(f"{rows} rows are too few to learn a density and to judge it; collect at least {FEW_ROWS}")
     if size > MANY_COLUMNS:
@@ -84,7 +101,7 @@ def continuous(x: np.ndarray, seed: int = 0) -> Table:
             f"little about a density in more than {MANY_COLUMNS} dimensions; reduce them to the leading principal "
             "components first, or use the config `images` for pictures"
         )
-    return Table(out, tuple(notes), bool(dependent))
+    return notes
 
 
 def first_copies(x: np.ndarray) -> np.ndarray:

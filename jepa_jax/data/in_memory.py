@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data.columns import continuous, first_copies, neighbour_distances
+from jepa_jax.data.columns import continuous, neighbour_distances
 from jepa_jax.data.dataset import is_held_out
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import NOISE_FRACTION, PROBE_SEED, Probe, Source, quantiles_of, refuse_options, standardise
@@ -89,18 +89,11 @@ def _as_table(samples: Samples, held: np.ndarray) -> tuple[Samples, np.ndarray, 
         raise ConfigError(
             f"`data.noise` local is for vectors, and {samples.name} has samples of shape {list(shape)}; give a number"
         )
-    rows = np.asarray(samples.x)
-    table = continuous(rows)
-    first = first_copies(table.x)
-    copies = int((first != np.arange(len(first))).sum())
+    table = continuous(np.asarray(samples.x))
     notes = table.notes
     if samples.pair is not None:
         notes += ("the pairs are not used, because a density needs only the rows; `data.noise` 0 compares them",)
-    if copies:
-        notes += (
-            f"{copies} rows are copies of others; copies are held out together, and count as often as they occur",
-        )
-    return dataclasses.replace(samples, x=table.x, pair=None), held[first], notes, table.degenerate
+    return dataclasses.replace(samples, x=table.x, pair=None), held[table.first], notes, table.degenerate
 
 
 def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:

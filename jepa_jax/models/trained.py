@@ -1,7 +1,7 @@
 """Trained networks as encoders."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,6 +13,27 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.models.build import Model
 
 UNITS_RATIO = 100.0  # of the largest to the smallest deviation, above which derivatives are taken in deviations
+
+
+@dataclass(frozen=True)
+class Density:
+    """Normalised log-density of a map that cannot fold. Equal ones are one static argument, so that they compile once.
+
+    Attributes:
+      apply: Function (params, x) -> embedding.
+      volume: Function (params, x) -> log of the factor by which the map enlarges volumes.
+      base: Base distribution of the embedding.
+    """
+
+    apply: Callable[[Any, Array], Array]
+    volume: Callable[[Any, Array], Array]
+    base: str
+
+    def __call__(self, params: Any, x: Array) -> Array:
+        """Return the log-density of one sample, in nats."""
+        law = base_log_density(self.apply(params, x), self.base)
+        assert law is not None
+        return self.volume(params, x) + law
 
 
 def as_encoder(model: Model, params: Any, shape: tuple[int, ...], base: str | None, scale: Any) -> Encoder:
@@ -28,16 +49,8 @@ def as_encoder(model: Model, params: Any, shape: tuple[int, ...], base: str | No
     scale = np.broadcast_to(np.asarray(scale, np.float32), shape)
     apart = scale.max() > UNITS_RATIO * scale.min() and model.dim >= scale.size
 
-    def density(of: Model) -> Callable[[Any, Array], Array]:
-        def log_density(params: Any, x: Array) -> Array:
-            volume, law = of.log_volume, base_log_density(of.apply(params, x), base)
-            assert volume is not None
-            assert law is not None
-            return volume(params, x) + law
-
-        return log_density
-
-    exact = base is not None and model.log_volume is not None
+    of = model.members or (model,)
+    exact = [Density(m.apply, m.log_volume, base) for m in of if base is not None and m.log_volume is not None]
     return Encoder(
         params,
         model.apply,
@@ -46,7 +59,7 @@ def as_encoder(model: Model, params: Any, shape: tuple[int, ...], base: str | No
         base,
         model.null_directions,
         volume=model.log_volume,
-        densities=tuple(density(of) for of in model.members or (model,)) if exact else (),
+        densities=tuple(exact),
         maps=tuple((of.apply, of.log_volume) for of in model.members if of.log_volume is not None),
         units=jnp.asarray(scale) if apart else None,
     )

@@ -56,6 +56,13 @@ def test_copies_are_held_out_together(tmp_path: Path) -> None:
     assert len(held) + len(trained) == 600
     assert not {tuple(row) for row in held} & {tuple(row) for row in trained}
     assert any("300 rows are copies" in note for note in source.notes)
+    # A column whose values repeat is spread, and its copies are copies all the same.
+    mixed = np.c_[np.repeat(RNG.standard_normal(300), 2), np.repeat(RNG.integers(0, 9, 300), 2)].astype(np.float32)
+    table = continuous(mixed)
+    assert (table.first == np.repeat(np.arange(0, 600, 2), 2)).all()
+    assert len(table.notes) == 2
+    # Where every value repeats, equal rows are no copies.
+    assert (continuous(np.round(mixed)).first == np.arange(600)).all()
 
 
 def test_noise_follows_the_distance_of_the_tenth_neighbour_in_units_of_each_column(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from jepa_jax import config as cfg
 from jepa_jax.density import base_log_density
 from jepa_jax.errors import ConfigError
 from jepa_jax.models import Model, build
+from jepa_jax.models.trained import as_encoder, weighted
 from jepa_jax.models.triangular import normal_quantile
 
 OUTPUTS = {"cube": "cube", "torus": "torus", "gaussian": "normal"}
@@ -158,3 +159,34 @@ def test_other_encoders_have_no_volume() -> None:
     encoder = jepa_jax.fit(cfg.Config(steps=1, data=cfg.Data("moons", 8), encoder=cfg.MLP(widths=(4,))))
     with pytest.raises(ValueError, match="may fold"):
         encoder.log_volume(jnp.zeros(2))
+
+
+def test_the_density_of_a_mixture_of_members(key: jax.Array) -> None:
+    """Members have orders of their own, the mixture integrates to 1, and a second encoder compiles nothing anew."""
+    model = model_of(2, members=3)
+    params = perturbed_members(model, key)
+    orders = [np.asarray(params["network"][f"member_{i}"]["order"]).tolist() for i in range(3)]
+    assert orders[:2] == [[0, 1], [1, 0]]
+    side = jnp.linspace(-12, 12, 481)
+    grid = jnp.stack(jnp.meshgrid(side, side), axis=-1).reshape(-1, 2)
+    encoder = weighted(as_encoder(model, params, (2,), "cube", 1.0), [0.2, 0.5, 0.3])
+    logs = jax.jit(lambda e, xs: jax.lax.map(e.member_log_densities, xs, batch_size=4096))(encoder, grid)
+    cell = (side[1] - side[0]) ** 2
+    np.testing.assert_allclose(jnp.exp(logs).sum(0) * cell, 1, atol=1e-3)
+    assert float(jnp.abs(logs[:, 0] - logs[:, 1]).max()) > 0.01
+    x = grid[100_123]
+    expected = jnp.log(jnp.exp(encoder.member_log_densities(x)) @ jnp.asarray([0.2, 0.5, 0.3]))
+    assert float(encoder.log_density(x)) == pytest.approx(float(expected), abs=1e-5)
+    assert float(encoder.log_volume(x)) == pytest.approx(float(encoder.member_log_densities(x)[1]), abs=1e-5)
+    one, two = (as_encoder(model, params, (2,), "cube", 1.0) for _ in range(2))
+    assert jax.tree.structure(one) == jax.tree.structure(two)
+
+
+def perturbed_members(model: Model, key: jax.Array):
+    """Weights of members that were trained a little."""
+    params = model.init(key)
+    network = {
+        name: jax.tree.map(lambda a: a + 0.1 * jax.random.normal(key, a.shape, a.dtype), of) | {"order": of["order"]}
+        for name, of in params["network"].items()
+    }
+    return params | {"network": network}

@@ -210,6 +210,12 @@ def _one_line(boxed: str) -> str:
     lines = [line for line in lines if line and not re.fullmatch(r"[-+ ]+", line)]
     end = next((i for i, line in enumerate(lines) if line.startswith(("For full helptext", "Argument helptext"))), None)
     message = re.sub(r"\s+", " ", " ".join(lines[1:end]))
+    union = re.search(r"Error parsing (\S+): no type matching (\S+) could be instantiated from \['(.*?)'\]", message)
+    if union:  # a field of several types, such as a number or a word
+        option, types, value = union.groups()
+        words = [word for word in re.findall(r"\w+", types) if not word.isupper()]
+        number = ["a number"] if re.search(r"FLOAT|INT", types) else []
+        return f"{option} cannot be {value!r}; it takes {' or '.join((*number, *words))}"
     choice = re.search(r"invalid choice '([^']*)' for argument '([^']*)'.*Expected one of \((.*)\)", message)
     if message.startswith("Missing from"):
         return f"missing {' and '.join(re.findall(r'--[a-z-]+', message)) or 'the first argument'}; --help explains"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jepa_jax.checkpoint import restore, saved_steps, values
 from jepa_jax.config import Config
@@ -13,7 +14,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing, centre_square
 from jepa_jax.recipes import as_encoder, build_networks, followed, init_networks, weighted, weights_path
 from jepa_jax.resolve import base_distribution
-from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_mixture
+from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_embeddings, read_mixture
 
 
 def load(model: str | Path, *, weights: str | None = None, step: str | None = None, **options: Any) -> Encoder:
@@ -81,6 +82,18 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
     encoder = replace(encoder, preprocessing=_stream_preprocessing(config, shape))
     mixture = read_mixture(run, number)
     return encoder if mixture is None else weighted(encoder, mixture)
+
+
+def training_embeddings(run: Path, weights: str | None = None, step: str | None = None) -> np.ndarray | None:
+    """Return embeddings [n, K] of training samples by the weights that `load_run` loads, or None if none are kept.
+
+    Raises:
+      ConfigError: As in `load_run`.
+    """
+    config, _ = read_config(run)
+    if weights_path(config, weights) != weights_path(config):
+        return None
+    return read_embeddings(run, _chosen(run, step, config.checkpoint.result))
 
 
 def _stream_preprocessing(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:

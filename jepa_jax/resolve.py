@@ -24,6 +24,8 @@ def resolve(config: Config, source: Source) -> Config:
     """
     options, encoder = config.objective, config.encoder
     RECIPES[config.recipe.kind].check(config.recipe, encoder, config.views)
+    if config.density.law != "assumed" and options.anti_collapse == "entropy":
+        raise ConfigError("`density.law`: the log-density of this encoder is exact; leave the law as assumed")
     if isinstance(config.views, cfg.Crops):
         _check_crops(config.views, encoder, source.shape)
     built = build_term(
@@ -60,7 +62,7 @@ def _steps(config: Config, size: int) -> int:
     """Return the number of steps for samples of `size` numbers."""
     if not config.fewer_steps or size <= MANY_NUMBERS:
         return config.steps
-    return min(config.steps, max(LEAST_STEPS, config.steps * MANY_NUMBERS // size))
+    return min(config.steps, max(LEAST_STEPS, int(config.steps * (MANY_NUMBERS / size) ** 0.5)))
 
 
 def _dim(config: Config, source: Source) -> int:

@@ -15,6 +15,7 @@ from jepa_jax.files import write_atomically
 CONFIG_FILE = "config.json"
 STATISTICS_FILE = "statistics.npz"
 MIXTURE_FILE = "mixture.json"
+EMBEDDINGS_FILE = "embeddings.npz"
 FORMAT = 2  # format of config.json; format 1, that of jepa_jax 0.1, did not record its number
 
 Kind = Literal["run", "converted", "foreign"]
@@ -107,6 +108,28 @@ def read_statistics(run: Path) -> dict[str, np.ndarray] | None:
             return dict(stored)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(f"{path} is damaged: {error}; delete it to have it recomputed") from None
+
+
+def write_embeddings(run: Path, step: int, z: np.ndarray) -> None:
+    """Write embeddings [n, K] of training samples by the checkpoint that is the result of a run."""
+    z = np.asarray(z, np.float32)
+    write_atomically(run / EMBEDDINGS_FILE, lambda path: np.savez(path, allow_pickle=False, z=z, step=step))
+
+
+def read_embeddings(run: Path, step: int) -> np.ndarray | None:
+    """Return the embeddings [n, K] that `write_embeddings` wrote; None if there are none of this checkpoint.
+
+    Raises:
+      ConfigError: If the file is damaged.
+    """
+    path = run / EMBEDDINGS_FILE
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return stored["z"] if int(stored["step"]) == step else None
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{path} is damaged: {error}; delete it to measure a law among the scored samples") from None
 
 
 def write_mixture(run: Path, step: int, weights: list[float]) -> None:

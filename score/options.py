@@ -54,6 +54,11 @@ class Arguments:
     eps: float = 1e-6
     """Singular values at or below this value are clipped: each counts as log(eps), and the column `clipped` contains
     their number."""
+    law: Literal["assumed", "knn", "kde"] | None = None
+    """Law of the embeddings in `log_density`, which adds its log-density to the score. `assumed`: the one to which
+    training drives them, if it is known. `knn`, `kde`: measured among embeddings of training samples, or if the model
+    has none, among those of the samples that are scored; by nearest neighbours or by kernels. The score stays as it is.
+    None: that of the training, `density.law`."""
     drop_clipped: bool = False
     """Leave clipped singular values out of the sum, instead of adding log(eps) for each."""
     method: Method = "auto"

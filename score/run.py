@@ -29,6 +29,7 @@ from jepa_jax.run_dir import kind_of
 from jepa_jax.sharding import open_mesh, shard_parameters
 
 from . import ood, report
+from .law import law_entries, measured_law
 from .options import SCORE_OPTIONS, Arguments, check, check_rank
 from .scorer import Scorer
 from .shards import Shards
@@ -81,6 +82,10 @@ def run(a: Arguments, console: Console) -> Result | str:
         )
     say_if_raw(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
+    with console.status("measuring the law of the embeddings"):
+        scorer, law = measured_law(a, scorer)
+    if law == "scored":
+        console.print("note: the law is measured among the scored samples, because no training embeddings are kept")
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
     others = {name: ood.outliers(name, typical, encoder.picture_preprocessing) for name in a.against}
     out = Path(a.out) if a.out else default_table(a)
@@ -98,7 +103,7 @@ def run(a: Arguments, console: Console) -> Result | str:
             report.write_table(out, samples, rows, a.rank)
             if a.spectra:
                 report.write_spectra(Path(a.spectra), report.row_ids(samples), rows)
-            summary = report.summarise(a, scorer, rows, samples, seconds)
+            summary = report.summarise(a, scorer, rows, samples, seconds) | law_entries(scorer, law)
             if a.tangent:
                 summary["tangent"] = {"dim": a.tangent, "source": source}
             with console.status("measuring the error of the arithmetic"):
@@ -249,7 +254,19 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
     file: list[Any] = [data.stat().st_size, data.stat().st_mtime_ns] if data.is_file() else []
     if isinstance(samples.x, LazyImages):
         file = [samples.x.fingerprint(), samples.x.preprocessing.to_dict()]
-    numbers = ("weights", "step", "data", "limit", "views", "rank", "tangent", "eps", "batch_size", *SCORE_OPTIONS)
+    numbers = (
+        "weights",
+        "step",
+        "data",
+        "limit",
+        "views",
+        "rank",
+        "tangent",
+        "eps",
+        "law",
+        "batch_size",
+        *SCORE_OPTIONS,
+    )
     return {
         "model": str(model.resolve()),
         "fingerprint": fingerprint(model),

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jepa_jax.data import LazyImages
 from jepa_jax.density import Score, aggregate_views, base_log_density, default_batch_size, score_batches
 from jepa_jax.encoder import Encoder
-from jepa_jax.evaluate import mixture_log_density, spread
+from jepa_jax.evaluate import MeasuredLaw, mixture_log_density, spread
 
 from .views import Views
 
@@ -59,6 +59,7 @@ class Scorer:
       spectra: Whether the records contain singular values.
       mesh: Mesh of the devices; None for one device.
       batch_size: Views that are computed at once, over all devices; None computes as many as fit.
+      law: Measured law of the embeddings; None for the base distribution of the encoder.
     """
 
     encoder: Encoder
@@ -72,6 +73,7 @@ class Scorer:
     spectra: bool
     mesh: Mesh | None
     batch_size: int | None
+    law: MeasuredLaw | None = None
 
     @property
     def record(self) -> np.dtype[Any]:
@@ -143,10 +145,15 @@ class Scorer:
         """Number of columns of a Jacobian: D, or d along a tangent space."""
         return math.prod(self.xs.shape[1:]) if self.tangent is None else self.tangent.shape[-1]
 
+    @property
+    def directions(self) -> int:
+        """Dimension of the surface on which the embeddings lie."""
+        return min(self._columns, self.encoder.dim - self.encoder.null_directions)
+
     def _records(self, batch: Score, sigma: np.ndarray | None) -> np.ndarray:
         """Return the record of each view in a batch."""
         records = np.zeros(len(batch.score), self.record)
-        base = base_log_density(batch.embedding, self.encoder.base)
+        base = base_log_density(batch.embedding, self.encoder.base) if self.law is None else self.law(batch.embedding)
         records["score"] = batch.score
         records["log_density"] = np.nan if base is None else batch.score + base
         records["clipped"] = batch.clipped
@@ -166,10 +173,11 @@ class Scorer:
         return len(self.encoder.densities) > 1 and self.views is None and self.tangent is None
 
     def _fill_density(self, records: np.ndarray, xs: Any) -> None:
-        """Write the normalised log-density of samples, and the spread of the members of a mixture."""
+        """Write the normalised log-density of samples if no law is measured, and the spread of several members."""
         logs = np.asarray(_log_densities(self.encoder, jnp.asarray(xs)), np.float64)
         weights = np.full(logs.shape[1], 1 / logs.shape[1]) if self.encoder.weights is None else self.encoder.weights
-        records["log_density"] = mixture_log_density(logs, weights)
+        if self.law is None:
+            records["log_density"] = mixture_log_density(logs, weights)
         if self._mixture:
             records["spread"] = spread(logs, weights)
         self._empty(records)

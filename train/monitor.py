@@ -86,6 +86,28 @@ class Monitor:
         overlap = size * len(starts) - len(xs)
         return jnp.concatenate([*z[:-1], z[-1][overlap:]])
 
+    def known_embeddings(self, encoder: Encoder) -> np.ndarray | None:
+        """Return embeddings [n, K] of training samples, among which a law is measured.
+
+        None for streams, and for images unless `density.law` asks for them, because embedding them takes long.
+        """
+        source, measured = self.source, self.config.density.law != "assumed"
+        if source.known is None or (len(source.shape) > 1 and not measured):
+            return None
+        return np.asarray(self.embed(encoder, source.known(evaluate.REFERENCE_SAMPLES)))
+
+    def _law(self, encoder: Encoder, z: Array) -> np.ndarray | None:
+        """Return the log-density [N] of embeddings under their law, assumed or measured; None if it is unknown."""
+        law = self.config.density.law
+        if law == "assumed":
+            base = base_log_density(z, encoder.base)
+            return None if base is None else np.asarray(base)
+        known = self.known_embeddings(encoder)
+        if known is None or not np.isfinite(known).all():
+            return None
+        size = min(int(np.prod(encoder.shape)), encoder.dim - encoder.null_directions)
+        return evaluate.MeasuredLaw(law, known, size)(np.asarray(z))
+
     def effective_rank(self, encoder: Encoder) -> float:
         """Return the effective rank (RankMe) of the embeddings of the probe set."""
         return float(self._moments(self.embed(encoder, self.probe.x), encoder.base).effective_rank)
@@ -118,10 +140,10 @@ class Monitor:
         """Score the probe set, and compare the scores with the exact log-density if that is known."""
         eps = self.config.monitor.eps
         score, z, sigma, clipped = score_all(encoder, self.probe.x, eps)
-        base = base_log_density(z, encoder.base)
-        log_density = None if base is None else score + np.asarray(base)
+        base = self._law(encoder, z)
+        log_density = None if base is None else score + base
         nats = {}
-        if encoder.normalised:
+        if encoder.normalised and self.config.density.law == "assumed":
             members = self.member_log_densities(encoder)
             log_density = evaluate.mixture_log_density(members, self._weights(members))
             nats = self._nats(log_density)
@@ -235,7 +257,7 @@ class Monitor:
         }
 
     def _against_truth(
-        self, encoder: Encoder, score: np.ndarray, log_density: np.ndarray | None, base: Array | None, sigma: np.ndarray
+        self, encoder: Encoder, score: np.ndarray, log_density: np.ndarray | None, base: Any, sigma: np.ndarray
     ) -> dict[str, float]:
         probe, eps = self.probe, self.config.monitor.eps
         if probe.log_density is None:

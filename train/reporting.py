@@ -11,7 +11,7 @@ from jepa_jax.data import Source, ignored_options
 from jepa_jax.encoder import Encoder
 from jepa_jax.loading import load_run
 from jepa_jax.recipes import weighted
-from jepa_jax.run_dir import write_mixture
+from jepa_jax.run_dir import write_embeddings, write_mixture
 
 from . import figures, summary
 from .clock import Clock
@@ -111,13 +111,15 @@ class Reporter(NullReporter):
             weights = self._monitor.member_weights(encoder)
             write_mixture(self._out, step, weights.tolist())
             encoder = weighted(encoder, weights)
+        if (known := self._monitor.known_embeddings(encoder)) is not None:
+            write_embeddings(self._out, step, known)
         # The last evaluation is that of the result, unless this is another checkpoint or another map of a mixture.
         look = self._monitor.look(encoder) if result or encoder.maps or self._look is None else self._look
         found = self._log.latest() | look.metrics
         if self._config.monitor.figures:
             self._draw(look, encoder, step)
             found["figure"] = str(figures.finish(self._out, look, self._source, step))
-        found |= summary.about(look, encoder)
+        found |= summary.about(look, encoder, self._config.density.law)
         found |= {f"{name}_untrained": v for name, v in self._untrained.items() if name.startswith(COMPARED_METRICS)}
         found |= self._monitor.principal_components(encoder.dim)
         found["best_step"] = best_step

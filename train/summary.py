@@ -47,10 +47,14 @@ def progress_line(step: int, row: dict[str, Any], look: Look | None) -> str:
     return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {look.health.sentence}"
 
 
-def about(look: Look, encoder: Encoder) -> dict[str, Any]:
-    """Return the entries of the summary that are not metrics."""
+def about(look: Look, encoder: Encoder, law: str) -> dict[str, Any]:
+    """Return the entries of the summary that are not metrics; `law` is that of `density.law`."""
     device = jax.devices()[0].device_kind
-    found = {"law": encoder.base, "verdict": look.health.verdict, "health_sentence": look.health.sentence}
+    found = {
+        "law": encoder.base if law == "assumed" else law,
+        "verdict": look.health.verdict,
+        "health_sentence": look.health.sentence,
+    }
     return found | {"device": device}
 
 

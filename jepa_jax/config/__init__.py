@@ -8,7 +8,7 @@ union of dataclasses, which are distinguished by their field `kind`.
 from jepa_jax.config.data import Crops, Data, Noise, Views
 from jepa_jax.config.encoders import MLP, Conv, Encoder, Triangular, ViT
 from jepa_jax.config.recipes import Blocks, Distill, Mask, Masked, Multiview, Pair, Recipe
-from jepa_jax.config.run import Checkpoints, Config, Mesh, Monitor, Objective, Optim
+from jepa_jax.config.run import Checkpoints, Config, Density, Mesh, Monitor, Objective, Optim
 
 __all__ = [
     "MLP",
@@ -18,6 +18,7 @@ __all__ = [
     "Conv",
     "Crops",
     "Data",
+    "Density",
     "Distill",
     "Encoder",
     "Mask",

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jepa_jax.config.checks import at_least, check, widths
+from jepa_jax.config.checks import at_least, check, fractions, widths
 
 EncoderKind = Literal["mlp", "conv", "vit", "triangular"]
 Activation = Literal["gelu", "silu", "tanh", "softplus", "elu"]
@@ -100,9 +100,13 @@ class Triangular:
     widths: tuple[int, ...] | None = None
     """Widths of the hidden layers of the masked network, at least D - 1. None: three layers of 2 D, at least 128."""
     components: int | None = None
-    """Components of each mixture. None: 32 up to four dimensions, 16 up to sixteen, else 6."""
-    order: Literal["identity", "reversed", "permuted"] = "identity"
-    """Order of the coordinates; `permuted` is a random order that depends on the seed."""
+    """Components of each mixture. None: 32 up to four dimensions, 16 up to sixteen, else 10."""
+    dropout: float | None = 0.0
+    """Probability with which training drops a hidden unit, against overfitting to a table of rows. None: 0 up to eight
+    dimensions, 0.2 up to sixteen, else 0.3."""
+    order: Literal["identity", "reversed", "permuted", "rotated"] = "identity"
+    """Order of the coordinates. `permuted`: a random order that depends on the seed. `rotated`: the coordinates of a
+    random rotation of the standardised sample."""
     members: int = 1
     """Number of maps that are trained side by side, each with an order of its own. The density is their mixture,
     weighted by the likelihood of held-out samples; the score is that of the map with the largest weight."""
@@ -110,7 +114,14 @@ class Triangular:
     def __post_init__(self) -> None:
         """Check the values."""
         layers = ("widths", self.widths != (), "have at least one layer")
-        check("encoder.", self, *at_least(self, 1, "dim", "components", "members"), *widths(self, "widths"), layers)
+        check(
+            "encoder.",
+            self,
+            *at_least(self, 1, "dim", "components", "members"),
+            *widths(self, "widths"),
+            layers,
+            *fractions(self, "dropout"),
+        )
 
 
 Encoder = MLP | Conv | ViT | Triangular

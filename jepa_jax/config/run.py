@@ -69,6 +69,16 @@ class Optim:
 
 
 @dataclass(frozen=True)
+class Density:
+    """How the score becomes a log-density."""
+
+    law: Literal["assumed", "knn", "kde"] = "assumed"
+    """Law of the embeddings, whose log-density is added to the score. `assumed`: the one to which the anti-collapse
+    term drives them, if training succeeds. `knn`, `kde`: measured among training embeddings, by nearest neighbours or
+    by kernels. The score itself stays as it is."""
+
+
+@dataclass(frozen=True)
 class Monitor:
     """Evaluation during training."""
 
@@ -141,7 +151,8 @@ class Config:
     steps: int = 4000
     """Number of training steps."""
     fewer_steps: bool = False
-    """Take fewer steps for samples of more than 16 numbers, `steps` * 16 / D, at least 600, since each takes longer."""
+    """Take fewer steps for samples of more than 16 numbers, `steps` * sqrt(16 / D), at least 600, since each takes
+    longer."""
     seed: int = 0
     """Seed of the weights, the data and the views; the probe set does not depend on it."""
     data: Data = field(default_factory=Data)
@@ -150,6 +161,7 @@ class Config:
     recipe: Recipe = field(default_factory=Pair)
     objective: Objective = field(default_factory=Objective)
     optim: Optim = field(default_factory=Optim)
+    density: Density = field(default_factory=Density)
     monitor: Monitor = field(default_factory=Monitor)
     checkpoint: Checkpoints = field(default_factory=Checkpoints)
     mesh: Mesh = field(default_factory=Mesh)

@@ -75,6 +75,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         quantiles=quantiles,
         notes=notes,
         degenerate=degenerate,
+        known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),
     )
 
 
@@ -101,21 +102,22 @@ def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:
     # Labels of any type are converted to numbers from 0.
     classes = None if samples.label is None else np.unique(samples.label, return_inverse=True)[1].astype(np.int32)
 
-    def choice(of: np.ndarray, n: int) -> np.ndarray:
-        # The choice is random, because the file may be sorted, and the same in every run.
-        return np.sort(np.random.default_rng(PROBE_SEED).permutation(np.flatnonzero(of))[:n])
-
     def probe(n: int) -> Probe:
-        rows = choice(held if held.any() else ~held, n)
+        rows = _choice(held if held.any() else ~held, n)
         truth = None if samples.log_density is None else jnp.asarray(samples.log_density[rows])
         label = None if classes is None else jnp.asarray(classes[rows])
         return Probe(jnp.asarray(samples.x[rows]), truth, label=label)
 
     def labelled(n: int) -> tuple[np.ndarray, np.ndarray]:
         assert classes is not None
-        rows = choice(~held, n)
+        rows = _choice(~held, n)
         return np.asarray(samples.x[rows]), classes[rows]
 
     # Without held-out rows the probes would be evaluated on the samples that they were fitted on.
     judged = classes is not None and held.any()
     return probe, labelled if judged else None
+
+
+def _choice(of: np.ndarray, n: int) -> np.ndarray:
+    """Return at most n of the marked rows: at random, because the file may be sorted, but the same in every run."""
+    return np.sort(np.random.default_rng(PROBE_SEED).permutation(np.flatnonzero(of))[:n])

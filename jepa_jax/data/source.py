@@ -63,6 +63,7 @@ class Source:
       quantiles: Quantiles of every number of the vectors, [Q, D], at (q + 1/2) / Q; None for images.
       notes: Sentences about the data that a user should know of.
       degenerate: Whether the data fill no volume, so that they have no density.
+      known: Function n -> at most n training samples [n, *shape]; None for a stream.
       batches: Function () -> a loader, whose batches take the place of `arrays`, one in each step, if samples are read
         during training; or None.
     """
@@ -81,6 +82,7 @@ class Source:
     quantiles: Array | None = None
     notes: tuple[str, ...] = ()
     degenerate: bool = False
+    known: Callable[[int], Array] | None = None
 
 
 jax.tree_util.register_dataclass(Probe)

@@ -52,7 +52,17 @@ def from_world(world: World, data: cfg.Data) -> Source:
         return world_probe(world, n)[0]
 
     return Source(
-        world.shape, world.noise, data.batch_size, mean, scale, (), draw, probe, world, quantiles=quantiles_of(x)
+        world.shape,
+        world.noise,
+        data.batch_size,
+        mean,
+        scale,
+        (),
+        draw,
+        probe,
+        world,
+        quantiles=quantiles_of(x),
+        known=lambda n: world.sample(jax.random.key(PROBE_SEED + 2), n)[0],
     )
 
 

@@ -50,6 +50,7 @@ class Triangular(nnx.Module):
         order: str,
         quantiles: Array | None = None,
         *,
+        dropout: float = 0.0,
         rngs: nnx.Rngs,
     ) -> None:
         """Draw the weights of the hidden layers, and place the components.
@@ -58,22 +59,25 @@ class Triangular(nnx.Module):
           size: Number of coordinates, D.
           widths: Widths of the hidden layers.
           components: Number of components of each mixture, M.
-          order: `identity`, `reversed` or `permuted`.
-          quantiles: Quantiles of the standardised data [Q, D], at (q + 1/2) / Q; None for those of N(0, I).
+          order: `identity`, `reversed`, `permuted` or `rotated`.
+          quantiles: Quantiles of the standardised data [Q, D], at (q + 1/2) / Q; None for those of N(0, I), which a
+            rotated map takes too.
+          dropout: Probability with which training drops a hidden unit, for each sample anew.
           rngs: Keys of the weights and of a permuted order.
         """
-        self.size, self.widths, self.components = size, widths, components
+        self.size, self.widths, self.components, self.dropout = size, widths, components, dropout
         sizes = (size, *widths)
         for i in range(len(widths)):
             setattr(self, f"dense_{i}", nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs))
         zeros = nnx.initializers.zeros_init()
         self.head = nnx.Linear(sizes[-1], 3 * size * components, use_bias=False, kernel_init=zeros, rngs=rngs)
         self.direct = nnx.Linear(size, 3 * size * components, use_bias=False, kernel_init=zeros, rngs=rngs)
-        places = {"identity": np.arange(size), "reversed": np.arange(size)[::-1]}
-        drawn = jax.random.permutation(rngs.params(), size) if order == "permuted" else places[order]
+        places = np.arange(size)[::-1] if order == "reversed" else np.arange(size)
+        drawn = jax.random.permutation(rngs.params(), size) if order == "permuted" else places
         # A parameter without a gradient, so that it is kept with the weights.
         self.order = nnx.Param(jnp.asarray(drawn, jnp.float32))
-        self.start = nnx.Param(self._start(quantiles))
+        self.rotation = nnx.Param(_rotation(rngs.params(), size)) if order == "rotated" else None
+        self.start = nnx.Param(self._start(None if order == "rotated" else quantiles))
 
     def _start(self, quantiles: Array | None) -> Array:
         """Return the first mixtures, [D * 3 * M]: components at quantiles of the data, as wide as their spacing."""
@@ -91,13 +95,23 @@ class Triangular(nnx.Module):
         start = jnp.stack([jnp.zeros_like(at), at, jnp.log(jnp.maximum(width, LEAST_START_WIDTH))])
         return start.transpose(2, 0, 1).reshape(-1)
 
-    def __call__(self, x: Array) -> Mixtures:
-        """Return the mixtures of one standardised sample [D], in the order of the coordinates."""
+    def __call__(self, x: Array, key: Array | None = None) -> Mixtures:
+        """Return the mixtures of one standardised sample [D], in the order of the coordinates.
+
+        Args:
+          x: Sample.
+          key: Key by which hidden units are dropped in training; None drops none.
+        """
         y = x[self._order()]
+        if self.rotation is not None:
+            y = jax.lax.stop_gradient(self.rotation[...]) @ y
         h = bounded(y)
         for i, mask in enumerate(self._masks()):
             layer = getattr(self, f"dense_{i}")
             h = jax.nn.gelu(h @ (layer.kernel * mask) + layer.bias)
+            if key is not None and self.dropout > 0:
+                kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - self.dropout, h.shape)
+                h = jnp.where(kept, h / (1 - self.dropout), 0.0)
         out = h @ (self.head.kernel * self._head_mask()) + self.start[...]
         out += bounded(y) @ (self.direct.kernel * self._direct_mask())
         logits, means, log_widths = out.reshape(self.size, 3, self.components).transpose(1, 0, 2)
@@ -131,6 +145,12 @@ class Triangular(nnx.Module):
         """Return the mask of the linear path: coordinate i reads the coordinates before it."""
         coordinate = np.repeat(np.arange(self.size), 3 * self.components)
         return (np.arange(self.size)[:, None] < coordinate[None]).astype(np.float32)
+
+
+def _rotation(key: Array, size: int) -> Array:
+    """Return a random rotation [D, D]."""
+    with jax.numpy_dtype_promotion("standard"):
+        return jax.random.orthogonal(key, size)
 
 
 def bounded(y: Array) -> Array:

@@ -157,16 +157,21 @@ def with_log_volume(loss: Loss, encoder: Model) -> Loss:
     """Return the loss with the log-volumes of an encoder at all views, the means over its members, in its outcome."""
     members = encoder.members or (encoder,)
 
-    def of_sample(params: Params, x: Array) -> Array:
-        volumes = [member.log_volume(params, x) for member in members if member.log_volume is not None]
-        return jnp.mean(jnp.stack(volumes))
+    def of_sample(params: Params, x: Array, key: Array) -> Array:
+        of = [member.log_volume for member in members if member.log_volume is not None]
+        return jnp.mean(jnp.stack([f(params, x, jax.random.fold_in(key, i)) for i, f in enumerate(of)]))
 
-    log_volume = jax.vmap(jax.vmap(of_sample, (None, 0)), (None, 0))
+    log_volume = jax.vmap(jax.vmap(of_sample, (None, 0, 0)), (None, 0, 0))
 
-    def with_volume(params: Params, teacher: Params, extra: Params, views: Views, *rest: Array) -> Outcome:
-        outcome = loss(params, teacher, extra, views, *rest)
-        # The compiler computes what this shares with the embedding once.
-        volumes = [log_volume(params["encoder"], group) for group in views]
+    def with_volume(
+        params: Params, teacher: Params, extra: Params, views: Views, key: Array, progress: Array
+    ) -> Outcome:
+        outcome = loss(params, teacher, extra, views, key, progress)
+        # Where no unit is dropped, the compiler computes what this shares with the embedding once.
+        volumes = []
+        for i, group in enumerate(views):
+            keys = jax.random.split(jax.random.fold_in(key, i), group.shape[:2])
+            volumes.append(log_volume(params["encoder"], group, keys))
         return outcome._replace(log_volume=jnp.concatenate(volumes))
 
     return with_volume

@@ -246,6 +246,8 @@ BAD = {
     "not finite": (["mixture_2d", "--optim.lr", "nan"], "--optim.lr is nan"),
     "negative weight": (["mixture_2d", "--objective.weight", "-1"], "--objective.weight is -1.0"),
     "not a number": (["mixture_2d", "--steps", "x"], "--steps"),
+    "a number or a word": (["mixture_2d", "--data.noise", "loca"], "'loca'; it takes a number or None or local"),
+    "law of an exact density": (["mixture_2d_triangular", "--density.law", "knn"], "--density.law"),
     "rho of a mixture": (["mixture_2d", "--data.rho", "0.5"], "the pairs of mixture_2d differ by noise"),
     "conv on vectors": (["mixture_2d", "--encoder.kind", "conv"], "needs images"),
     "vit on vectors": (["mixture_2d", "--encoder.kind", "vit"], "needs images"),

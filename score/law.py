@@ -1,0 +1,64 @@
+"""Measured law of the embeddings in a score run."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jepa_jax.data import LazyImages
+from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError
+from jepa_jax.evaluate import REFERENCE_SAMPLES, MeasuredLaw
+from jepa_jax.loading import training_config, training_embeddings
+
+from .options import Arguments
+from .scorer import Scorer
+
+EMBEDDING_BATCH = 64  # samples that are embedded at once
+
+
+def measured_law(a: Arguments, scorer: Scorer) -> tuple[Scorer, str]:
+    """Return the scorer with the law that the arguments or the training ask for, and where the law was measured.
+
+    Args:
+      a: Arguments of the program.
+      scorer: Scorer without a measured law.
+
+    Returns:
+      The scorer, and `training`, `scored`, or "" if no law is measured.
+
+    Raises:
+      ConfigError: If there are too few embeddings to measure a law.
+    """
+    config = training_config(a.model)
+    law = a.law or ("assumed" if config is None else config.density.law)
+    if law == "assumed":
+        return scorer, ""
+    known = None if config is None else training_embeddings(Path(a.model), a.weights, a.step)
+    source = "scored" if known is None else "training"
+    if known is None:
+        known = embeddings(scorer.encoder, scorer.xs)
+    try:
+        return dataclasses.replace(scorer, law=MeasuredLaw(law, known, scorer.directions)), source
+    except ValueError as error:
+        raise ConfigError(f"--law {law}: {error}") from None
+
+
+def embeddings(encoder: Encoder, xs: np.ndarray | LazyImages) -> np.ndarray:
+    """Return the finite embeddings [n, K] of the first samples."""
+    embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(xs))
+    found = []
+    for start in range(0, min(len(xs), REFERENCE_SAMPLES), EMBEDDING_BATCH):
+        batch = np.asarray(xs[start : start + EMBEDDING_BATCH])
+        filled = np.concatenate([batch, np.repeat(batch[:1], EMBEDDING_BATCH - len(batch), axis=0)])
+        found.append(np.asarray(embed(encoder, jnp.asarray(filled)))[: len(batch)])
+    z = np.concatenate(found)
+    return z[np.isfinite(z).all(axis=1)]
+
+
+def law_entries(scorer: Scorer, source: str) -> dict[str, Any]:
+    """Return the entries of FILE.json about a measured law."""
+    return {} if scorer.law is None else {"law": scorer.law.kind, "law_measured_among": source}

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
 
 from jepa_jax.data import LazyImages
 from jepa_jax.encoder import Encoder
@@ -20,12 +21,13 @@ from .scorer import Scorer
 EMBEDDING_BATCH = 64  # samples that are embedded at once
 
 
-def measured_law(a: Arguments, scorer: Scorer) -> tuple[Scorer, str]:
+def measured_law(a: Arguments, scorer: Scorer, console: Console) -> tuple[Scorer, str]:
     """Return the scorer with the law that the arguments or the training ask for, and where the law was measured.
 
     Args:
       a: Arguments of the program.
       scorer: Scorer without a measured law.
+      console: Console for progress and notes.
 
     Returns:
       The scorer, and `training`, `scored`, or "" if no law is measured.
@@ -40,7 +42,9 @@ def measured_law(a: Arguments, scorer: Scorer) -> tuple[Scorer, str]:
     known = None if config is None else training_embeddings(Path(a.model), a.weights, a.step)
     source = "scored" if known is None else "training"
     if known is None:
-        known = embeddings(scorer.encoder, scorer.xs)
+        console.print("note: the law is measured among the scored samples, because no training embeddings are kept")
+        with console.status("embedding the samples"):
+            known = embeddings(scorer.encoder, scorer.xs)
     try:
         return dataclasses.replace(scorer, law=MeasuredLaw(law, known, scorer.directions)), source
     except ValueError as error:

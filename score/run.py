@@ -82,10 +82,7 @@ def run(a: Arguments, console: Console) -> Result | str:
         )
     say_if_raw(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
-    with console.status("measuring the law of the embeddings"):
-        scorer, law = measured_law(a, scorer)
-    if law == "scored":
-        console.print("note: the law is measured among the scored samples, because no training embeddings are kept")
+    scorer, law = measured_law(a, scorer, console)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
     others = {name: ood.outliers(name, typical, encoder.picture_preprocessing) for name in a.against}
     out = Path(a.out) if a.out else default_table(a)

@@ -8,7 +8,9 @@ from jepa_jax.config.data import Data, Noise, Views
 from jepa_jax.config.encoders import MLP, Encoder
 from jepa_jax.config.recipes import Pair, Recipe
 
-AntiCollapse = Literal["uniformity", "infonce", "koleo", "sigreg", "vicreg", "barlow", "coding_rate", "entropy", "none"]
+AntiCollapse = Literal[
+    "uniformity", "infonce", "koleo", "sigreg", "energy", "vicreg", "barlow", "coding_rate", "entropy", "none"
+]
 
 
 @dataclass(frozen=True)

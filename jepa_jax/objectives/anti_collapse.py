@@ -9,6 +9,7 @@ from jax import Array
 
 from jepa_jax.objectives.barlow import barlow
 from jepa_jax.objectives.coding_rate import coding_rate
+from jepa_jax.objectives.energy import energy
 from jepa_jax.objectives.entropy import entropy
 from jepa_jax.objectives.infonce import infonce
 from jepa_jax.objectives.koleo import koleo
@@ -48,6 +49,7 @@ TERMS: dict[str, Term] = {
     "infonce": Term(infonce, "sphere", "sphere", 0.4),
     "koleo": Term(koleo, "sphere", "sphere", 0.3),
     "sigreg": Term(sigreg, "free", "normal", 0.01),
+    "energy": Term(energy, "free", "normal", 1.0),
     "vicreg": Term(vicreg, "free", None, 1.0),
     "barlow": Term(barlow, "free", None, 0.1),
     "coding_rate": Term(coding_rate, "free", None, 0.1),

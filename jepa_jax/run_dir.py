@@ -89,7 +89,10 @@ def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
 
 
 def write_statistics(run: Path, statistics: dict[str, Any]) -> None:
-    """Write `mean`, `scale` and `noise`, which a run computed from its data, so that scoring does not need the data."""
+    """Write what a run computed from its data, so that scoring does not need the data.
+
+    These are `mean`, `scale`, `noise`, and `noise_is_local`, whether every row has a noise of its own.
+    """
     arrays = {name: np.asarray(value, np.float32) for name, value in statistics.items()}
     write_atomically(run / STATISTICS_FILE, lambda path: np.savez(path, allow_pickle=False, **arrays))
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data import LazyImages, Samples, make_world, open_source
+from jepa_jax.data import LazyImages, Samples, local_noise, make_world, open_source
 from jepa_jax.errors import ConfigError
 from jepa_jax.recipes import RECIPES
 from jepa_jax.run_dir import read_config, read_statistics
@@ -122,7 +122,9 @@ def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Ex
     if world is not None:
         examples = {"state": _states(world, name, samples)}
     elif config.views.kind == "noise":
-        noise = _noise(run, data)
+        noise = _noise(run, data, samples)
+        if np.shape(noise) == np.shape(samples.x):
+            examples["noise"] = np.asarray(noise)
         if not (np.any(noise) or data.shift):
             raise ConfigError(f"`views`: this encoder was trained on the pairs in {data.source}, without random views")
         if samples.pair is not None:
@@ -138,16 +140,17 @@ def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Ex
     return pipeline, examples
 
 
-def _noise(run: Path, data: cfg.Data) -> Any:
-    """Return the standard deviation of the view noise.
+def _noise(run: Path, data: cfg.Data, samples: Samples) -> Any:
+    """Return the standard deviation of the view noise; [N, D] if it depends on the neighbours of each sample.
 
     For a run of jepa_jax 0.1, which did not save it, the data are opened to determine their scale.
     """
-    if data.noise == "local":
-        raise ConfigError("`views`: this encoder was trained with noise that depends on the training rows")
-    if data.noise is not None:
+    if isinstance(data.noise, float | int):
         return data.noise
     statistics = read_statistics(run)
+    if statistics is not None and statistics.get("noise_is_local", False):
+        mean, scale = statistics["mean"], statistics["scale"]
+        return local_noise(np.asarray(samples.x), mean, scale, data.noise_factor)[:, None] * scale
     return open_source(data).noise if statistics is None else statistics["noise"]
 
 

@@ -138,7 +138,8 @@ def claim(out: Path, config: Config, source: Source, first: bool) -> None:
             what = "; ".join(changed) or f"samples of shape {list(shape)}, not {list(source.shape)}"
             raise ConfigError(f"{out} holds a run of another config ({what}); name another folder with `out`")
     elif first:
-        write_statistics(out, {"mean": source.mean, "scale": source.scale, "noise": source.noise})
+        statistics = {"mean": source.mean, "scale": source.scale, "noise": source.noise}
+        write_statistics(out, statistics | {"noise_is_local": source.noise_is_local})
         write_config(out, config, source.shape)
     (out / "figures").mkdir(exist_ok=True)
 

@@ -16,8 +16,8 @@ class Data:
     """Samples per step, B. Every loss is computed over the whole batch."""
     noise: float | Literal["local"] | None = None
     """Standard deviation of the Gaussian noise that each view adds, in the units of the data. `local`: for vectors in a
-    file, proportional to the distance of each row from its tenth neighbour. None: the value of the world; for other
-    data, a tenth of their standard deviation, or 0 if they come with pairs."""
+    file, proportional to the distance of each row from its tenth neighbour. None: the value of the world; 0 for data
+    that come with pairs; `local` for other vectors in memory; a tenth of the standard deviation of images."""
     noise_factor: float = 0.1
     """For `noise` local: c in the standard deviation c d / sqrt(D), with d the distance of the tenth neighbour, of
     columns divided by their own standard deviations."""

@@ -2,6 +2,7 @@
 
 from jepa_jax.data.arrays import read_arrays
 from jepa_jax.data.build import ignored_options, is_stream, open_source, read_samples
+from jepa_jax.data.columns import local_noise
 from jepa_jax.data.dataset import Dataset, is_held_out
 from jepa_jax.data.lazy_images import LazyImages, in_memory, readable
 from jepa_jax.data.registry import open_dataset
@@ -20,6 +21,7 @@ __all__ = [
     "in_memory",
     "is_held_out",
     "is_stream",
+    "local_noise",
     "make_world",
     "open_dataset",
     "open_source",

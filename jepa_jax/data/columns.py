@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 NEIGHBOUR = 10  # neighbour whose distance sets the noise of a row
 NEIGHBOUR_SAMPLES = 50_000  # rows among which neighbours are searched; more take minutes
@@ -124,6 +125,19 @@ def neighbour_distances(standard: np.ndarray) -> np.ndarray:
     found = NearestNeighbors(n_neighbors=count).fit(known).kneighbors(standard)[0][:, -1]
     positive = found[found > 0]
     return np.maximum(found, positive.min() if len(positive) else 1.0)
+
+
+def local_noise(x: np.ndarray, mean: ArrayLike, scale: ArrayLike, factor: float) -> np.ndarray:
+    """Return the deviation [N] of the noise of each row [N, D], in deviations of the columns: c d / sqrt(D).
+
+    Args:
+      x: Rows.
+      mean: Mean of the columns.
+      scale: Deviation of the columns.
+      factor: c; d is the distance of the tenth neighbour.
+    """
+    standard = (x - np.asarray(mean)) / np.asarray(scale)
+    return (factor / x.shape[1] ** 0.5 * neighbour_distances(standard)).astype(np.float32)
 
 
 def _dependent(x: np.ndarray, names: np.ndarray) -> list[int]:

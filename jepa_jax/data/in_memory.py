@@ -9,7 +9,7 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data.columns import continuous, neighbour_distances
+from jepa_jax.data.columns import continuous, local_noise
 from jepa_jax.data.dataset import is_held_out
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import NOISE_FRACTION, PROBE_SEED, Probe, Source, quantiles_of, refuse_options, standardise
@@ -26,26 +26,21 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     shape = samples.x.shape[1:]
     refuse_options(data, shape)
     held = is_held_out(len(samples.x), data.holdout)
-    local = data.noise == "local"
-    if local:
+    # Noise of one width cannot fit rows that are close in one place and far apart in another. Only if it was asked for
+    # are repeated values spread, because only a density in nats has no upper limit at them.
+    local = data.noise == "local" or (data.noise is None and len(shape) == 1 and samples.pair is None)
+    if data.noise == "local":
         samples, held, notes, degenerate = _as_table(samples, held)
     else:
         notes, degenerate = (), False
-    if data.holdout and not held.any():
-        raise ConfigError(
-            f"{data.source}: a holdout of {data.holdout} of {len(samples.x)} rows leaves none to judge the density by; "
-            "raise `data.holdout`, or collect more rows"
-        )
-    if (~held).sum() < 2:
-        raise ConfigError(f"{data.source} leaves {(~held).sum()} rows to train on; training needs at least 2")
+    _check_counts(held, data)
     columns = {"x": samples.x} | ({} if samples.pair is None else {"pair": samples.pair})
     arrays = {name: jnp.asarray(column[~held]) for name, column in columns.items()}
     count = len(arrays["x"])
     batch_size = min(data.batch_size, count)
     mean, scale = standardise(arrays["x"])
     if local:
-        standard = (np.asarray(arrays["x"]) - np.asarray(mean)) / np.asarray(scale)
-        noise: Any = jnp.asarray(data.noise_factor / shape[0] ** 0.5 * neighbour_distances(standard), jnp.float32)
+        noise: Any = jnp.asarray(local_noise(np.asarray(arrays["x"]), mean, scale, data.noise_factor))
         arrays["noise"] = noise
     elif data.noise is not None:
         noise = data.noise
@@ -77,6 +72,17 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         degenerate=degenerate,
         known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),
     )
+
+
+def _check_counts(held: np.ndarray, data: cfg.Data) -> None:
+    """Check that there are rows to train on, and to judge by if some are to be held out."""
+    if data.holdout and not held.any():
+        raise ConfigError(
+            f"{data.source}: a holdout of {data.holdout} of {len(held)} rows leaves none to judge the density by; "
+            "raise `data.holdout`, or collect more rows"
+        )
+    if (~held).sum() < 2:
+        raise ConfigError(f"{data.source} leaves {(~held).sum()} rows to train on; training needs at least 2")
 
 
 def _as_table(samples: Samples, held: np.ndarray) -> tuple[Samples, np.ndarray, tuple[str, ...], bool]:

@@ -15,7 +15,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import World
 
 PROBE_SEED = 20251007  # seed of the probe set, the same for every run
-NOISE_FRACTION = 0.1  # default view noise of arrays and streams, relative to the standard deviation of the data
+NOISE_FRACTION = 0.1  # default view noise of images and streams, relative to the standard deviation of the data
 NUM_QUANTILES = 64  # of the data, at which the components of a triangular map start
 OUTLIER_RATIO = 10.0  # of the deviation to that from the quartiles, above which outliers determine the deviation
 QUARTILES_APART = 1.349  # distance of the quartiles of N(0, 1)
@@ -83,6 +83,11 @@ class Source:
     notes: tuple[str, ...] = ()
     degenerate: bool = False
     known: Callable[[int], Array] | None = None
+
+    @property
+    def noise_is_local(self) -> bool:
+        """Whether every row has a noise of its own."""
+        return isinstance(self.arrays, dict) and "noise" in self.arrays
 
 
 jax.tree_util.register_dataclass(Probe)

@@ -255,7 +255,8 @@ def test_vectors_are_standardised_per_number_and_images_by_one(rows: Callable[..
     np.testing.assert_allclose(source.mean, x.mean(0), atol=1e-4)
     np.testing.assert_allclose(source.scale[:2], x.std(0)[:2], rtol=1e-4)
     assert source.scale[2] == 1  # never varies, and is not blown up
-    np.testing.assert_allclose(source.noise, 0.1 * source.scale, rtol=1e-6)
+    assert source.noise.shape == (500,)  # each row has its own, in deviations
+    assert open_source(cfg.Data(rows(x=x), noise=0.3)).noise == 0.3
     image = rng.uniform(2, 3, (50, 4, 4, 1))
     source = open_source(cfg.Data(rows(x=image)))
     assert jnp.shape(source.mean) == jnp.shape(source.scale) == ()

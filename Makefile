@@ -15,6 +15,8 @@ setup: .venv/ready
 demo: setup
 	$(BIN)/python -m train mixture_2d --out runs/mixture_2d
 	$(BIN)/python -m score runs/mixture_2d --data mixture_2d
+	@echo 'The same world by an encoder that cannot fold, whose density is right in order and in scale:'
+	$(BIN)/python -m train mixture_2d_triangular --out runs/mixture_2d_triangular
 
 test: setup
 	@echo 'The tests take 8 to 10 minutes on two cores. `.venv/bin/python -m pytest tests/unit/density` runs one folder.'

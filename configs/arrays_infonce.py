@@ -9,7 +9,7 @@ from jepa_jax.config import MLP, Config, Data, Objective, Optim
 
 
 def get_config() -> Config:
-    """InfoNCE on the sphere; K is four times the width of the data; views add a tenth of each column's deviation."""
+    """InfoNCE on the sphere; K is four times the width of the data; views differ by local noise."""
     return Config(
         data=Data(source="", batch_size=512),
         encoder=MLP(dim=None),

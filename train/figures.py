@@ -18,7 +18,7 @@ from jepa_jax.files import write_atomically
 
 from .monitor import Look, score_all
 
-GRID_POINTS = 96  # points along each side of a 2-D density map
+GRID_POINTS = 128  # points along each side of a 2-D density map
 COLOUR_RANGE_NATS = 9.0  # below the peak; a density map is dark at and beyond its end
 
 
@@ -34,7 +34,7 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
       rows: All rows of metrics up to this step.
     """
     world = source.world
-    figure = Figure(figsize=(13, 4.3), dpi=85, layout="constrained")
+    figure = Figure(figsize=(13, 4.3), dpi=120, layout="constrained")
     axes = figure.subplots(1, 3)
     if world is not None and world.extent is not None:
         _maps(axes[:2], look, encoder, source)
@@ -108,13 +108,13 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
     score, z, _, _ = score_all(encoder, grid, 1e-6)
     base = base_log_density(z, encoder.base)
     learned = score if base is None else score + np.asarray(base)
-    # The learned density is known up to a constant: match the means over the samples.
     exact = np.asarray(look.probe.log_density)
-    learned = learned + np.mean(exact - look.learned)
+    if not encoder.normalised:  # known up to a constant: match the means over the samples
+        learned = learned + np.mean(exact - look.learned)
     peak = np.quantile(exact, 0.999)
     for ax, values, title in (
         (axes[0], true, "true log-density"),
-        (axes[1], learned, "learned log-density (up to a constant)"),
+        (axes[1], learned, "learned log-density" + ("" if encoder.normalised else " (up to a constant)")),
     ):
         image = ax.imshow(
             values.reshape(GRID_POINTS, GRID_POINTS),

@@ -80,8 +80,12 @@ class Reporter(NullReporter):
         if encoder.normalised:
             with self._console.status("fitting a kernel density estimate and a Gaussian mixture to compare with"):
                 self._monitor.fit_baselines()
-        self._untrained = self._monitor.look(encoder).metrics
+        look = self._monitor.look(encoder)
+        self._untrained = look.metrics
         if not step:
+            world = self._source.world
+            if self._config.monitor.figures and world is not None and world.extent is not None:
+                self._draw(look, encoder, 0)  # the first picture of the animation
             self._console.print(summary.progress_line(0, self._untrained, None))
 
     def line(self, clock: Clock, encoder: Encoder, idle: float) -> dict[str, Any]:

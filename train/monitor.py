@@ -148,7 +148,7 @@ class Monitor:
             log_density = evaluate.mixture_log_density(members, self._weights(members))
             nats = self._nats(log_density)
         moments = self._moments(z, encoder.base)
-        standard = jnp.asarray(self._standard(MAX_FOLD_PROBES))
+        standard = jnp.asarray(self._standard(self.probe.x[:MAX_FOLD_PROBES]))
         folded = float(self._folded(standard, z[:MAX_FOLD_PROBES]))
         truth = self._against_truth(encoder, score, log_density, base, sigma)
         learned = score if log_density is None else log_density
@@ -161,7 +161,7 @@ class Monitor:
             output=self.config.encoder.output,
             base=encoder.base,
             injective=encoder.volume is not None,
-            agreement=truth.get("density/tangent_log_density_spearman", self._agreement(learned)),
+            agreement=truth.get("density/tangent_log_density_spearman", self.agreement(learned)),
             least_column=self._least_column(encoder, z),
         )
         # In nats, held-out samples say more than the distances of neighbours; the exact density says most.
@@ -200,7 +200,7 @@ class Monitor:
                 found["heldout_nats_gmm"] = float(self.baselines.gmm.mean())
         return found
 
-    def _agreement(self, learned: np.ndarray) -> float | None:
+    def agreement(self, learned: np.ndarray) -> float | None:
         """Return the rank correlation with the exact log-density, or for vectors with a nearest-neighbour estimate."""
         if not np.isfinite(learned).all():
             return None
@@ -209,12 +209,16 @@ class Monitor:
         if len(self.source.shape) != 1:
             return None
         if self._neighbours is None:
-            self._neighbours = evaluate.knn_log_density(self._standard(None))
+            # Training rows are many more than held-out ones, so that their distances say more about fine structure.
+            judged, known = self._standard(self.probe.x), None
+            if self.judged and self.source.known is not None:
+                known = self._standard(self.source.known(evaluate.REFERENCE_SAMPLES))
+            self._neighbours = evaluate.knn_log_density(judged, known)
         return evaluate.agreement(learned, self._neighbours).spearman
 
-    def _standard(self, n: int | None) -> np.ndarray:
-        """Return the first n samples of the probe set, standardised."""
-        return (np.asarray(self.probe.x[:n]) - np.asarray(self.source.mean)) / np.asarray(self.source.scale)
+    def _standard(self, xs: Array) -> np.ndarray:
+        """Return samples, standardised."""
+        return (np.asarray(xs) - np.asarray(self.source.mean)) / np.asarray(self.source.scale)
 
     def _least_column(self, encoder: Encoder, z: Array) -> float:
         """Return the smallest influence of a column of vectors on the embedding, over the median one.

@@ -4,6 +4,7 @@ It covers agreement with the exact density, rank, health, distribution, probes, 
 """
 
 from jepa_jax.evaluate.agreement import Agreement, agreement
+from jepa_jax.evaluate.calibration import Calibration, calibrate
 from jepa_jax.evaluate.corruptions import CORRUPTIONS, corrupt
 from jepa_jax.evaluate.density import density_agreement, part_agreement
 from jepa_jax.evaluate.detectors import (
@@ -27,6 +28,7 @@ __all__ = [
     "REFERENCE_SAMPLES",
     "Agreement",
     "Baselines",
+    "Calibration",
     "Detectors",
     "Health",
     "Law",
@@ -35,6 +37,7 @@ __all__ = [
     "agreement",
     "auroc",
     "baselines",
+    "calibrate",
     "compressed_size",
     "corrupt",
     "density_agreement",

@@ -64,17 +64,19 @@ class Detectors:
         }
 
 
-def knn_log_density(x: np.ndarray, k: int = 10) -> np.ndarray:
-    """Return the nearest-neighbour log-density -D log d_k of samples among each other, up to a constant, [N].
+def knn_log_density(x: np.ndarray, known: np.ndarray | None = None, k: int = NEIGHBOURS) -> np.ndarray:
+    """Return the nearest-neighbour log-density -D log d_k of samples, up to a constant, [N].
 
     Args:
       x: Samples [N, D], in comparable units.
+      known: Other samples [n, D] among which neighbours are searched; None searches among the samples themselves.
       k: Neighbour whose distance counts.
     """
     from sklearn.neighbors import NearestNeighbors
 
-    count = min(k + 1, len(x))
-    distance = NearestNeighbors(n_neighbors=count).fit(x).kneighbors(x)[0][:, -1]
+    among, itself = (x, 1) if known is None else (known, 0)
+    count = min(k + itself, len(among))
+    distance = NearestNeighbors(n_neighbors=count).fit(among).kneighbors(x)[0][:, -1]
     return -x.shape[1] * np.log(np.maximum(distance, np.finfo(np.float32).tiny))
 
 

@@ -18,6 +18,7 @@ from jepa_jax.distributed import agree
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
+from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
 from jepa_jax.run_dir import CONFIG_FILE, read_config, write_config, write_statistics
 from jepa_jax.sharding import check_batch, local_copy, training_mesh
@@ -91,7 +92,10 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
         keeper.abandon()
     if said := inputs.unreadable():
         console.print(f"warning: {said}", markup=False)
-    summary = reporter.finish(clock, encoder_of(state), keeper.best_step())
+    best = keeper.best_step() if config.checkpoint.result == "best" else None
+    # All processes read the best checkpoint, because they wait for each other while one is read.
+    result = encoder_of(state) if best is None else load_run(out)
+    summary = reporter.finish(clock, result, keeper.best_step())
     agree(0, False)  # the first process has more to do, and the others must wait for it
     return summary
 

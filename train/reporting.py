@@ -9,7 +9,6 @@ from jepa_jax.cli import as_flags
 from jepa_jax.config import Config
 from jepa_jax.data import Source, ignored_options
 from jepa_jax.encoder import Encoder
-from jepa_jax.loading import load_run
 from jepa_jax.recipes import weighted
 from jepa_jax.run_dir import write_embeddings, write_mixture
 
@@ -42,7 +41,13 @@ class NullReporter:
         return {}
 
     def finish(self, clock: Clock, encoder: Encoder, best_step: int | None) -> dict[str, Any]:
-        """Draw the final figures, write the summary and return it."""
+        """Draw the final figures, write the summary and return it.
+
+        Args:
+          clock: Counters of the run.
+          encoder: Encoder that is the result of the run, at the best step if the config says so, or else the last.
+          best_step: Best step, or None if none was judged.
+        """
         return {}
 
     def close(self) -> None:
@@ -107,10 +112,9 @@ class Reporter(NullReporter):
         return row
 
     def finish(self, clock: Clock, encoder: Encoder, best_step: int | None) -> dict[str, Any]:
-        """Draw the final figures, write the summary and return it."""
-        step, result = clock.step, self._config.checkpoint.result == "best" and best_step is not None
-        if result:
-            step, encoder = best_step or step, load_run(self._out)
+        """Draw the final figures, write the summary and return it, as in the base class."""
+        result = self._config.checkpoint.result == "best" and best_step is not None
+        step = best_step if result and best_step is not None else clock.step
         if encoder.maps:
             weights = self._monitor.member_weights(encoder)
             write_mixture(self._out, step, weights.tolist())

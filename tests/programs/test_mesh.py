@@ -217,3 +217,20 @@ def test_one_device_is_eight_and_is_two_processes(source: str, tmp_path: Path) -
     assert len(first) > 2
     assert second == []
     same_runs(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_the_best_checkpoint_of_a_mixture_is_the_result_of_two_processes(tmp_path: Path) -> None:
+    """Reading a checkpoint is collective, and only the first process writes the result."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((300, 2)).astype(np.float32))
+    tiny = ["--steps", "20", "--checkpoint.every", "10", "--monitor.every", "10", "--monitor.no-figures"]
+    tiny += ["--encoder.members", "2", "--encoder.components", "2", "--encoder.widths", "4"]
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+    common = ["arrays", "--data.source", str(tmp_path / "x.npy"), "--out", str(tmp_path / "two"), *tiny]
+    common += ["--coordinator", address, "--processes", "2"]
+    finish([start([*common, "--process", str(i)], 1) for i in range(2)])
+    summary = json.loads((tmp_path / "two" / "summary.json").read_text())
+    assert summary["best_is_result"]
+    assert np.isfinite(summary["heldout_nats"])

@@ -92,12 +92,18 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
         keeper.abandon()
     if said := inputs.unreadable():
         console.print(f"warning: {said}", markup=False)
-    best = keeper.best_step() if config.checkpoint.result == "best" else None
-    # All processes read the best checkpoint, because they wait for each other while one is read.
-    result = encoder_of(state) if best is None else load_run(out)
-    summary = reporter.finish(clock, result, keeper.best_step())
+    summary = reporter.finish(clock, result_of(out, config, keeper, encoder_of(state)), keeper.best_step())
     agree(0, False)  # the first process has more to do, and the others must wait for it
     return summary
+
+
+def result_of(out: Path, config: Config, keeper: Checkpointing, last: Encoder) -> Encoder:
+    """Return the encoder that is the result of a run: of the best checkpoint if the config says so, or else the last.
+
+    All processes must call this, because they wait for each other while a checkpoint is read.
+    """
+    best = config.checkpoint.result == "best" and keeper.best_step() is not None
+    return load_run(out) if best else last
 
 
 def begin(

@@ -15,8 +15,12 @@ from jepa_jax.data import Probe, Source, pixels
 from jepa_jax.density import base_log_density, score_batches, score_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
+from jepa_jax.training import pipeline_of
 
 DENSITY_BATCH = 2048  # samples whose log-density is computed at once
+VIEWS = 8  # of each sample whose embeddings LiDAR compares
+LEAST_LIDAR_SAMPLES = 16  # below which it says nothing
+MAX_LIDAR_NUMBERS = 2**24  # in all their views
 MAX_COLUMNS = 64  # above which no column is looked at on its own
 MAX_FOLD_PROBES = 1024  # samples for fold_fraction, whose memory grows with the square of this number
 EMBEDDING_BATCH_BYTES = 2**26  # bytes of samples that are embedded at once; activations need many times as much
@@ -74,6 +78,7 @@ class Monitor:
         # Held-out rows, on which a density in nats is judged: of a world, all that were not drawn in training.
         self.judged = source.world is not None or config.data.holdout > 0
         self._neighbours: np.ndarray | None = None
+        self._views: np.ndarray | None = None
         self.baselines: evaluate.Baselines | None = None
         self._embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(pixels(xs)))
 
@@ -185,6 +190,7 @@ class Monitor:
             "embedding/covariance_error": float(moments.covariance_error),
             "embedding/slices": float(self._slices(z, encoder.base)),
             "embedding/folded": folded,
+            **self._lidar(encoder),
             "health": health.verdict,
         }
         return Look(metrics, health, self.probe, score, log_density, sigma)
@@ -234,6 +240,30 @@ class Monitor:
             exchanged[:, column] = np.roll(xs[:, column], len(xs) // 2)
             moved[column] = np.linalg.norm(np.asarray(self.embed(encoder, exchanged) - z), axis=1).mean()
         return float(moved.min() / np.median(moved)) if np.isfinite(moved).all() and moved.any() else 1.0
+
+    def _lidar(self, encoder: Encoder) -> dict[str, float]:
+        """Return the effective rank of what tells training samples apart beyond their views; {} for streams."""
+        source, size = self.source, int(np.prod(self.source.shape))
+        # As many views in all as there are probes, so that the function that embeds them is the same.
+        count = min(len(self.probe.x) // VIEWS, source.batch_size)
+        if source.batches is not None or count < LEAST_LIDAR_SAMPLES or count * VIEWS * size > MAX_LIDAR_NUMBERS:
+            return {}
+        if self._views is None:
+            pipeline = pipeline_of(self.config, source)
+            of_one = jax.vmap(lambda key, example: pipeline(key, example)[0][0], (0, None))
+
+            @jax.jit
+            def draw(arrays: Any) -> Array:
+                examples, keys = source.draw(arrays, jax.random.key(0))
+                few = jax.tree.map(lambda a: a[:count], examples)
+                return jax.vmap(of_one)(jax.vmap(lambda key: jax.random.split(key, VIEWS))(keys[:count]), few)
+
+            views = np.asarray(draw(source.arrays))
+            self._views = views.reshape(-1, *views.shape[2:])
+        if self._views.shape[1:] != source.shape:  # small crops
+            return {}
+        z = self.embed(encoder, self._views)
+        return {"embedding/lidar": float(evaluate.lidar(z.reshape(count, VIEWS, -1)))}
 
     def _against_others(self, encoder: Encoder, score: np.ndarray) -> dict[str, float]:
         """Return the AUROC of the scores of the probe set against those of each corruption of it."""

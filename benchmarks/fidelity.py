@@ -27,7 +27,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.estimators import ESTIMATORS, FIT_SAMPLES
-from benchmarks.report import environment, exit_status, markdown_table, results_folder, write_results
+from benchmarks.report import continued, exit_status, markdown_table, results_folder, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
 from jepa_jax.config import MLP, Config, Data, Objective
@@ -154,7 +154,7 @@ def run(plan: Plan, out: Path, name: str, console: Console) -> None:
       console: Console for progress.
     """
     file = out / f"{name}.json"
-    about, cells = earlier(file, plan) or ({**environment(), **dataclasses.asdict(plan)}, {})
+    about, cells = continued(file, json.loads(json.dumps(dataclasses.asdict(plan))))  # with lists, as in the file
     todo = [key for key in plan.names() if key not in cells]
     console.print(
         f"{file}: {len(cells)} cells of {about['date']}, {len(todo)} to measure; delete the file to start again"
@@ -172,20 +172,6 @@ def run(plan: Plan, out: Path, name: str, console: Console) -> None:
                 write(out, name, about, cells, plan)
                 console.print(f"{key}: " + ", ".join(f"{k} {show(v)}" for k, v in cells[key].items()))
                 bar.advance(task)
-
-
-def earlier(path: Path, plan: Plan) -> tuple[dict[str, Any], dict[str, dict[str, Any]]] | None:
-    """Return the environment and the cells that an earlier run of the same plan wrote, or None without a file.
-
-    Raises:
-      ConfigError: The file holds the results of another plan.
-    """
-    if not path.exists():
-        return None
-    tree = json.loads(path.read_text())
-    if any(tree["about"].get(k) != json.loads(json.dumps(v)) for k, v in dataclasses.asdict(plan).items()):
-        raise ConfigError(f"{path} holds the results of other arguments; move it, or name another folder with --out")
-    return tree["about"], tree["cells"]
 
 
 def cell(source: Source, probe: Probe, row: str, seed: int, plan: Plan) -> dict[str, Any]:

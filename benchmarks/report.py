@@ -57,6 +57,24 @@ def exit_status(measure: Callable[[], Path]) -> int:
     return 0
 
 
+def continued(file: Path, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the environment and the cells that an earlier call stored, or a new environment and no cells.
+
+    Args:
+      file: JSON of the results.
+      options: Arguments on which all cells depend, which are kept with the environment.
+
+    Raises:
+      ConfigError: If the file holds results of other arguments.
+    """
+    if not file.exists():
+        return environment() | options, {}
+    stored = json.loads(file.read_text())
+    if any(stored["about"].get(name) != value for name, value in options.items()):
+        raise ConfigError(f"{file} holds the results of other arguments; move it, or name another folder with --out")
+    return stored["about"], stored["cells"]
+
+
 def cores() -> int:
     """Return the number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -12,7 +12,6 @@ differs is only the term, as nothing can fold. Part `sphere`: InfoNCE on an MLP 
 several noises and temperatures.
 """
 
-import json
 import sys
 import time
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from benchmarks.report import environment, exit_status, markdown_table, results_folder, write_results
+from benchmarks.report import continued, exit_status, markdown_table, results_folder, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
 from jepa_jax.config import MLP, Config, Data, Objective, Optim, Triangular
@@ -84,12 +83,7 @@ def run(a: Arguments, out: Path, console: Console) -> None:
     Raises:
       ConfigError: If the folder holds results of other arguments.
     """
-    file = out / "terms.json"
-    about = {**environment(), "steps": a.steps, "samples": a.samples, "fresh": a.fresh}
-    stored = json.loads(file.read_text()) if file.exists() else {"about": about, "cells": {}}
-    about, cells = stored["about"], stored["cells"]
-    if any(about[name] != getattr(a, name) for name in ("steps", "samples", "fresh")):
-        raise ConfigError(f"{file} holds the results of other arguments; move it, or name another folder with --out")
+    about, cells = continued(out / "terms.json", {"steps": a.steps, "samples": a.samples, "fresh": a.fresh})
     with progress(console, 0, "cells") as bar:
         for part in a.parts:
             for name, world, config in (terms if part == "terms" else sphere)(a, cells):

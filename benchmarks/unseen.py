@@ -11,7 +11,6 @@ distance of neighbours. All rows are fitted to the same samples and evaluated on
 """
 
 import dataclasses
-import json
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from benchmarks.report import environment, exit_status, markdown_table, results_folder, write_results
+from benchmarks.report import continued, exit_status, markdown_table, results_folder, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
 from jepa_jax.config import MLP, Config, Data, Objective, Optim
@@ -98,12 +97,7 @@ def run(a: Arguments, seeds: list[int], rows: tuple[str, ...], out: Path, consol
     Raises:
       ConfigError: If the folder holds results of other numbers of samples.
     """
-    file = out / "unseen.json"
-    about = {**environment(), "samples": a.samples, "fresh": a.fresh}
-    stored = json.loads(file.read_text()) if file.exists() else {"about": about, "cells": {}}
-    about, cells = stored["about"], stored["cells"]
-    if (about["samples"], about["fresh"]) != (a.samples, a.fresh):
-        raise ConfigError(f"{file} holds the results of other arguments; move it, or name another folder with --out")
+    about, cells = continued(out / "unseen.json", {"samples": a.samples, "fresh": a.fresh})
     todo = [(seed, row) for seed in seeds for row in rows if row not in cells.get(str(seed), {})]
     with progress(console, len(todo), "cells") as bar:
         for seed, row in todo:
@@ -185,6 +179,11 @@ def write(out: Path, about: dict[str, Any], cells: dict[str, dict[str, dict[str,
     shown = [row for row in ROWS if any(row in found for found in cells.values())]
     for metric, title in METRICS.items():
         lines = []
+        for name, of in (("median", np.median), ("lowest", np.min), ("highest", np.max)):
+            columns = [
+                [v for found in cells.values() if (v := found.get(row, {}).get(metric)) is not None] for row in shown
+            ]
+            lines.append([f"**{name}**", *(f"{of(column):.3f}" if column else "-" for column in columns)])
         for seed in sorted(cells, key=int):
             world = random.make(int(seed))
             values = [cells[seed].get(row, {}).get(metric) for row in shown]

@@ -103,14 +103,7 @@ def read_statistics(run: Path) -> dict[str, np.ndarray] | None:
     Raises:
       ConfigError: If the file is damaged.
     """
-    path = run / STATISTICS_FILE
-    if not path.exists():
-        return None
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return dict(stored)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is damaged: {error}; delete it to have it recomputed") from None
+    return _read_arrays(run / STATISTICS_FILE, "to have it recomputed")
 
 
 def write_embeddings(run: Path, step: int, z: np.ndarray) -> None:
@@ -125,14 +118,23 @@ def read_embeddings(run: Path, step: int) -> np.ndarray | None:
     Raises:
       ConfigError: If the file is damaged.
     """
-    path = run / EMBEDDINGS_FILE
+    stored = _read_arrays(run / EMBEDDINGS_FILE, "to measure a law among the scored samples", "z", "step")
+    return stored["z"] if stored is not None and int(stored["step"]) == step else None
+
+
+def _read_arrays(path: Path, remedy: str, *names: str) -> dict[str, np.ndarray] | None:
+    """Return the arrays of a file, which has these at least; None if there is no file.
+
+    Raises:
+      ConfigError: If the file is damaged; the message says why one would delete it.
+    """
     if not path.exists():
         return None
     try:
         with np.load(path, allow_pickle=False) as stored:
-            return stored["z"] if int(stored["step"]) == step else None
+            return dict(stored) | {name: stored[name] for name in names}
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is damaged: {error}; delete it to measure a law among the scored samples") from None
+        raise ConfigError(f"{path} is damaged: {error}; delete it {remedy}") from None
 
 
 def write_mixture(run: Path, step: int, weights: list[float]) -> None:

@@ -69,6 +69,7 @@ class Monitor:
         self.config = config
         self.source = source
         self.probe = source.probe(config.monitor.probes)
+        self._check_law()
         self.others = {name: corrupted(name, self.probe.x) for name in config.monitor.against}
         self.labels = open_labels(config, source)
         self._moments = jax.jit(evaluate.moments, static_argnums=1)
@@ -100,6 +101,17 @@ class Monitor:
         if source.known is None or (len(source.shape) > 1 and not measured):
             return None
         return np.asarray(self.embed(encoder, source.known(evaluate.REFERENCE_SAMPLES)))
+
+    def _check_law(self) -> None:
+        """Check that there are samples among which the law can be measured, if it is to be."""
+        if self.config.density.law == "assumed":
+            return
+        name, known = self.config.data.source, self.source.known
+        if known is None:
+            raise ConfigError(f"`density.law` is measured on samples in memory, and {name} is read as a stream")
+        if (count := len(known(evaluate.REFERENCE_SAMPLES))) <= evaluate.LAW_NEIGHBOUR:
+            least = evaluate.LAW_NEIGHBOUR + 1
+            raise ConfigError(f"`density.law` needs at least {least} training samples, and {name} has {count}")
 
     def _law(self, encoder: Encoder, z: Array) -> np.ndarray | None:
         """Return the log-density [N] of embeddings under their law, assumed or measured; None if it is unknown."""
@@ -220,6 +232,8 @@ class Monitor:
             if self.judged and self.source.known is not None:
                 known = self._standard(self.source.known(evaluate.REFERENCE_SAMPLES))
             self._neighbours = evaluate.knn_log_density(judged, known)
+        if not np.ptp(self._neighbours):
+            return None  # only copies, whose distances say nothing
         return evaluate.agreement(learned, self._neighbours).spearman
 
     def _standard(self, xs: Array) -> np.ndarray:

@@ -18,7 +18,7 @@ from jepa_jax.evaluate.detectors import (
 )
 from jepa_jax.evaluate.gaussianity import slice_statistic, sphere_slice_statistic
 from jepa_jax.evaluate.health import Health, diagnose, fold_fraction, judge
-from jepa_jax.evaluate.law import REFERENCE_SAMPLES, Law, MeasuredLaw
+from jepa_jax.evaluate.law import LAW_NEIGHBOUR, REFERENCE_SAMPLES, Law, MeasuredLaw
 from jepa_jax.evaluate.lidar import lidar
 from jepa_jax.evaluate.likelihood import Baselines, baselines, mixture_log_density, mixture_weights, spread
 from jepa_jax.evaluate.moments import Moments, effective_rank, moments
@@ -26,6 +26,7 @@ from jepa_jax.evaluate.probes import knn_accuracy, linear_probe, pca
 
 __all__ = [
     "CORRUPTIONS",
+    "LAW_NEIGHBOUR",
     "REFERENCE_SAMPLES",
     "Agreement",
     "Baselines",

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import gammaln, logsumexp
 
 Law = Literal["knn", "kde"]
-NEIGHBOUR = 30  # whose distance is the radius of a ball in which the density is taken as constant
+LAW_NEIGHBOUR = 30  # whose distance is the radius of a ball in which the density is taken as constant
 REFERENCE_SAMPLES = 10_000  # embeddings among which a law is measured
 BANDWIDTHS = np.geomspace(0.1, 1.0, 8)  # of a kernel, over the median distance of that neighbour
 JUDGES = 500  # known embeddings by which a bandwidth is chosen
@@ -41,9 +41,9 @@ class MeasuredLaw:
 
         self.kind, self.size = kind, size
         self._known = np.asarray(known, np.float64)
-        if len(self._known) <= NEIGHBOUR:
-            raise ValueError(f"a law is measured among more than {NEIGHBOUR} embeddings, not {len(self._known)}")
-        self._neighbours = NearestNeighbors(n_neighbors=NEIGHBOUR + 1).fit(self._known)
+        if len(self._known) <= LAW_NEIGHBOUR:
+            raise ValueError(f"a law is measured among more than {LAW_NEIGHBOUR} embeddings, not {len(self._known)}")
+        self._neighbours = NearestNeighbors(n_neighbors=LAW_NEIGHBOUR + 1).fit(self._known)
         self.bandwidth = self._choose() if kind == "kde" else None
 
     def __call__(self, z: ArrayLike) -> np.ndarray:
@@ -64,7 +64,7 @@ class MeasuredLaw:
     def _balls(self, z: np.ndarray) -> np.ndarray:
         radius, itself = self._radius(z)
         ball = 0.5 * self.size * np.log(np.pi) - gammaln(0.5 * self.size + 1)  # log-volume of the unit ball
-        return np.log(NEIGHBOUR) - np.log(len(self._known) - itself) - ball - self.size * np.log(radius)
+        return np.log(LAW_NEIGHBOUR) - np.log(len(self._known) - itself) - ball - self.size * np.log(radius)
 
     def _kernels(self, z: np.ndarray, bandwidth: float) -> np.ndarray:
         _, itself = self._radius(z)

@@ -13,6 +13,7 @@ from jepa_jax import evaluate
 from jepa_jax.data import read_samples
 from score import __main__ as program
 from tests.helpers.tables import read
+from train import __main__ as train
 
 
 @pytest.mark.parametrize("law", ["knn", "kde"])
@@ -40,3 +41,10 @@ def test_a_measured_law_changes_the_log_density_alone(runs, tmp_path, law, capsy
     assert summary["log_density_spearman"] > 0.5
     assert other["law_measured_among"] == "scored"
     assert other["log_density_spearman"] > 0.5
+
+
+def test_a_law_among_too_few_samples_is_refused(tmp_path, capsys):
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).standard_normal((25, 2)).astype(np.float32))
+    args = ["arrays_infonce", "--data.source", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run")]
+    assert train.main([*args, "--density.law", "knn"]) == 2
+    assert "--density.law needs at least 31 training samples" in capsys.readouterr().err

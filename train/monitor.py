@@ -19,6 +19,7 @@ from jepa_jax.training import pipeline_of
 
 DENSITY_BATCH = 2048  # samples whose log-density is computed at once
 VIEWS = 8  # of each sample whose embeddings LiDAR compares
+LEAST_CALIBRATION_SAMPLES = 500  # held-out samples and draws below which a factor and a constant are too uncertain
 LEAST_LIDAR_SAMPLES = 16  # below which it says nothing
 MAX_LIDAR_NUMBERS = 2**24  # in all their views
 MAX_COLUMNS = 64  # above which no column is looked at on its own
@@ -218,6 +219,29 @@ class Monitor:
                 found["heldout_nats_gmm"] = float(self.baselines.gmm.mean())
         return found
 
+    def calibration(self, encoder: Encoder, look: Look) -> dict[str, float]:
+        """Return the factor and the constant that turn the learned log-density into nats, for vectors.
+
+        There are none for a normalised encoder, which needs none, and without held-out samples. Where the effective
+        sample size is too small, only that is returned.
+        """
+        known, count = self.source.known, len(look.score)
+        if encoder.normalised or known is None or len(self.source.shape) != 1:
+            return {}
+        if not self.judged or count < LEAST_CALIBRATION_SAMPLES:
+            return {}
+        # As many draws as samples in the probe set, for which the scorer is compiled.
+        draws, log_proposal = evaluate.wide_proposal(self._standard(known(evaluate.REFERENCE_SAMPLES)), count)
+        mean, scale = np.asarray(self.source.mean), np.broadcast_to(self.source.scale, self.source.shape)
+        score, z, *_ = score_all(encoder, jnp.asarray(mean + scale * draws, jnp.float32), self.config.monitor.eps)
+        law = None if look.log_density is None else self._law(encoder, z)
+        if not np.isfinite(look.learned).all() or not np.isfinite(score).all():
+            return {}
+        found = evaluate.calibrate(look.learned, score if law is None else score + law, log_proposal - _units(scale))
+        named = {"gamma": found.gamma, "log_z": found.log_z, "nats": found.nats}
+        certain = {name: value for name, value in named.items() if np.isfinite(found.log_z)}
+        return {f"calibration/{name}": value for name, value in (certain | {"sample_size": found.sample_size}).items()}
+
     def agreement(self, learned: np.ndarray) -> float | None:
         """Return the rank correlation with the exact log-density, or for vectors with a nearest-neighbour estimate."""
         if not np.isfinite(learned).all():
@@ -342,6 +366,11 @@ def open_labels(config: Config, source: Source) -> Labels | None:
             raise ConfigError(f"`monitor.labels`: {config.data.probe_source} has samples without a label")
         return None
     return source.labelled(options.labelled), (np.asarray(judged.x), np.asarray(judged.label))
+
+
+def _units(scale: np.ndarray) -> float:
+    """Return the log of the volume of a box that is one deviation wide in each column, in nats."""
+    return float(np.log(np.asarray(scale, np.float64)).sum())
 
 
 def slices(z: Array, base: str | None) -> Array:

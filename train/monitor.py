@@ -17,6 +17,8 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.training import pipeline_of
 
+from .labels import open_labels
+
 DENSITY_BATCH = 2048  # samples whose log-density is computed at once
 VIEWS = 8  # of each sample whose embeddings LiDAR compares
 LEAST_CALIBRATION_SAMPLES = 500  # held-out samples and draws below which a factor and a constant are too uncertain
@@ -25,7 +27,6 @@ MAX_LIDAR_NUMBERS = 2**24  # in all their views
 MAX_COLUMNS = 64  # above which no column is looked at on its own
 MAX_FOLD_PROBES = 1024  # samples for fold_fraction, whose memory grows with the square of this number
 EMBEDDING_BATCH_BYTES = 2**26  # bytes of samples that are embedded at once; activations need many times as much
-Labels = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -342,30 +343,6 @@ class Monitor:
             }
             found |= evaluate.part_agreement(parts, probe.log_density, base)
         return {f"density/{name}": value for name, value in found.items()}
-
-
-def open_labels(config: Config, source: Source) -> Labels | None:
-    """Return training samples and held-out samples, both with labels, or None.
-
-    Raises:
-      ConfigError: If the config requires labels and there are none.
-    """
-    options = config.monitor
-    if options.labels is False:
-        return None
-    if source.labelled is None:
-        if options.labels:
-            raise ConfigError(
-                f"`monitor.labels` needs labels and held-out samples, and {config.data.source} does not have both: "
-                "set `data.holdout` to keep some out, or name another dataset with `data.probe_source`"
-            )
-        return None
-    judged = source.probe(options.labelled)
-    if judged.label is None:
-        if options.labels:
-            raise ConfigError(f"`monitor.labels`: {config.data.probe_source} has samples without a label")
-        return None
-    return source.labelled(options.labelled), (np.asarray(judged.x), np.asarray(judged.label))
 
 
 def _units(scale: np.ndarray) -> float:

@@ -8,18 +8,22 @@ import jax
 
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, nearest
-from jepa_jax.images.huggingface import from_huggingface
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT, vit_encoder
 from jepa_jax.pretrained.clip import METACLIP
+from jepa_jax.pretrained.comparison import compare
+from jepa_jax.pretrained.description import describe
 from jepa_jax.pretrained.dinov2 import DINOV2
-from jepa_jax.pretrained.family import Family, Layout, Options, Source
+from jepa_jax.pretrained.family import Family, Layout, Options, Source, class_position
 from jepa_jax.pretrained.ijepa import IJEPA
+from jepa_jax.pretrained.other_kinds import family_of, refuse, refuse_adapter
+from jepa_jax.pretrained.plain import PLAIN
 from jepa_jax.pretrained.positions import Resize, resize_positions
 from jepa_jax.pretrained.reading import Tensor, Weights, open_weights
+from jepa_jax.pretrained.recipe import recipe_of
 from jepa_jax.pretrained.table import check, fill, match
 
-FAMILIES = (IJEPA, DINOV2, METACLIP)
+FAMILIES = (IJEPA, DINOV2, METACLIP, PLAIN)
 BRANCHES = {"target": "target_encoder", "context": "encoder"}  # branch -> state dict in an original I-JEPA checkpoint
 TEXT_MARKS = ("text_model.embeddings.token_embedding.weight", "token_embedding.weight", "text.token_embedding.weight")
 
@@ -31,13 +35,13 @@ class Converted:
     Attributes:
       config: Config of the network, at the resolution that is scored.
       params: Parameters of the network: float32 NumPy arrays, read-only.
-      preprocessing: Recipe that converts images to the input of the network.
+      preprocessing: Recipe that converts images to the input of the network; None if no picture has its channels.
       origin: Description of the source of the weights, as JSON.
     """
 
     config: ViT
     params: Any
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     origin: dict[str, Any]
 
     @property
@@ -62,14 +66,23 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         do not match the file.
     """
     options = options or Options()
+    refuse_adapter(Path(path))
     weights = open_weights(path)
+    refuse(weights)
+    said = describe(weights.config, weights.config_name)
+    keys = [key for group in weights.groups.values() for key in group]
+    options = replace(options, family=options.family or family_of(said, keys))
     tensors, branch = _branch(weights, options)
     family, layout, tensors = _recognise(weights, tensors, options)
-    source = Source(layout, tensors, weights.config, weights.preprocessor, weights.path.name)
+    if said.origin == "timm":
+        layout = replace(layout, name=f"timm, {layout.name}", positions="bicubic-antialias")
+    source = Source(class_position(layout, tensors, said), tensors, said, weights.path.name)
     try:
         native, notes = family.configure(source, options)
-        recipe = _recipe(family, source, native.shape[0], options.image_size)
-        config = replace(native, image_size=recipe.size[0])
+        compare(source, native)
+        recipe, assumed = recipe_of(family, source, weights, native, options.image_size)
+        height, width = recipe.size
+        config = replace(native, image_size=height if height == width else (height, width))
     except ValueError as error:  # raised by ViT, with a message of one line
         raise error if isinstance(error, ConfigError) else ConfigError(f"{source.name}: {error}") from None
     kind = options.positions or layout.positions
@@ -79,13 +92,17 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         "layout": layout.name,
         "arch": _arch_name(family, native, options),
         "branch": branch,
-        "native_image_size": native.shape[0],
+        "description": said.file,
+        "patch_size": native.patch_size,
+        "heads": native.heads,
+        "activation": native.mlp,
+        "native_image_size": _size(native),
         "positions": kind if config.grid != native.grid else "as they are",
-        "notes": list(notes),
+        "notes": [*notes, *assumed, *_position_notes(native, config, kind, options)],
         "left_out": left_out,
-        "licence": family.licence,
+        "licence": f"{said.file} states {said.licence}." if said.licence else family.licence,
     }
-    return Converted(config, params, recipe, origin)
+    return Converted(config, params, recipe if recipe.channels == config.channels else None, origin)
 
 
 def _branch(weights: Weights, options: Options) -> tuple[dict[str, Tensor], str | None]:
@@ -150,18 +167,19 @@ def _strip(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, T
     return {bare(key): tensor for key, tensor in tensors.items()}
 
 
-def _recipe(family: Family, source: Source, native: int, image_size: int | None) -> Preprocessing:
-    """Return the recipe beside the file, or else that of the family, at the requested image size."""
-    if source.preprocessor is None:
-        recipe = family.preprocessing(source, native)
-    else:
-        recipe = from_huggingface(source.preprocessor)
-    if image_size is not None:
-        recipe = recipe.at_size(image_size)
-    if recipe.size[0] != recipe.size[1]:
-        height, width = recipe.size
-        raise ConfigError(f"{source.name}: its preprocessing makes images of {height} x {width}; they must be square")
-    return recipe
+def _size(config: ViT) -> int | list[int]:
+    """Return the size of an image as JSON: a side, or height and width."""
+    height, width, _ = config.shape
+    return height if height == width else [height, width]
+
+
+def _position_notes(native: ViT, config: ViT, kind: Resize, options: Options) -> tuple[str, ...]:
+    """Return a note on the interpolation of positions, if there is one."""
+    if config.grid == native.grid:
+        return ()
+    by = "as `positions` asks" if options.positions else "as the code from which the file originates does it"
+    old, new = (f"{rows} x {columns}" for rows, columns in (native.grid, config.grid))
+    return (f"the positions are interpolated from {old} to {new} patches ({kind}, {by})",)
 
 
 def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any, dict[str, str]]:
@@ -175,7 +193,7 @@ def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any
             f"{source.name} does not match the layout {source.layout.name!r} of its family: {error}"
         ) from None
     params = fill(pieces, abstract)
-    params["positions"] = resize_positions(params["positions"], int(config.class_token), config.grid[0], kind)
+    params["positions"] = resize_positions(params["positions"], int(config.class_token), native.grid, config.grid, kind)
     for leaf in jax.tree.leaves(params):
         leaf.flags.writeable = False
     return params, left_out

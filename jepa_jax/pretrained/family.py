@@ -1,17 +1,20 @@
 """Descriptions of families of weights, and the functions that their converters share."""
 
+import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy as np
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
+from jepa_jax.pretrained.description import Description
 from jepa_jax.pretrained.positions import Resize
 from jepa_jax.pretrained.reading import Tensor
-from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows
+from jepa_jax.pretrained.table import Rule, below_zeros, linear, norm, patches, rows
 
-IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of RGB in [0, 1]
 CONFIG_LABEL = "the config file"  # subject of error messages
 
 # Rules that I-JEPA and DINOv2 have in common, with the names in Meta's code and in Hugging Face's.
@@ -39,6 +42,7 @@ HUGGING_FACE_RULES = (
 )
 MASK_TOKEN = (r"(embeddings\.)?mask_token", "masks patches in training")
 CLASSIFIER = (r"classifier\.(weight|bias)", "a classifier on top")
+TIMM_CLASSIFIER = (r"head\.(weight|bias)", "a classifier on top")
 
 
 @dataclass(frozen=True)
@@ -113,16 +117,19 @@ class Source:
     Attributes:
       layout: Layout of the file.
       tensors: Tensors by the keys of the layout, without prefixes.
-      config: Content of the config file beside it, or None.
-      preprocessor: Content of the preprocessor_config.json beside it, or None.
+      description: Description of the network by the config file beside it.
       name: Name of the file or folder.
     """
 
     layout: Layout
     tensors: Mapping[str, Tensor]
-    config: dict[str, Any] | None
-    preprocessor: dict[str, Any] | None
+    description: Description
     name: str
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """Fields of the config file, with the names of transformers, or None if there is no file."""
+        return None if self.description.file is None else self.description.fields
 
     def shape(self, target: str) -> tuple[int, ...]:
         """Return the shape of the tensor that fills the parameter `target`.
@@ -136,6 +143,12 @@ class Source:
                 return self.tensors[key].shape
         sources = [rule.source for rule in self.layout.rules if rule.target == target]
         raise ConfigError(f"{self.name} has no {' or '.join(sources)}; the file is incomplete")
+
+    def placed(self, target: str) -> tuple[int, ...]:
+        """Return the shape in which that tensor fills the parameter."""
+        shape = self.shape(target)
+        rule = next(rule for rule in self.layout.rules if rule.target == target)
+        return rule.how(np.broadcast_to(np.uint8(0), shape)).shape
 
     @property
     def depth(self) -> int:
@@ -166,7 +179,8 @@ class Family:
       archs: Published sizes by name.
       layouts: Layouts in which the weights are distributed.
       configure: (source, options) -> the network at its native resolution, and notes on what had to be assumed.
-      preprocessing: (source, native image size) -> the recipe; used if there is no preprocessor_config.json.
+      preprocessing: (source, shorter side of the native images) -> the recipe for RGB; used if no file beside the
+        weights has one.
       licence: Note on the licence of the weights.
     """
 
@@ -195,22 +209,76 @@ def sizes(source: Source) -> dict[str, Any]:
     return {"width": width, "depth": source.depth, "patch_size": patch, "channels": channels, "hidden": hidden}
 
 
-def native_size(source: Source, patch: int, others: int) -> int:
-    """Return the side in pixels of the images for which the file has positions.
+def native_size(source: Source, patch: int, class_token: bool) -> int | tuple[int, int]:
+    """Return the size in pixels of the images for which the file has positions: a side, or height and width.
 
     Args:
       source: File of weights.
       patch: Side of a patch in pixels.
-      others: Number of positions that belong to other tokens than patches.
+      class_token: Whether the network has a class token, whose position precedes those of the patches.
 
     Raises:
-      ConfigError: If the positions of the patches do not form a square.
+      ConfigError: If the positions of the patches are not those of the image size in the config file; or if there is
+        none, and they do not form a square.
     """
-    count = source.shape("positions")[-2] - others
+    count = source.placed("positions")[0] - class_token
+    said, size = source.description, said_size(source.description)
+    if size is not None:
+        rows, columns = (side // patch for side in size)
+        if rows * columns != count:
+            spelled, value = said.spelled("image_size"), said.fields["image_size"]
+            raise contradiction(
+                source,
+                f"{spelled} = {value!r}, which is {rows} x {columns} patches of {patch} pixels, and the tensors have "
+                f"{count} positions of patches",
+            )
+        return size[0] // patch * patch if rows == columns else (rows * patch, columns * patch)
     side = round(max(count, 0) ** 0.5)
     if side < 1 or side**2 != count:
         raise ConfigError(f"{source.name}: {count} positions of patches do not form a square")
     return side * patch
+
+
+def said_size(said: Description) -> tuple[int, int] | None:
+    """Return the height and the width of the images that a description states, or None.
+
+    Raises:
+      ConfigError: If it states something else.
+    """
+    value = said.fields.get("image_size")
+    sides = tuple(value) if isinstance(value, list | tuple) else (value, value)
+    if value is None:
+        return None
+    if len(sides) != 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in sides):
+        raise ConfigError(f"{said.file} has {said.spelled('image_size')} = {value!r}; it should be one or two sides")
+    return sides
+
+
+def contradiction(source: Source, what: str) -> ConfigError:
+    """Return the error for a description that does not belong to the tensors."""
+    file = source.description.file
+    return ConfigError(
+        f"{file} beside {source.name} describes another model: {what}; put the {file} of these weights there"
+    )
+
+
+def class_position(layout: Layout, tensors: Mapping[str, Tensor], said: Description) -> Layout:
+    """Return the layout with a rule for positions that has a row for the class token, if the file has none.
+
+    timm adds the position of the class token to that token where it keeps the others alone.
+    """
+    at = next(i for i, rule in enumerate(layout.rules) if rule.target == "positions")
+    rule, token = layout.rules[at], next((r.source for r in layout.rules if r.target == "class_token"), None)
+    if not rule.source.endswith("pos_embed") or not tensors.keys() >= {rule.source, token}:
+        return layout
+    shape = tensors[rule.source].shape
+    size, patch = said_size(said), next(r.source for r in layout.rules if r.target == "patch/kernel")
+    squares = [math.isqrt(shape[1]) ** 2]
+    if size is not None and patch in tensors:
+        squares.append(math.prod(side // tensors[patch].shape[-1] for side in size))
+    if shape[1] not in squares:
+        return layout
+    return replace(layout, rules=(*layout.rules[:at], replace(rule, how=below_zeros), *layout.rules[at + 1 :]))
 
 
 def named_arch(options: Options, archs: dict[str, Arch], found: dict[str, Any], name: str) -> Arch | None:
@@ -243,21 +311,22 @@ def named_arch(options: Options, archs: dict[str, Arch], found: dict[str, Any], 
     return arch
 
 
-def resolve_heads(options: Options, arch: Arch | None, configured: int | None, width: int, name: str) -> int:
+def resolve_heads(source: Source, options: Options, arch: Arch | None, width: int) -> int:
     """Return the number of heads from the config file, the options or the published size, in this order.
 
     Args:
+      source: File of weights with its description.
       options: Options of the caller.
       arch: Published size, or None.
-      configured: Number in the config file, or None.
       width: Width of a token.
-      name: Name of the file, for the message.
 
     Raises:
       ConfigError: If none of them gives the number, if config file and options differ, or if the number does not divide
         the width.
     """
-    heads = configured or options.heads or (arch.heads if arch else None)
+    name, said = source.name, source.description
+    stated = positive(source.config, "num_attention_heads")
+    heads = stated or options.heads or (arch.heads if arch else None)
     if heads is None:
         raise ConfigError(
             f"{name} does not specify its number of attention heads, and its size (width {width}) is not a published "
@@ -265,12 +334,15 @@ def resolve_heads(options: Options, arch: Arch | None, configured: int | None, w
         )
     if options.heads and options.heads != heads:
         raise ConfigError(f"`heads` is {options.heads}, and {CONFIG_LABEL} of {name} says {heads}")
+    if stated and width % stated:
+        field = said.spelled("num_attention_heads")
+        raise contradiction(source, f"{field} = {stated}, which does not divide the width {width} of the tensors")
     if width % heads:
         raise ConfigError(f"{heads} heads do not divide the width {width} of {name}")
     return heads
 
 
-def configured(config: dict[str, Any] | None, key: str, default: Any, kind: type) -> Any:
+def configured(config: Mapping[str, Any] | None, key: str, default: Any, kind: type) -> Any:
     """Return a field of a config file, or the default if the field or the file is missing.
 
     Args:
@@ -290,7 +362,7 @@ def configured(config: dict[str, Any] | None, key: str, default: Any, kind: type
     return value
 
 
-def positive(config: dict[str, Any] | None, key: str) -> int | None:
+def positive(config: Mapping[str, Any] | None, key: str) -> int | None:
     """Return a positive integer from a config file, or None if the field or the file is missing.
 
     Raises:
@@ -302,7 +374,7 @@ def positive(config: dict[str, Any] | None, key: str) -> int | None:
     return value
 
 
-def activation(config: dict[str, Any] | None, default: str, names: dict[str, str]) -> str:
+def activation(config: Mapping[str, Any] | None, default: str, names: dict[str, str]) -> str:
     """Return the activation of the MLPs that the config file names.
 
     Args:

@@ -5,13 +5,14 @@ arXiv 2301.08243. The embedding is the mean over the patches after the last laye
 """
 
 from jepa_jax.images.preprocessing import Preprocessing
+from jepa_jax.images.timm import IMAGENET_STATISTICS
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
     HUGGING_FACE_RULES,
-    IMAGENET_STATISTICS,
     MASK_TOKEN,
     META_RULES,
+    TIMM_CLASSIFIER,
     Arch,
     Family,
     Layout,
@@ -21,7 +22,6 @@ from jepa_jax.pretrained.family import (
     configured,
     named_arch,
     native_size,
-    positive,
     resolve_heads,
     sizes,
 )
@@ -30,11 +30,12 @@ from jepa_jax.pretrained.table import linear, norm
 ORIGINAL_LAYOUT = Layout(
     name="Meta",
     mark=("pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
-    without=("cls_token",),
+    without=("cls_token", "reg_token", "blocks.0.ls1.gamma"),
     prefixes=("module.",),
     # Meta's own code fails at another resolution, because it expects a class token.
     positions="bicubic",
     rules=META_RULES,
+    ignored=(TIMM_CLASSIFIER,),
 )
 
 HUGGING_FACE_LAYOUT = Layout(
@@ -71,13 +72,12 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     """Return the network at its native resolution, and notes on what had to be assumed."""
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
-    heads = positive(source.config, "num_attention_heads")
     notes = ()
     if source.config is None and source.layout is HUGGING_FACE_LAYOUT:
         notes = ("there is no config.json: layer_norm_eps is assumed to be 1e-6, as in the released models",)
     return ViT(
-        image_size=native_size(source, found["patch_size"], 0),
-        heads=resolve_heads(options, arch, heads, found["width"], source.name),
+        image_size=native_size(source, found["patch_size"], False),
+        heads=resolve_heads(source, options, arch, found["width"]),
         # In a config.json that leaves it out, the value is the default of the transformers class.
         norm_eps=configured(source.config, "layer_norm_eps", 1e-6 if source.config is None else 1e-12, float),
         mlp=activation(source.config, "gelu", {"gelu": "gelu", "quick_gelu": "quick_gelu"}),  # type: ignore[arg-type]

@@ -50,7 +50,9 @@ def test_positions(kind: str, native: int, side: int):
         "bicubic-antialias": peers.antialiased,
     }[kind]
     theirs = resize(grid, side).reshape(5, -1).T.numpy()
-    np.testing.assert_allclose(resize_positions(positions, 1, side, kind)[1:], theirs, atol=3e-5)
+    np.testing.assert_allclose(
+        resize_positions(positions, 1, (native, native), (side, side), kind)[1:], theirs, atol=3e-5
+    )
 
 
 def real_size(name: str):

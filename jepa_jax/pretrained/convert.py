@@ -68,14 +68,15 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     options = options or Options()
     refuse_adapter(Path(path))
     weights = open_weights(path)
-    refuse(weights)
     said = describe(weights.config, weights.config_name)
-    keys = [key for group in weights.groups.values() for key in group]
-    options = replace(options, family=options.family or family_of(said, keys))
+    named = family_of(said, [key for group in weights.groups.values() for key in group])
+    refuse(weights)
+    options = replace(options, family=options.family or named)
     tensors, branch = _branch(weights, options)
     family, layout, tensors = _recognise(weights, tensors, options)
     if said.origin == "timm":
-        layout = replace(layout, name=f"timm, {layout.name}", positions="bicubic-antialias")
+        name = "timm, registers" if "reg_token" in tensors else "timm"
+        layout = replace(layout, name=name, positions="bicubic-antialias")
     source = Source(class_position(layout, tensors, said), tensors, said, weights.path.name)
     try:
         native, notes = family.configure(source, options)

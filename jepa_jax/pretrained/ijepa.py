@@ -4,8 +4,13 @@ Source: Assran et al., "Self-supervised learning from images with a joint-embedd
 arXiv 2301.08243. The embedding is the mean over the patches after the last layer norm.
 """
 
+import math
+
+import numpy as np
+
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.images.timm import IMAGENET_STATISTICS
+from jepa_jax.models.transformer import sincos_positions
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
@@ -73,8 +78,13 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
     notes = ()
+    if source.config is None and source.layout is not HUGGING_FACE_LAYOUT and are_learned(source):
+        notes = (
+            "no config file says what the model is, and its positions are not the fixed ones of I-JEPA: I-JEPA is "
+            "assumed (SigLIP's towers with mean pooling have the same keys)",
+        )
     if source.config is None and source.layout is HUGGING_FACE_LAYOUT:
-        notes = ("there is no config.json: layer_norm_eps is assumed to be 1e-6, as in the released models",)
+        notes = (*notes, "there is no config.json: layer_norm_eps is assumed to be 1e-6, as in the released models")
     return ViT(
         image_size=native_size(source, found["patch_size"], False),
         heads=resolve_heads(source, options, arch, found["width"]),
@@ -87,6 +97,18 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
         pooling="mean",
         **found,
     ), notes
+
+
+def are_learned(source: Source) -> bool:
+    """Return whether the positions of a file are other than the fixed ones with which I-JEPA trains."""
+    shape = source.placed("positions")
+    side = math.isqrt(shape[0])
+    if side**2 != shape[0] or shape[1] % 4:
+        return True
+    key = next(rule.source for rule in source.layout.rules if rule.target == "positions")
+    return not np.allclose(
+        source.tensors[key].read().reshape(shape), sincos_positions((side, side), shape[1]), atol=1e-2
+    )
 
 
 def preprocessing(source: Source, native: int) -> Preprocessing:

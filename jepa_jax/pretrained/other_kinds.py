@@ -99,6 +99,8 @@ def refuse(weights: Weights) -> None:
         raise refusal(f"{name} holds SigLIP (its key {bias}, and no class embedding)")
     if name.startswith("mae_"):
         raise refusal(f"{name} holds MAE, by its name")
+    if tensors.keys() <= {"weight", "bias"}:
+        raise ConfigError(f"{name} holds one linear map, such as a head, and no encoder; name the file of the encoder")
 
 
 def refuse_adapter(path: Path) -> None:

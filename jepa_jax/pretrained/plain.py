@@ -103,7 +103,7 @@ def plain_network(
     notes = ()
     if source.config is None:
         notes = (
-            "the file does not say how it was trained, nor its epsilon: the "
+            "no config file says how the tokens are pooled, nor the epsilon of the norms: the "
             f"{'class token' if class_token else 'mean of the patches'} after the last norm is taken, with 1e-6",
         )
     act = activation(source.config, "gelu", {"gelu": "gelu", "quick_gelu": "quick_gelu"})

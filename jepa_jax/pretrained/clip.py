@@ -11,20 +11,10 @@ from typing import Any
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.images.timm import CLIP_STATISTICS
 from jepa_jax.models.vit import ViT
-from jepa_jax.pretrained.family import (
-    Arch,
-    Family,
-    Layout,
-    Options,
-    Source,
-    activation,
-    configured,
-    named_arch,
-    native_size,
-    resolve_heads,
-    sizes,
-)
+from jepa_jax.pretrained.family import Arch, Family, Layout, Options, Source
+from jepa_jax.pretrained.fields import activation, configured
 from jepa_jax.pretrained.plain import PLAIN_RULES, plain_network
+from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows, transposed
 
 TIMM_TRUNK = "visual.trunk."  # prefix of a tower of timm

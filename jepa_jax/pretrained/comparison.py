@@ -4,7 +4,8 @@ from typing import Any
 
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.description import Description
-from jepa_jax.pretrained.family import Source, contradiction
+from jepa_jax.pretrained.family import Source
+from jepa_jax.pretrained.sizes import contradiction
 
 SAME = {  # field of transformers -> what the tensors determine
     "hidden_size": "width",

@@ -14,13 +14,14 @@ from jepa_jax.pretrained.clip import METACLIP
 from jepa_jax.pretrained.comparison import compare
 from jepa_jax.pretrained.description import describe
 from jepa_jax.pretrained.dinov2 import DINOV2
-from jepa_jax.pretrained.family import Family, Layout, Options, Source, class_position
+from jepa_jax.pretrained.family import Family, Layout, Options, Source
 from jepa_jax.pretrained.ijepa import IJEPA
 from jepa_jax.pretrained.other_kinds import family_of, refuse, refuse_adapter
 from jepa_jax.pretrained.plain import PLAIN
 from jepa_jax.pretrained.positions import Resize, resize_positions
 from jepa_jax.pretrained.reading import Tensor, Weights, open_weights
 from jepa_jax.pretrained.recipe import recipe_of
+from jepa_jax.pretrained.sizes import class_position
 from jepa_jax.pretrained.table import check, fill, match
 
 FAMILIES = (IJEPA, DINOV2, METACLIP, PLAIN)
@@ -71,9 +72,11 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     said = describe(weights.config, weights.config_name)
     named = family_of(said, [key for group in weights.groups.values() for key in group])
     refuse(weights)
-    options = replace(options, family=options.family or named)
     tensors, branch = _branch(weights, options)
-    family, layout, tensors = _recognise(weights, tensors, options)
+    try:
+        family, layout, tensors = _recognise(weights, tensors, replace(options, family=options.family or named))
+    except ConfigError as error:
+        raise ConfigError(f"{error}{f'; {said.file} describes {said.model!r}' if said.model else ''}") from None
     if said.origin == "timm":
         name = "timm, registers" if "reg_token" in tensors else "timm"
         layout = replace(layout, name=name, positions="bicubic-antialias")
@@ -93,14 +96,10 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         "layout": layout.name,
         "arch": _arch_name(family, native, options),
         "branch": branch,
-        "description": said.file,
-        "patch_size": native.patch_size,
-        "heads": native.heads,
-        "activation": native.mlp,
-        "native_image_size": _size(native),
-        "positions": kind if config.grid != native.grid else "as they are",
+        **_facts(native, config, kind),
         "notes": [*notes, *assumed, *_position_notes(native, config, kind, options)],
         "left_out": left_out,
+        "description": said.file,
         "licence": f"{said.file} states {said.licence}." if said.licence else family.licence,
     }
     return Converted(config, params, recipe if recipe.channels == config.channels else None, origin)
@@ -168,10 +167,16 @@ def _strip(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, T
     return {bare(key): tensor for key, tensor in tensors.items()}
 
 
-def _size(config: ViT) -> int | list[int]:
-    """Return the size of an image as JSON: a side, or height and width."""
-    height, width, _ = config.shape
-    return height if height == width else [height, width]
+def _facts(native: ViT, config: ViT, kind: Resize) -> dict[str, Any]:
+    """Return the properties of a network that its origin states, as JSON."""
+    height, width, _ = native.shape
+    return {
+        "patch_size": native.patch_size,
+        "heads": native.heads,
+        "activation": native.mlp,
+        "native_image_size": height if height == width else [height, width],
+        "positions": kind if config.grid != native.grid else "as they are",
+    }
 
 
 def _position_notes(native: ViT, config: ViT, kind: Resize, options: Options) -> tuple[str, ...]:

@@ -36,10 +36,13 @@ OPEN_CLIP_FIELDS = {
 }
 OPEN_CLIP_HEAD_WIDTH = 64  # where a vision_cfg has no head_width
 
+REGISTERS = {"dinov2": 0, "dinov2_with_registers": 4}  # of transformers, where a config leaves the number out
+
 # Names of timm's plain vision transformers, such as vit_base_patch16_224 and vit_small_patch14_reg4_dinov2.
 TIMM_NAME = re.compile(r"vit_[a-z0-9]+_patch(?P<patch>\d+)(_reg(?P<registers>\d+))?(?P<rest>(_gap|_dinov2|_\d+)*)")
 TIMM_ACTIVATIONS = {"gelu": "gelu", "quick_gelu": "quick_gelu", "silu": "gelu"}  # silu: of SwiGLU, seen by the shapes
-TIMM_PLAIN = {  # options of timm that make another network, and the values that do not
+# Options that make another network, and the values that do not: of timm's VisionTransformer, and of a vision_cfg.
+TIMM_PLAIN: dict[str, tuple[Any, ...]] = {
     "act_layer": tuple(TIMM_ACTIVATIONS),
     "norm_layer": ("layernorm", "LayerNorm", "layer_norm"),
     "pool_include_prefix": (False,),
@@ -48,6 +51,14 @@ TIMM_PLAIN = {  # options of timm that make another network, and the values that
     "block_fn": (),
     "attn_layer": (),
     "embed_layer": (),
+}
+OPEN_CLIP_PLAIN: dict[str, tuple[Any, ...]] = {
+    "pool_type": ("tok",),
+    "final_ln_after_pool": (False,),
+    "no_ln_pre": (False,),
+    "attentional_pool": (False,),
+    "pos_embed_type": ("learnable",),
+    "act_kwargs": ({},),
 }
 
 
@@ -94,8 +105,12 @@ def describe(config: dict[str, Any] | None, file: str | None) -> Description:
         return Description()
     if "model_cfg" in config:
         return _of_open_clip(config, file)
-    if "architecture" in config:
+    if "architecture" in config and any(name in config for name in ("pretrained_cfg", "num_features", "input_size")):
         return _of_timm(config, file)
+    return _of_transformers(config, file)
+
+
+def _of_transformers(config: dict[str, Any], file: str) -> Description:
     model = config.get("model_type")
     if not isinstance(model, str):
         model = ""
@@ -106,6 +121,8 @@ def describe(config: dict[str, Any] | None, file: str | None) -> Description:
         tower |= _part(config, "vision_config", file)
         tower["projection_dim"] = config.get("projection_dim")
         model = model or _text(tower.get("model_type"))
+    if model in REGISTERS:
+        tower = {"num_register_tokens": REGISTERS[model], **tower}
     return Description("transformers" if model else "", file, model, tower)
 
 
@@ -133,10 +150,7 @@ def _of_timm(config: dict[str, Any], file: str) -> Description:
     for ours, theirs in TIMM_FIELDS.items():
         if options.get(theirs) is not None:
             fields[ours], spelling[ours] = options[theirs], f"model_args.{theirs}"
-    for option, values in TIMM_PLAIN.items():
-        if options.get(option) is not None and options[option] not in values:
-            known = f"; known: {', '.join(map(str, values))}" if values else ""
-            raise ConfigError(f"{file} has model_args.{option} = {options[option]!r}, which is not supported{known}")
+    _check_plain(options, TIMM_PLAIN, f"{file} has model_args")
     fields["hidden_act"] = TIMM_ACTIVATIONS[options.get("act_layer") or "gelu"]
     tag = _text(data.get("tag")) or tag
     return Description("timm", file, base, fields, spelling, data, tag, _text(data.get("license")))
@@ -147,7 +161,9 @@ def _of_open_clip(config: dict[str, Any], file: str) -> Description:
     if not isinstance(model.get("vision_cfg"), dict):
         raise ConfigError(f"{file} has no model_cfg.vision_cfg")
     tower = model["vision_cfg"]
+    _check_plain(tower, OPEN_CLIP_PLAIN, f"{file} has vision_cfg")
     fields: dict[str, Any] = {"hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu"}
+    fields["layer_norm_eps"] = _part(tower, "norm_kwargs", file).get("eps")
     spelling = {}
     for ours, theirs in OPEN_CLIP_FIELDS.items():
         if tower.get(theirs) not in (None, ""):
@@ -157,15 +173,23 @@ def _of_open_clip(config: dict[str, Any], file: str) -> Description:
     width, head = tower.get("width"), tower.get("head_width")
     if isinstance(width, int) and "timm_model_name" not in tower:
         head = OPEN_CLIP_HEAD_WIDTH if head is None else head
-        if not isinstance(head, int) or head < 1 or (width > head and width % head):
+        if not isinstance(head, int) or head < 1 or width % head:
             raise ConfigError(f"{file} has vision_cfg.head_width = {head!r}, which does not divide its width {width}")
-        fields["num_attention_heads"] = max(1, width // head)
+        fields["num_attention_heads"] = width // head
         spelling["num_attention_heads"] = "vision_cfg.width / vision_cfg.head_width"
     images = _part(config, "preprocess_cfg", file) if "preprocess_cfg" in config else None
     name = _text(tower.get("timm_model_name"))
     if name:  # the tower is timm's, with its activation and epsilon
         fields |= {"hidden_act": "gelu", "layer_norm_eps": 1e-6}
     return Description("open_clip", file, name, fields, spelling, images)
+
+
+def _check_plain(options: Mapping[str, Any], plain: Mapping[str, tuple[Any, ...]], subject: str) -> None:
+    """Raise an error if an option makes another network than a plain one."""
+    for name, values in plain.items():
+        if options.get(name) is not None and options[name] not in values:
+            known = f"; known: {', '.join(map(str, values))}" if values else ""
+            raise ConfigError(f"{subject}.{name} = {options[name]!r}, which is not supported{known}")
 
 
 def _part(config: Mapping[str, Any], name: str, file: str) -> dict[str, Any]:

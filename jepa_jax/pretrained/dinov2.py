@@ -21,13 +21,9 @@ from jepa_jax.pretrained.family import (
     Layout,
     Options,
     Source,
-    activation,
-    configured,
-    named_arch,
-    native_size,
-    resolve_heads,
-    sizes,
 )
+from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, rows
 
 ORIGINAL_LAYOUT = Layout(

@@ -21,7 +21,7 @@ WEIGHT_FILE_NAMES = (
 )
 
 # Fields of a config file, of which at least one says that it describes a model: of transformers, open_clip and timm.
-MODEL_FIELDS = ("model_type", "model_cfg", "architecture")
+MODEL_FIELDS = ("model_type", "model_cfg", "pretrained_cfg")
 
 # First bytes of files that often occur in place of weights, and the end of the error message.
 REFUSED_HEADS = {

@@ -97,7 +97,7 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         "arch": _arch_name(family, native, options),
         "branch": branch,
         **_facts(native, config, kind),
-        "notes": [*notes, *assumed, *_position_notes(native, config, kind, options)],
+        "notes": [*notes, *assumed, *_assumptions(source, native, config, kind, options)],
         "left_out": left_out,
         "description": said.file,
         "licence": f"{said.file} states {said.licence}." if said.licence else family.licence,
@@ -179,13 +179,16 @@ def _facts(native: ViT, config: ViT, kind: Resize) -> dict[str, Any]:
     }
 
 
-def _position_notes(native: ViT, config: ViT, kind: Resize, options: Options) -> tuple[str, ...]:
-    """Return a note on the interpolation of positions, if there is one."""
-    if config.grid == native.grid:
-        return ()
-    by = "as `positions` asks" if options.positions else "as the code from which the file originates does it"
-    old, new = (f"{rows} x {columns}" for rows, columns in (native.grid, config.grid))
-    return (f"the positions are interpolated from {old} to {new} patches ({kind}, {by})",)
+def _assumptions(source: Source, native: ViT, config: ViT, kind: Resize, options: Options) -> list[str]:
+    """Return notes on what neither the file nor the caller states."""
+    notes = []
+    if not options.heads and not (source.config or {}).get("num_attention_heads"):
+        notes.append(f"the number of heads, {native.heads}, is assumed to be that of the published size")
+    if config.grid != native.grid:
+        by = "as `positions` asks" if options.positions else f"as {source.layout.name.partition(',')[0]} does"
+        old, new = (f"{rows} x {columns}" for rows, columns in (native.grid, config.grid))
+        notes.append(f"the positions are interpolated from {old} to {new} patches {by} ({kind})")
+    return notes
 
 
 def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any, dict[str, str]]:

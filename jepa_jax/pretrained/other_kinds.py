@@ -60,18 +60,18 @@ def family_of(description: Description, keys: Iterable[str]) -> str | None:
     match description.origin:
         case "transformers":
             if model not in MODEL_TYPES:
-                raise refusal(f"{file} describes {_called(model)}")
+                raise refusal(f"{file} describes {_called(model)}", file)
             return MODEL_TYPES[model]
         case "timm":
             match = TIMM_NAME.fullmatch(model)
             if match is None or description.tag.startswith("mae"):
-                raise refusal(f"{file} describes {_called(f'{model}.{description.tag}' if match else model)}")
+                raise refusal(f"{file} describes {_called(f'{model}.{description.tag}' if match else model)}", file)
             if "ijepa" in description.tag or model in TIMM_IJEPA:
                 return "ijepa"
             return "dinov2" if "dinov2" in match["rest"] else "vit"
         case "open_clip":
             if model and TIMM_NAME.fullmatch(model) is None:
-                raise refusal(f"{file} describes an image tower of timm, {_called(model)}")
+                raise refusal(f"{file} describes an image tower of timm, {_called(model)}", file)
             return "metaclip"
     return "metaclip" if any(TIMM_TRUNK in key for key in keys) else None
 
@@ -114,9 +114,10 @@ def refuse_adapter(path: Path) -> None:
         raise _adapter(path, path.name)
 
 
-def refusal(reason: str) -> ConfigError:
-    """Return the error for a model that is not read."""
-    return ConfigError(f"{reason}, which is not read; {READ}")
+def refusal(reason: str, file: str | None = None) -> ConfigError:
+    """Return the error for a model that is not read, by a config file or by the weights themselves."""
+    mend = f"; if the weights are of another model, move {file} away" if file else ""
+    return ConfigError(f"{reason}, which is not read; {READ}{mend}")
 
 
 def _adapter(folder: Path, name: str) -> ConfigError:

@@ -12,6 +12,7 @@ from safetensors.numpy import save_file
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained import Converted, Options, convert, open_weights
+from jepa_jax.pretrained.positions import resize_positions
 from tests.helpers import GOLDEN
 
 IMAGES = np.random.default_rng(16).standard_normal((2, 16, 16, 3), np.float32)  # of the golden embeddings z_16
@@ -91,6 +92,8 @@ def test_a_plain_network_of_timm_and_one_below_open_clip(tmp_path: Path) -> None
     data = HALF | {"crop_mode": "squash", "license": "cc-by-nc-4.0"}
     converted = convert(timm_folder(tmp_path / "m", tensors, "vit_base_patch16_224.dino", data))
     check_embeddings(converted, "dinov2_meta")
+    resized = resize_positions(tensors["pos_embed"][0], 1, (4, 4), (6, 6), "bicubic-antialias")
+    np.testing.assert_array_equal(convert(tmp_path / "m", Options(image_size=24)).params["positions"], resized)
     assert (converted.origin["family"], converted.origin["licence"]) == ("vit", "config.json states cc-by-nc-4.0.")
     assert converted.preprocessing is not None
     assert converted.preprocessing.resize == (16, 16)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from jepa_jax.errors import ConfigError
+from jepa_jax.errors import ConfigError, first_line
 
 CHECKPOINT_FOLDER = "checkpoints"
 PROGRESS_ITEM = "progress"  # item of a checkpoint that holds JSON
@@ -84,12 +84,6 @@ def _raising_save_errors() -> Iterator[None]:
         yield
     except Exception as error:  # Orbax and TensorStore raise many types of exceptions
         raise SaveError(first_line(error)) from None
-
-
-def first_line(error: Exception) -> str:
-    """Return the first line of the message of an error, cut to 200 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
 
 
 def _value(metrics: dict[str, float]) -> float:

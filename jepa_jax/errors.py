@@ -8,6 +8,12 @@ class ConfigError(ValueError):
     """Error in the arguments or the input; its message is one line that says what is wrong and how to fix it."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of the message of an error, cut to 200 characters."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:200]
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return the end of an error message: `; did you mean X?`, or the list of known names."""
     known = sorted(known)

@@ -1,10 +1,19 @@
 """Plots that the training and the scoring program share. Each takes matplotlib axes and arrays."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+try:
+    from matplotlib.figure import Figure
+except ValueError:  # MPLBACKEND names a backend that is not installed here, such as that of a notebook elsewhere
+    os.environ.pop("MPLBACKEND")  # a figure that is written to a file needs none
+    from matplotlib.figure import Figure
+
+__all__ = ["Figure", "as_images", "extremes", "scatter", "spectrum"]
 
 
 def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float, slope: float) -> None:

@@ -172,11 +172,12 @@ class Monitor:
         verdict = evaluate.diagnose(
             spread=float(moments.spread),
             effective_rank=float(moments.effective_rank),
-            folded=folded,
+            folded=folded if len(self.source.shape) == 1 else None,
             size=int(np.prod(encoder.shape)),
             dim=encoder.dim,
             output=self.config.encoder.output,
             base=encoder.base,
+            rows=len(self.probe.x),
             injective=encoder.volume is not None,
             agreement=truth.get("density/tangent_log_density_spearman", self.agreement(learned)),
             least_column=self._least_column(encoder, z),
@@ -188,7 +189,7 @@ class Monitor:
             verdict = evaluate.judge(
                 log_density, self.baselines, len(self.probe.x[0]), rows=rows, degenerate=self.source.degenerate
             )
-        health = verdict._replace(sentence=as_flags(verdict.sentence, Config))
+        health = verdict._replace(advice=as_flags(verdict.advice, Config))
         metrics: dict[str, float | str] = {
             "density/score_mean": float(score.mean()),
             "density/clipped": float(clipped.mean()),
@@ -282,6 +283,8 @@ class Monitor:
     def _against_others(self, encoder: Encoder, score: np.ndarray) -> dict[str, float]:
         """Return the AUROC of the scores of the probe set against those of each corruption of it."""
         eps = self.config.monitor.eps
+        if len(score) < evaluate.LEAST_SAMPLES:
+            return {}
         return {
             f"auroc/{name}": evaluate.auroc(score, np.asarray(score_samples(encoder, other, eps)))
             for name, other in self.others.items()
@@ -321,27 +324,38 @@ class Monitor:
 
 
 def open_labels(config: Config, source: Source) -> Labels | None:
-    """Return training samples and held-out samples, both with labels, or None.
+    """Return training samples and held-out samples, both with labels; None if no accuracy can be stated.
 
     Raises:
-      ConfigError: If the config requires labels and there are none.
+      ConfigError: If the config requires labels, and there are none, too few samples have one, or all have the same.
     """
     options = config.monitor
     if options.labels is False:
         return None
-    if source.labelled is None:
-        if options.labels:
-            raise ConfigError(
-                f"`monitor.labels` needs labels and held-out samples, and {config.data.source} does not have both: "
-                "set `data.holdout` to keep some out, or name another dataset with `data.probe_source`"
-            )
-        return None
-    judged = source.probe(options.labelled)
-    if judged.label is None:
-        if options.labels:
-            raise ConfigError(f"`monitor.labels`: {config.data.probe_source} has samples without a label")
-        return None
-    return source.labelled(options.labelled), (np.asarray(judged.x), np.asarray(judged.label))
+    found, lacking = None, f"{config.data.source} does not have both"
+    if source.labelled is not None:
+        found = known_labels(source, options.labelled)
+        judged = config.data.probe_source or "the held-out part"
+        least = evaluate.LEAST_SAMPLES
+        (_, fit), (_, held) = found
+        if len(held) < least:
+            found, lacking = None, f"{judged} has {len(held)} samples with a label, of {least} at least"
+        elif len(np.unique(fit)) < 2:
+            found, lacking = None, f"all labels of {config.data.source} are the same"
+    if found is None and options.labels:
+        raise ConfigError(
+            f"`monitor.labels` needs labels and held-out samples, and {lacking}: "
+            "set `data.holdout` to keep some out, or name another dataset with `data.probe_source`"
+        )
+    return found
+
+
+def known_labels(source: Source, count: int) -> Labels:
+    """Return at most `count` training samples and held-out samples that have a label."""
+    assert source.labelled is not None
+    judged = source.probe(count)
+    x, label = np.asarray(judged.x), np.asarray(judged.label)
+    return source.labelled(count), (x[label >= 0], label[label >= 0])
 
 
 def slices(z: Array, base: str | None) -> Array:

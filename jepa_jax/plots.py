@@ -1,17 +1,25 @@
 """Plots that the training and the scoring program share. Each takes matplotlib axes and arrays."""
 
+import contextlib
 import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-try:
-    from matplotlib.figure import Figure
-except ValueError:  # MPLBACKEND names a backend that is not installed here, such as that of a notebook elsewhere
-    os.environ.pop("MPLBACKEND")  # a figure that is written to a file needs none
-    from matplotlib.figure import Figure
+if "matplotlib" not in sys.modules:
+    # Its import fails if the backend of a notebook is not installed here, which a figure in a file does not need.
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+
+from matplotlib.figure import Figure
 
 __all__ = ["Figure", "as_images", "extremes", "scatter", "spectrum"]
 

@@ -106,13 +106,15 @@ def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(array).all(axis=rows))
     if len(bad):
         raise ConfigError(f"{path}: {name} is not finite in {len(bad)} rows, the first is row {bad[0]}; drop them")
-    large = np.flatnonzero(((array > LARGEST) | (array < -LARGEST)).any(axis=rows))
+    with np.errstate(over="ignore"):
+        found = array.astype(np.float32)
+    large = np.flatnonzero(((found > LARGEST) | (found < -LARGEST)).any(axis=rows))
     if len(large):
         raise ConfigError(
             f"{path}: {name} is beyond {LARGEST:.0e}, too large for float32, in {len(large)} rows, the first is row "
             f"{large[0]}; divide by a constant, or drop them if they mark missing values"
         )
-    return array.astype(np.float32)
+    return found
 
 
 def _short(dtype: np.dtype) -> str:

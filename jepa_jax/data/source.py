@@ -117,12 +117,11 @@ def refuse_constant(x: np.ndarray, name: str) -> None:
     Raises:
       ConfigError: If no number varies among them, so that they have no density.
     """
-    if _constant(x, 0).all():
-        tiny = 0 < np.abs(x).max() < SMALLEST
-        remedy = (
-            "multiply by a constant" if tiny else "if they differ around a large mean, subtract it in float64 first"
+    if len(x) > 1 and _constant(x, 0).all():
+        raise ConfigError(
+            f"{name}: all samples are the same, so that there is no density to learn; if they differ before they are "
+            "rounded to float32, subtract their mean and divide by their deviation first"
         )
-        raise ConfigError(f"{name}: in float32 all samples are the same, so that there is no density; {remedy}")
 
 
 def _constant(x: np.ndarray, axis: int | None) -> np.ndarray:

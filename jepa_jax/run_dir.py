@@ -135,7 +135,8 @@ def _read_arrays(path: Path, remedy: str, *names: str) -> dict[str, np.ndarray] 
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Pass a file, not a path, because NumPy leaves its own file open if a zip is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return dict(stored) | {name: stored[name] for name in names}
     except Exception as error:  # a damaged file raises many types of exceptions in NumPy and in zipfile
         # NumPy takes what it does not know for a pickle, and says how to load it.

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from jepa_jax.checkpoint import SaveError, read_progress, restore, saved_steps
 from jepa_jax.config import Config
-from jepa_jax.data import Source, open_source
+from jepa_jax.data import Source, WorkerError, open_source
 from jepa_jax.distributed import agree
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import first_line
@@ -126,6 +126,10 @@ def take_steps(
             keeper.close()
     except (SaveError, OSError) as error:
         raise TrainingError(cannot_be_written(clock.step, out, error, keeper)) from None
+    except WorkerError as error:
+        raise TrainingError(
+            f"step {clock.step}: {error}; {keeper.kept()}; set fewer `data.workers`, and repeat the same command"
+        ) from None
     finally:
         reporter.close()
         inputs.close()

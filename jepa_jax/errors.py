@@ -1,11 +1,16 @@
 """The error that users see, and the hints in its message."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
 class ConfigError(ValueError):
     """Error in the arguments or the input; its message is one line that says what is wrong and how to fix it."""
+
+    def __init__(self, message: str) -> None:
+        # Names of files may hold line breaks, and sequences that a terminal obeys.
+        super().__init__(re.sub(r"[\x00-\x1f\x7f]", lambda control: repr(control[0])[1:-1], message))
 
 
 def first_line(error: BaseException) -> str:

@@ -26,10 +26,14 @@ def kind_of(path: Path) -> Kind:
     Raises:
       ConfigError: If it leads to none of them, or to a directory whose format this version does not support.
     """
-    if path.is_file():
-        return "foreign"
-    if not path.is_dir():
-        raise ConfigError(f"{path} does not exist; a model is a directory made by python -m train, or foreign weights")
+    try:
+        if path.is_file():
+            return "foreign"
+        here = "is no directory and no file" if path.exists() else "does not exist"
+        if not path.is_dir():
+            raise ConfigError(f"{path} {here}; a model is a directory made by python -m train, or foreign weights")
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     try:
         tree = json.loads((path / CONFIG_FILE).read_text())
     except FileNotFoundError:

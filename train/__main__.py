@@ -1,6 +1,7 @@
 """Program `python -m train CONFIG [--out DIR] [--dotted.field VALUE ...]`, installed as `jepa-train`."""
 
 import dataclasses
+import io
 import re
 import sys
 from dataclasses import dataclass
@@ -40,6 +41,9 @@ class Arguments(Config):
 
 def script() -> None:
     """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold anything, and be no text in this encoding
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 

@@ -64,6 +64,8 @@ def check_folder(out: Path, config: Config, source: Source) -> str | None:
     Raises:
       ConfigError: If the folder holds a run of another config or of other data, or another model.
     """
+    if os.fsencode(out) != str(out).encode(errors="replace"):
+        raise ConfigError(f"the name of {out} is not UTF-8, which checkpoints need; name another folder with `out`")
     if not (out / CONFIG_FILE).exists():
         return None
     if not saved_steps(out):

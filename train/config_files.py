@@ -54,6 +54,8 @@ def _from_text(path: Path) -> tuple[str, Config]:
 
     try:
         text = path.read_text(encoding="utf-8")
+        if not text.strip():
+            raise ConfigError("the config is empty")
         tree = READERS[path.suffix](text)
         of_run = isinstance(tree, dict) and tree.pop("sample_shape", None) is not None
         if of_run:

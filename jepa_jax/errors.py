@@ -9,8 +9,9 @@ class ConfigError(ValueError):
     """Error in the arguments or the input; its message is one line that says what is wrong and how to fix it."""
 
     def __init__(self, message: str) -> None:
-        # Names of files may hold line breaks, and sequences that a terminal obeys.
-        super().__init__(re.sub(r"[\x00-\x1f\x7f]", lambda control: repr(control[0])[1:-1], message))
+        # Names of files may hold line breaks, sequences that a terminal obeys, and bytes that are no text.
+        text = message.encode(errors="backslashreplace").decode()
+        super().__init__(re.sub(r"[\x00-\x1f\x7f]", lambda control: repr(control[0])[1:-1], text))
 
 
 def first_line(error: BaseException) -> str:

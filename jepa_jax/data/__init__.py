@@ -1,6 +1,6 @@
 """Sources of samples under one grammar: worlds, arrays, the digits, folders of images, TensorFlow Datasets."""
 
-from jepa_jax.data.arrays import read_arrays
+from jepa_jax.data.arrays import numbers, read_arrays
 from jepa_jax.data.build import ignored_options, is_stream, open_source, read_samples
 from jepa_jax.data.columns import local_noise
 from jepa_jax.data.dataset import Dataset, is_held_out
@@ -25,6 +25,7 @@ __all__ = [
     "is_stream",
     "local_noise",
     "make_world",
+    "numbers",
     "open_dataset",
     "open_source",
     "pixels",

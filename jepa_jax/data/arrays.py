@@ -24,13 +24,13 @@ def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
     arrays, names = _load(path)
     if "x" not in arrays:
         raise ConfigError(f"{path} has no array named x; it has {', '.join(sorted(names)) or 'nothing'}")
-    x = arrays["x"] if keep_bytes and arrays["x"].dtype == np.uint8 else _numbers(arrays["x"], "x", path)
+    x = arrays["x"] if keep_bytes and arrays["x"].dtype == np.uint8 else numbers(arrays["x"], "x", path)
     if x.ndim < 2:
         raise ConfigError(f"{path}: x has shape {list(x.shape)}; samples go on the first axis, [N, ...]")
     if x.size == 0:
         raise ConfigError(f"{path}: x is empty, shape {list(x.shape)}")
-    log_density = _numbers(arrays["log_density"], "log_density", path) if "log_density" in arrays else None
-    pair = _numbers(arrays["pair"], "pair", path) if "pair" in arrays else None
+    log_density = numbers(arrays["log_density"], "log_density", path) if "log_density" in arrays else None
+    pair = numbers(arrays["pair"], "pair", path) if "pair" in arrays else None
     label = arrays.get("label")
     if label is not None and label.dtype.kind not in "biufSU":
         raise ConfigError(f"{path}: label has dtype {label.dtype}; save numbers or strings")
@@ -84,8 +84,13 @@ def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
         raise ConfigError(f"{path} cannot be read as a NumPy file: {first_line(error)}") from None
 
 
-def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:
-    """Return an array as float32.
+def numbers(array: np.ndarray, name: str, place: Path | str) -> np.ndarray:
+    """Return an array of any kind of numbers as float32, with uint8 scaled to [0, 1].
+
+    Args:
+      array: Array [N, ...].
+      name: Its name: `x`, `pair` or `log_density`, which is not scaled.
+      place: File, or other origin of the array, for messages.
 
     Raises:
       ConfigError: If it does not hold numbers, or they are not finite or too large for float32.
@@ -95,23 +100,23 @@ def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:
         return array.astype(np.float32) / 255
     if array.dtype.kind not in "biuf":
         raise ConfigError(
-            f"{path}: {name} has dtype {_short(array.dtype)}; save floats, integers or booleans, or uint8 for images"
+            f"{place}: {name} has dtype {_short(array.dtype)}; save floats, integers or booleans, or uint8 for images"
         )
     if array.dtype.kind in "biu" and samples and array.ndim == 4:
         raise ConfigError(
-            f"{path}: {name} has dtype {array.dtype} and the shape of images, whose range is then unknown; "
+            f"{place}: {name} has dtype {array.dtype} and the shape of images, whose range is then unknown; "
             "save uint8, or floats in [0, 1]"
         )
     rows = tuple(range(1, array.ndim))
     bad = np.flatnonzero(~np.isfinite(array).all(axis=rows))
     if len(bad):
-        raise ConfigError(f"{path}: {name} is not finite in {len(bad)} rows, the first is row {bad[0]}; drop them")
+        raise ConfigError(f"{place}: {name} is not finite in {len(bad)} rows, the first is row {bad[0]}; drop them")
     with np.errstate(over="ignore"):
         found = array.astype(np.float32)
     large = np.flatnonzero(((found > LARGEST) | (found < -LARGEST)).any(axis=rows))
     if len(large):
         raise ConfigError(
-            f"{path}: {name} is beyond {LARGEST:.0e}, too large for float32, in {len(large)} rows, the first is row "
+            f"{place}: {name} is beyond {LARGEST:.0e}, too large for float32, in {len(large)} rows, the first is row "
             f"{large[0]}; divide by a constant, or drop them if they mark missing values"
         )
     return found

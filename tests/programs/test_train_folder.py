@@ -3,7 +3,10 @@
 import dataclasses
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +14,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from jepa_jax.config import Config
+from jepa_jax.config import Config, Data, Objective, Optim
 from jepa_jax.data import Source, open_source
+from jepa_jax.distributed import check_devices
 from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
 from jepa_jax.run_dir import read_config
@@ -22,6 +26,7 @@ from train import __main__ as program
 from train.claim import check_folder, claim, locked
 from train.log import MetricsLog, read_rows
 from train.loop import train
+from train.monitor import open_labels
 from train.progress import Pulse, duration
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
@@ -234,3 +239,64 @@ def test_a_line_a_minute_where_there_is_no_bar(monkeypatch) -> None:
         "step 1000 of 1000, about 0 s left",
     ]
     assert [duration(s) for s in (5, 400, 9000)] == ["5 s", "7 min", "2.5 h"]
+
+
+@pytest.mark.parametrize(
+    ("label", "holdout", "says"),
+    [
+        (np.arange(40) % 2, 0.5, ""),
+        (np.zeros(40), 0.5, "all labels of .* are the same"),  # one class, which any answer would get right
+        (np.arange(40) % 2, 0.05, "has [0-9] samples with a label, of 10 at least"),
+        (np.where(np.arange(40) < 35, -1, np.arange(40) % 2), 0.5, "samples with a label"),
+        (np.full(40, -1), 0.5, "does not have both"),
+        (np.arange(40) + 0.5, 0.5, "does not have both"),
+        (np.arange(40) % 2, 0.0, "does not have both"),
+    ],
+    ids=["enough", "one class", "few held out", "few labels", "no label", "measurements", "none held out"],
+)
+def test_accuracy_needs_labels_that_support_it(label, holdout, says, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((40, 2)), label=label)
+    config = dataclasses.replace(Config(), data=Data(str(tmp_path / "x.npz"), batch_size=4, holdout=holdout))
+    source = open_source(config.data)
+    found = open_labels(config, source)
+    assert (found is None) == bool(says)
+    if says:
+        asked = dataclasses.replace(config, monitor=dataclasses.replace(config.monitor, labels=True))
+        with pytest.raises(ConfigError, match=says):
+            open_labels(asked, source)
+
+
+def test_advice_is_given_once(runs: TrainedRuns, tmp_path: Path) -> None:
+    """Four looks with the same verdict, of which the first says what to do."""
+    config = dataclasses.replace(
+        CHECKPOINTED,
+        objective=Objective(anti_collapse="none"),
+        optim=Optim(lr=1e-2, warmup_steps=0),
+        monitor=dataclasses.replace(CHECKPOINTED.monitor, every=10),
+        steps=120,
+    )
+    said = io.StringIO()
+    train(config, tmp_path / "run", Console(file=said, soft_wrap=True))
+    lines = [line for line in said.getvalue().splitlines() if line.startswith("step")]
+    verdicts = [row["health"] for row in read_rows(tmp_path / "run" / "metrics.jsonl")]
+    changes = [now != before for before, now in zip([None, *verdicts], verdicts, strict=False)]
+    assert ["; " in line for line in lines] == changes
+    assert len(lines) > sum(changes) > 0
+
+
+def test_a_notebooks_backend_and_a_missing_device(monkeypatch) -> None:
+    """Figures in files need no backend, so that one which is not installed here is no error."""
+    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.nowhere"}
+    code = (
+        "import sys, jepa_jax.plots as p, os; p.Figure(); print(os.environ['MPLBACKEND'], 'matplotlib' in sys.modules)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
+    assert found.stdout.split() == ["module://matplotlib_inline.nowhere", "True"], found.stderr
+
+    def none() -> None:
+        raise AssertionError
+
+    monkeypatch.setattr("jax.devices", none)
+    monkeypatch.setenv("JAX_PLATFORMS", "cuda")
+    with pytest.raises(ConfigError, match="no device for JAX_PLATFORMS=cuda; leave it out, or set it to cpu"):
+        check_devices()

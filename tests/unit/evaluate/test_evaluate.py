@@ -15,12 +15,14 @@ from jepa_jax.evaluate import (
     agreement,
     auroc,
     compressed_size,
+    density_agreement,
     diagnose,
     effective_rank,
     fold_fraction,
     knn_distance,
     mahalanobis,
     moments,
+    part_agreement,
 )
 
 RNG = np.random.default_rng(0)
@@ -67,6 +69,12 @@ def test_agreement_of_related_densities() -> None:
 )
 def test_what_is_constant_or_not_finite_agrees_with_nothing(learned: np.ndarray, true: np.ndarray) -> None:
     assert np.isnan(agreement(learned, true)).all()
+
+
+def test_nothing_is_said_of_a_few_samples() -> None:
+    few, enough = np.arange(9.0), np.arange(10.0)
+    assert density_agreement(few, few, few, few) == part_agreement({"top": few}, few) == {}
+    assert density_agreement(enough, enough)["spearman"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("a", "b"), [((3,), (4,)), ((1,), (1,)), ((2, 2), (2, 2)), ((0,), (0,))])

@@ -4,7 +4,8 @@
 
 Takes some minutes on two cores. The images of a folder are resized and cropped to 32 x 32 pixels (--data.size); those
 of an array keep their size. uint8 is scaled to [0, 1]; views are shifted by up to a pixel and have noise.
---data.holdout 0.1 keeps some images out of training for the probe set.
+A tenth of the images is kept out of training; with labels (the first level of folders, or the array label) they judge
+a linear probe, whose best checkpoint is kept.
 """
 
 from jepa_jax.config import Config, Conv, Data, Objective, Optim
@@ -13,7 +14,7 @@ from jepa_jax.config import Config, Conv, Data, Objective, Optim
 def get_config() -> Config:
     """A small convolutional encoder with InfoNCE."""
     return Config(
-        data=Data(source="", batch_size=256, shift=1, size=32),
+        data=Data(source="", batch_size=256, shift=1, size=32, holdout=0.1),
         encoder=Conv(widths=(32, 64), dim=64),
         objective=Objective(anti_collapse="infonce", temperature=0.2),
         optim=Optim(ema=0.99),

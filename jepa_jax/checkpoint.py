@@ -1,8 +1,12 @@
 """Orbax checkpoints: asynchronous writing during a run, and restoring."""
 
+import gc
+import io
 import json
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import orbax.checkpoint as ocp
 
-from jepa_jax.errors import ConfigError
+from jepa_jax.errors import ConfigError, first_line
 
 CHECKPOINT_FOLDER = "checkpoints"
 PROGRESS_ITEM = "progress"  # item of a checkpoint that holds JSON
 VALUE_METRIC = "value"  # metric that determines the best checkpoint
 OLD_ITEM_NAMES = {"teacher": "target", "ema": "average"}  # current name -> name in jepa_jax 0.1
+STRAGGLER_SECONDS = 0.3  # in which the reads of small files end that began together with one that failed
 UNKNOWN_VALUE = -1e300  # value of a checkpoint that was not evaluated
 
 
@@ -86,12 +91,6 @@ def _raising_save_errors() -> Iterator[None]:
         raise SaveError(first_line(error)) from None
 
 
-def first_line(error: Exception) -> str:
-    """Return the first line of the message of an error, cut to 200 characters."""
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:200]
-
-
 def _value(metrics: dict[str, float]) -> float:
     return metrics[VALUE_METRIC]
 
@@ -149,10 +148,23 @@ def restore(run: Path, step: int, abstract: dict[str, Any], shardings: dict[str,
     shardings = shardings or jax.tree.map(lambda _: here, abstract)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _quiet_failure(), ocp.StandardCheckpointer() as checkpointer:
             return {name: checkpointer.restore(_item(folder, name), tree) for name, tree in abstract.items()}
     except Exception as error:  # a damaged file raises many types of exceptions
         raise _damaged(run, step, error) from None
+
+
+@contextmanager
+def _quiet_failure() -> Iterator[None]:
+    """Hold back the tracebacks that TensorStore prints for reads which end after another one failed."""
+    with redirect_stderr(io.StringIO()) as held:
+        try:
+            yield
+        except BaseException:
+            gc.collect()  # asyncio complains about a task when it is collected
+            time.sleep(STRAGGLER_SECONDS)
+            raise
+    sys.stderr.write(held.getvalue())
 
 
 def _item(folder: Path, name: str) -> Path:

@@ -34,9 +34,10 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, de
     """
     default = default if default is None else _with_kinds(default, args)
     known = list(options(kind if default is None else default))
+    _refuse_switch_values(args, known)
     for arg in args:
         name = arg.split("=")[0].replace("_", "-")
-        if name.startswith("--") and name not in known:
+        if name.startswith("--") and name not in known and not name.startswith("--tyro-"):  # shell completion
             raise ConfigError(f"unknown option {arg.split('=')[0]}{_hint(name, known, kind)} (--help lists them)")
     errors = io.StringIO()
     extra = {} if default is None else {"default": default}
@@ -119,6 +120,28 @@ def options(kind: Any, prefix: str = "") -> Iterator[str]:
                 yield _flag(f"{prefix}no_{field.name}")
 
 
+def _refuse_switch_values(args: Sequence[str], known: Sequence[str]) -> None:
+    """Check that no option that is on or off is given a value.
+
+    Raises:
+      ConfigError: If one is; the message names the option that does the same.
+    """
+    for name, value in _with_values(args):
+        head, dot, last = name[2:].rpartition(".")
+        off = f"--{head}{dot}no-{last}"
+        if name in known and off in known and value.lower() in ("true", "false", "yes", "no", "on", "off", "1", "0"):
+            use = name if value.lower() in ("true", "yes", "on", "1") else off
+            raise ConfigError(f"{name} takes no value; say {use}")
+
+
+def _with_values(args: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each option, with dashes in its name, and what is typed after it, or ""."""
+    for i, arg in enumerate(args):
+        name, equals, value = arg.partition("=")
+        if name.startswith("--"):
+            yield name.replace("_", "-"), value if equals else args[i + 1] if i + 1 < len(args) else ""
+
+
 def _flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
@@ -178,12 +201,7 @@ def _replaced(node: Any, path: list[str], value: Any) -> Any:
 
 def _value(args: Sequence[str], option: str) -> str | None:
     """Return the last value of an option, or None."""
-    found = None
-    for i, arg in enumerate(args):
-        name, equals, value = arg.partition("=")
-        if name.replace("_", "-") == option:
-            found = value if equals else args[i + 1] if i + 1 < len(args) else None
-    return found
+    return next((value for name, value in reversed(list(_with_values(args))) if name == option), None)
 
 
 def _hint(name: str, known: Sequence[str], kind: Any) -> str:
@@ -216,6 +234,11 @@ def _one_line(boxed: str) -> str:
         words = [word for word in re.findall(r"\w+", types) if not word.isupper()]
         number = ["a number"] if re.search(r"FLOAT|INT", types) else []
         return f"{option} cannot be {value!r}; it takes {' or '.join((*number, *words))}"
+    stray = re.search(r"Unrecognized options: (.*)", message)
+    if stray and not stray[1].startswith("-"):
+        words = stray[1].replace(",", " ").split()
+        shown = f"{words[0]} and {len(words) - 1} other words" if len(words) > 2 else " and ".join(words)
+        return f"{shown}: no option takes this; an option takes one value, so quote a pattern or name the folder"
     choice = re.search(r"invalid choice '([^']*)' for argument '([^']*)'.*Expected one of \((.*)\)", message)
     if message.startswith("Missing from"):
         return f"missing {' and '.join(re.findall(r'--[a-z-]+', message)) or 'the first argument'}; --help explains"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from jepa_jax.config import Config
-from jepa_jax.errors import ConfigError, nearest
+from jepa_jax.errors import ConfigError, first_line, nearest
 
 # Prefixes of the fields that determine where and how a run is computed, but not what it computes.
 EXECUTION_FIELDS = ("mesh.", "data.workers", "monitor.writers")
@@ -43,7 +43,7 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
         if isinstance(value, dict):
             yield from flatten(value, f"{prefix}{name}.")
         else:
-            yield prefix + name, value
+            yield f"{prefix}{name}", value
 
 
 def to_json(config: Config) -> str:
@@ -57,10 +57,27 @@ def from_json(text: str) -> Config:
     Raises:
       ConfigError: If the text is not JSON, a field is unknown, or a value has the wrong type.
     """
+    return from_tree(parse_json(text))
+
+
+def parse_json(text: str) -> Any:
+    """Return the content of JSON text.
+
+    Raises:
+      ConfigError: If it is not JSON.
+    """
     try:
-        tree = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"the config is not JSON: {error}") from None
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"the config is not JSON: {first_line(error)}") from None
+
+
+def from_tree(tree: Any) -> Config:
+    """Return the config of a nested dict, as in `from_json`.
+
+    Raises:
+      ConfigError: If a field is unknown, or a value has the wrong type.
+    """
     return _build(Config, _in_current_form(tree), "config")
 
 
@@ -82,7 +99,7 @@ def member(kind: Any, name: Any, where: str) -> Any:
       ConfigError: If no member has it.
     """
     known = {_kind(option): option for option in members(kind)}
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(f"{where}.kind is {name!r}{nearest(str(name), known)}")
     return known[name]
 
@@ -101,7 +118,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
         hints = typing.get_type_hints(kind)
         for name in value:
             if name not in hints:
-                raise ConfigError(f"unknown field {where}.{name}{nearest(name, hints)}")
+                raise ConfigError(f"unknown field {where}.{name}{nearest(str(name), hints)}")
         return kind(**{k: _build(hints[k], v, f"{where}.{k}") for k, v in value.items()})  # type: ignore[operator]
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (typing.Union, types.UnionType):
@@ -140,6 +157,8 @@ def _in_current_form(tree: Any) -> Any:
         node = now
         for section in sections:
             node = node.setdefault(section, {})
+            if not isinstance(node, dict):
+                raise ConfigError(f"config.{section} should be an object, not {node!r}")
         node[last] = value
     hints = typing.get_type_hints(Config)
     for section in ("views", "encoder", "recipe"):

@@ -1,5 +1,6 @@
 """Groups of processes: how they connect, what they exchange, and how they divide rows."""
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jepa_jax.errors import ConfigError
+from jepa_jax.errors import ConfigError, first_line
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,7 @@ def join(
     """
     check_processes(coordinator, processes, process, distributed, together=together)
     if not (distributed or coordinator):
+        check_devices()
         return Share(process or 0, processes or 1)
     patience: dict[str, Any] = {} if patience_seconds is None else {"shutdown_timeout_seconds": patience_seconds}
     try:
@@ -89,7 +91,25 @@ def join(
     except (ValueError, RuntimeError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ConfigError(f"the processes cannot connect: {lines[0]}") from None
+    check_devices()
     return Share(jax.process_index(), jax.process_count())
+
+
+def check_devices() -> None:
+    """Check that JAX finds the devices that the environment asks for.
+
+    Raises:
+      ConfigError: If it does not.
+    """
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # a plugin that is not installed fails an assertion
+        asked = os.environ.get("JAX_PLATFORMS")
+        if asked:
+            raise ConfigError(
+                f"JAX finds no device for JAX_PLATFORMS={asked}; leave it out, or set it to cpu"
+            ) from None
+        raise ConfigError(f"JAX finds no device: {first_line(error)}; JAX_PLATFORMS=cpu needs none") from None
 
 
 def agree(steps: int, stop: bool) -> tuple[int, bool]:

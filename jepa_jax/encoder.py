@@ -36,7 +36,7 @@ class Encoder:
       maps: Functions `apply` and `volume` of each member of a mixture; () if the encoder is a single map.
       weights: Weights of the members in the mixture, [M], which sum to 1; None gives all the same weight.
       units: Standard deviation of every input number [*shape], in which derivatives are taken if the columns of the
-        data are too different for the precision of a decomposition; or None.
+        data are too different for the precision of a decomposition, or too far from 1 for `eps`; or None.
     """
 
     params: Any

@@ -1,10 +1,27 @@
 """Plots that the training and the scoring program share. Each takes matplotlib axes and arrays."""
 
+import contextlib
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from PIL import Image
+
+if "matplotlib" not in sys.modules:
+    # Its import fails if the backend of a notebook is not installed here, which a figure in a file does not need.
+    backend = os.environ.pop("MPLBACKEND", None)
+    import matplotlib
+
+    if backend is not None:
+        os.environ["MPLBACKEND"] = backend
+        with contextlib.suppress(ValueError):
+            matplotlib.rcParams["backend"] = backend
+
+from matplotlib.figure import Figure
+
+__all__ = ["Figure", "as_images", "extremes", "scatter", "spectrum"]
 
 
 def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float, slope: float) -> None:

@@ -1,15 +1,14 @@
 """Directory of a model: config.json, which describes it, and the other files that it needs beside its checkpoints."""
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from jepa_jax.config import Config
-from jepa_jax.config_json import from_json, to_json
-from jepa_jax.errors import ConfigError
+from jepa_jax.config_json import from_tree, to_json
+from jepa_jax.errors import ConfigError, first_line
 from jepa_jax.files import write_atomically
 
 CONFIG_FILE = "config.json"
@@ -27,16 +26,20 @@ def kind_of(path: Path) -> Kind:
     Raises:
       ConfigError: If it leads to none of them, or to a directory whose format this version does not support.
     """
-    if path.is_file():
-        return "foreign"
-    if not path.is_dir():
-        raise ConfigError(f"{path} does not exist; a model is a directory made by python -m train, or foreign weights")
+    try:
+        if path.is_file():
+            return "foreign"
+        here = "is no directory and no file" if path.exists() else "does not exist"
+        if not path.is_dir():
+            raise ConfigError(f"{path} {here}; a model is a directory made by python -m train, or foreign weights")
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     try:
         tree = json.loads((path / CONFIG_FILE).read_text())
     except FileNotFoundError:
         tree = None
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path / CONFIG_FILE} is damaged: {error}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path / CONFIG_FILE} is damaged: {first_line(error)}") from None
     if isinstance(tree, dict) and "sample_shape" in tree:
         check_format(path, tree)
         return "converted" if "vit" in tree else "run"
@@ -56,7 +59,7 @@ def check_format(path: Path, tree: dict[str, Any]) -> None:
       ConfigError: If it does not; the message gives the two formats.
     """
     found = tree.get("format", 1)
-    if found not in range(1, FORMAT + 1):
+    if not isinstance(found, int) or found not in range(1, FORMAT + 1):
         raise ConfigError(
             f"{path} has format {found!r}, but this version of jepa_jax supports formats up to {FORMAT}; "
             "read it with the version that wrote it"
@@ -81,11 +84,16 @@ def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
         shape = tuple(int(n) for n in tree.pop("sample_shape"))
     except FileNotFoundError:
         raise ConfigError(f"{run} is not a run directory: it has no {CONFIG_FILE}") from None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}") from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged: {first_line(error)}") from None
+    if any(n < 1 for n in shape):
+        raise ConfigError(f"{path} is damaged: samples have the shape {list(shape)}")
     check_format(run, tree)
     tree.pop("format", None)
-    return from_json(json.dumps(tree)), shape
+    try:
+        return from_tree(tree), shape
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
 
 
 def write_statistics(run: Path, statistics: dict[str, Any]) -> None:
@@ -131,10 +139,13 @@ def _read_arrays(path: Path, remedy: str, *names: str) -> dict[str, np.ndarray] 
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # Pass a file, not a path, because NumPy leaves its own file open if a zip is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             return dict(stored) | {name: stored[name] for name in names}
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} is damaged: {error}; delete it {remedy}") from None
+    except Exception as error:  # a damaged file raises many types of exceptions in NumPy and in zipfile
+        # NumPy takes what it does not know for a pickle, and says how to load it.
+        reason = "it is not a NumPy file" if "pickle" in str(error) else first_line(error)
+        raise ConfigError(f"{path} is damaged: {reason}; delete it {remedy}") from None
 
 
 def write_mixture(run: Path, step: int, weights: list[float]) -> None:
@@ -158,5 +169,7 @@ def _mixtures(run: Path) -> dict[str, list[float]]:
         return {str(step): [float(w) for w in weights] for step, weights in json.loads(path.read_text()).items()}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path} is damaged: {error}; delete it to give all members the same weight") from None
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ConfigError(
+            f"{path} is damaged: {first_line(error)}; delete it to give all members the same weight"
+        ) from None

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from jepa_jax import evaluate, plots
@@ -218,7 +217,7 @@ def draw(
     """
     everyone, scored = rows["score"], rows["reason"] == 0
     rows = rows[scored]
-    figure = Figure(figsize=(10, 4.3), dpi=85, layout="constrained")
+    figure = plots.Figure(figsize=(10, 4.3), dpi=85, layout="constrained")
     left, right = figure.subplots(1, 2)
     if samples.log_density is not None and len(rows) > 1:
         corrected = np.isfinite(rows["log_density"]).all()
@@ -234,7 +233,7 @@ def draw(
     paths = [out.with_suffix(".png")]
     write_atomically(paths[0], lambda temporary: figure.savefig(temporary))
     if thumbnail is not None and len(rows):
-        gallery = Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
+        gallery = plots.Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
         plots.extremes(gallery, thumbnail, everyone)
         paths.append(out.with_name(f"{out.stem}_extremes.png"))
         write_atomically(paths[1], lambda temporary: gallery.savefig(temporary))

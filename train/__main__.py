@@ -1,12 +1,15 @@
 """Program `python -m train CONFIG [--out DIR] [--dotted.field VALUE ...]`, installed as `jepa-train`."""
 
 import dataclasses
+import io
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from jepa_jax import __version__
 from jepa_jax.config import Config
+from jepa_jax.config_json import to_json
 from jepa_jax.errors import ConfigError
 
 from .config_files import config_module, config_names, find_config
@@ -24,6 +27,8 @@ class Arguments(Config):
     dry_run: bool = False
     """Print the requirements of a step (parameters, memory, arithmetic) and stop, without reading data or writing
     files."""
+    print_config: bool = False
+    """Print the config as JSON and stop. The output may be edited and named as CONFIG."""
     distributed: bool = False
     """On a TPU slice or a cluster: connect to the processes on the other hosts, each started with this same command."""
     coordinator: str | None = None
@@ -36,6 +41,9 @@ class Arguments(Config):
 
 def script() -> None:
     """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of files may hold anything, and be no text in this encoding
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(main(sys.argv[1:]))
 
 
@@ -47,6 +55,11 @@ def main(args: list[str]) -> int:
         from jepa_jax.cli import as_flags
 
         print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:  # not about a file that was named
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
 
 
@@ -61,14 +74,19 @@ def run(args: list[str]) -> int:
     if args[0] in ("-h", "--help"):
         print(overview())
         return 0
-    if args[0] == "--version":
+    if "--version" in args:
         print(__version__)
         return 0
+    if args[0].startswith("--tyro-"):  # shell completion, of the options that every config has
+        args = ["mixture_2d", *args]
     if args[0].startswith("-"):
         raise ConfigError(f"the config comes first: {usage()}")
     name, config = find_config(args[0])
     arguments = read_arguments(name, config, args)
     config = Config(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(Config)})
+    if arguments.print_config:
+        print(to_json(config), end="")
+        return 0
     # Imported only after the arguments were checked, because the import of jax takes a second.
     from rich.console import Console
 
@@ -105,10 +123,11 @@ def read_arguments(name: str, config: Config, args: list[str]) -> Arguments:
     for note in notes:
         print(f"note: {note}", file=sys.stderr)
     fields = {f.name: getattr(config, f.name) for f in dataclasses.fields(Config)}
+    completion = any(option.startswith("--tyro-") for option in options)  # only an installed command can have one
     return parse(
         Arguments,
         options,
-        prog=" ".join((*program("train", __package__), args[0])),
+        prog="jepa-train" if completion else " ".join((*program("train", __package__), args[0])),
         description=f"Train the config {name}. Every field below can be set; the defaults are those of this config.",
         default=Arguments(**fields),
     )
@@ -116,6 +135,7 @@ def read_arguments(name: str, config: Config, args: list[str]) -> Arguments:
 
 def train_and_print(config: Config, out: Path) -> int:
     """Train, print the result, and return the exit status."""
+    from jax.errors import JaxRuntimeError
     from rich.console import Console
 
     from jepa_jax.cli import as_flags, program
@@ -127,6 +147,12 @@ def train_and_print(config: Config, out: Path) -> int:
         summary = train(config, out, Console(stderr=True, highlight=False, soft_wrap=True))
     except TrainingError as error:
         print(f"error: {as_flags(str(error), config)}", file=sys.stderr)
+        return 1
+    except (MemoryError, JaxRuntimeError) as error:
+        if isinstance(error, JaxRuntimeError) and not re.search("out of memory|RESOURCE_EXHAUSTED", str(error), re.I):
+            raise
+        sizes = as_flags("`data.batch_size`, `encoder.widths` or `encoder.width`", config)
+        print(f"error: out of memory; lower {sizes}, and see --dry-run for what a step needs", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"interrupted; the same command continues {out} from its last checkpoint", file=sys.stderr)

@@ -9,7 +9,6 @@ import numpy as np
 from jepa_jax.checkpoint import Checkpoints, SaveError, saved_steps, values
 from jepa_jax.config import Config
 from jepa_jax.distributed import broadcast
-from jepa_jax.errors import ConfigError
 from jepa_jax.training.step import State
 
 # Metrics that `auto` stands for; the first one that the run has is used.
@@ -39,18 +38,10 @@ class Checkpointing:
         Args:
           step: Step of the evaluation.
           row: Metrics by name; empty if the density was not evaluated at this step.
-
-        Raises:
-          ConfigError: If `checkpoint.best` is none of the metrics.
         """
         name = self._config.checkpoint.best
         if name == "auto":
             name = next((n for n in BEST_METRICS if n in row), None)
-        elif name is not None and row and name not in row:
-            numbers = ", ".join(k for k, v in row.items() if isinstance(v, float | np.floating))
-            raise ConfigError(
-                f"`checkpoint.best` is {name}, which is not a metric of this run; choose one of {numbers}"
-            )
         value = broadcast(float(row.get(name, np.nan)) if name is not None else np.nan)
         self._value = value if np.isfinite(value) else None
         self._judged = step

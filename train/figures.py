@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from matplotlib.figure import Figure
 from PIL import Image
 
 from jepa_jax import plots
@@ -34,7 +33,7 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
       rows: All rows of metrics up to this step.
     """
     world = source.world
-    figure = Figure(figsize=(13, 4.3), dpi=120, layout="constrained")
+    figure = plots.Figure(figsize=(13, 4.3), dpi=120, layout="constrained")
     axes = figure.subplots(1, 3)
     if world is not None and world.extent is not None:
         _maps(axes[:2], look, encoder, source)
@@ -47,7 +46,7 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
             axes[0].set(title="JEPA-SCORE of the probe set", xlabel="nats", ylabel="samples")
         plots.spectrum(axes[1], look.singular_values)
         _curves(axes[2], rows)
-    figure.suptitle(f"step {step}: {look.health.sentence}", fontsize=10)
+    figure.suptitle(f"step {step}: {look.health.finding}", fontsize=10)
     write_atomically(path, lambda temporary: figure.savefig(temporary))
 
 
@@ -80,7 +79,7 @@ def finish(out: Path, look: Look, source: Source, step: int) -> Path:
 
 def extremes(path: Path, look: Look) -> None:
     """Draw the most and the least likely images of the probe set."""
-    figure = Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
+    figure = plots.Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
     plots.extremes(figure, np.asarray(look.probe.x), look.learned)
     write_atomically(path, lambda temporary: figure.savefig(temporary))
 

@@ -151,14 +151,17 @@ def open_log(folder: Path, step: int, kinds: tuple[str, ...]) -> MetricsLog:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Read the complete lines of a metrics file; a last line that a crash truncated is left out."""
+    """Read the complete lines of a metrics file, up to the first that a crash truncated or damaged."""
     rows = []
     if path.exists():
-        for line in path.read_text().splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
+                row = json.loads(line)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+                break
+            rows.append(row)
     return rows
 
 

@@ -1,5 +1,6 @@
 """Training loop of a run."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -8,26 +9,25 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from jepa_jax.checkpoint import SaveError, first_line, read_progress, restore, saved_steps
+from jepa_jax.checkpoint import SaveError, read_progress, restore, saved_steps
 from jepa_jax.config import Config
-from jepa_jax.config_json import differences
-from jepa_jax.data import Source, open_source
+from jepa_jax.data import Source, WorkerError, open_source
 from jepa_jax.distributed import agree
 from jepa_jax.encoder import Encoder
-from jepa_jax.errors import ConfigError
+from jepa_jax.errors import first_line
 from jepa_jax.files import make_directory
 from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
-from jepa_jax.run_dir import CONFIG_FILE, read_config, write_config, write_statistics
 from jepa_jax.sharding import check_batch, local_copy, training_mesh
 from jepa_jax.training import METRICS, State, Trainer, make_trainer
 
 from .checkpointing import Checkpointing
+from .claim import check_folder, claim, locked
 from .clock import Clock
 from .input_pipeline import InputPipeline
 from .preemption import Preemption
+from .progress import Pulse, progress
 from .reporting import NullReporter, Reporter
 
 
@@ -51,19 +51,58 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     config = resolve(config, source)
     check_batch(config.data.batch_size, config.optim.accumulate, mesh)
     trainer = make_trainer(config, source, mesh)
-    claim(out, config, source, first)
-    inputs, state, clock = begin(out, config, trainer, source, mesh)
-    if clock.step:
-        console.print(f"{out} is finished" if clock.finished else f"continuing {out} from step {clock.step}")
+    make_directory(out)
+    with locked(out) if first else contextlib.nullcontext():
+        schedule = check_folder(out, config, source)
+        reporter = Reporter(config, source, out, console) if first else NullReporter()
+        # What cannot be evaluated or written is found before the folder is claimed.
+        reporter.baseline(local_copy(trainer.encoder(trainer.init()), mesh))
+        if first:
+            claim(out, config, source)
+        if schedule:
+            console.print(schedule, markup=False)
+        agree(0, False)  # the others read what the first process has written
+        inputs, state, clock = begin(out, config, trainer, source, mesh)
+        if clock.step:
+            console.print(f"{out} is finished" if clock.finished else f"continuing {out} from step {clock.step}")
+        reporter.open(clock.step)
+        last, keeper = take_steps(config, out, console, trainer, mesh, inputs, state, clock, reporter)
+        if said := inputs.unreadable():
+            console.print(f"warning: {said}", markup=False)
+        try:
+            summary = reporter.finish(clock, result_of(out, config, keeper, last), keeper.best_step())
+        except OSError as error:
+            raise TrainingError(cannot_be_written(clock.step, out, error, keeper)) from None
+        agree(0, False)  # the first process has more to do, and the others must wait for it
+        return summary
+
+
+def take_steps(
+    config: Config,
+    out: Path,
+    console: Console,
+    trainer: Trainer,
+    mesh: Mesh,
+    inputs: InputPipeline,
+    state: State,
+    clock: Clock,
+    reporter: NullReporter,
+) -> tuple[Encoder, Checkpointing]:
+    """Take the steps that are left, and return the encoder after them and the keeper of the checkpoints.
+
+    The folder is claimed, and the state, from which the steps continue, is donated.
+
+    Raises:
+      TrainingError: As in `train`.
+    """
 
     def encoder_of(state: State) -> Encoder:  # all processes must call this
         return local_copy(trainer.encoder(state), mesh)
 
-    reporter = Reporter(config, source, out, console, clock.step) if first else NullReporter()
     keeper = Checkpointing(out, config)
+    pulse = Pulse(console, clock.step, config.steps)
     try:
         state = inputs.compile(trainer, state, clock.step)  # before any time is measured
-        reporter.baseline(encoder_of(trainer.init()), clock.step)
         with progress(console, config.steps) as bar, Preemption() as told:
             while not clock.finished:
                 steps, stopping = agree(clock.next_steps(), told.received)
@@ -83,18 +122,19 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
                 if keeper.is_due(clock.step):
                     keeper.save(clock.step, state, clock.window, inputs.position())
                 bar.update(bar.task_ids[0], completed=clock.step)
+                pulse.beat(clock.step)
             keeper.close()
     except (SaveError, OSError) as error:
         raise TrainingError(cannot_be_written(clock.step, out, error, keeper)) from None
+    except WorkerError as error:
+        raise TrainingError(
+            f"step {clock.step}: {error}; {keeper.kept()}; set fewer `data.workers`, and repeat the same command"
+        ) from None
     finally:
         reporter.close()
         inputs.close()
         keeper.abandon()
-    if said := inputs.unreadable():
-        console.print(f"warning: {said}", markup=False)
-    summary = reporter.finish(clock, result_of(out, config, keeper, encoder_of(state)), keeper.best_step())
-    agree(0, False)  # the first process has more to do, and the others must wait for it
-    return summary
+    return encoder_of(state), keeper
 
 
 def result_of(out: Path, config: Config, keeper: Checkpointing, last: Encoder) -> Encoder:
@@ -126,32 +166,6 @@ def begin(
     state = restore(out, steps[-1], jax.eval_shape(trainer.init), trainer.shardings)
     window = np.array(saved.get("window") or window, np.float32)
     return InputPipeline(source, mesh, saved.get("data")), state, Clock(config, steps[-1], window)
-
-
-def claim(out: Path, config: Config, source: Source, first: bool) -> None:
-    """Reserve the folder for this run.
-
-    Args:
-      out: Folder of the run.
-      config: Resolved config.
-      source: Data of the run.
-      first: Whether this is the first process, which alone writes files.
-
-    Raises:
-      ConfigError: If the folder holds a run of another config, or cannot be written.
-    """
-    make_directory(out)
-    if (out / CONFIG_FILE).exists():
-        before, shape = read_config(out)
-        changed = differences(before, config)
-        if changed or shape != source.shape:
-            what = "; ".join(changed) or f"samples of shape {list(shape)}, not {list(source.shape)}"
-            raise ConfigError(f"{out} holds a run of another config ({what}); name another folder with `out`")
-    elif first:
-        statistics = {"mean": source.mean, "scale": source.scale, "noise": source.noise}
-        write_statistics(out, statistics | {"noise_is_local": source.noise_is_local})
-        write_config(out, config, source.shape)
-    (out / "figures").mkdir(exist_ok=True)
 
 
 def refuse_non_finite(rows: np.ndarray, step: int, saved: int, out: Path) -> None:
@@ -187,19 +201,3 @@ def cannot_be_written(step: int, out: Path, error: Exception, keeper: Checkpoint
         f"step {step}: {out} cannot be written ({first_line(error)}); {keeper.kept()}; "
         "free some space and repeat the same command"
     )
-
-
-def progress(console: Console, steps: int, what: str = "training") -> Progress:
-    """Return a progress bar with the rate and the remaining time; its only task counts the steps."""
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    bar.add_task(what, total=steps, rate="")
-    return bar

@@ -174,11 +174,12 @@ class Monitor:
         verdict = evaluate.diagnose(
             spread=float(moments.spread),
             effective_rank=float(moments.effective_rank),
-            folded=folded,
+            folded=folded if len(self.source.shape) == 1 else None,
             size=int(np.prod(encoder.shape)),
             dim=encoder.dim,
             output=self.config.encoder.output,
             base=encoder.base,
+            rows=len(self.probe.x),
             injective=encoder.volume is not None,
             agreement=truth.get("density/tangent_log_density_spearman", self.agreement(learned)),
             least_column=self._least_column(encoder, z),
@@ -190,7 +191,7 @@ class Monitor:
             verdict = evaluate.judge(
                 log_density, self.baselines, len(self.probe.x[0]), rows=rows, degenerate=self.source.degenerate
             )
-        health = verdict._replace(sentence=as_flags(verdict.sentence, Config))
+        health = verdict._replace(advice=as_flags(verdict.advice, Config))
         metrics: dict[str, float | str] = {
             "density/score_mean": float(score.mean()),
             "density/clipped": float(clipped.mean()),
@@ -307,6 +308,8 @@ class Monitor:
     def _against_others(self, encoder: Encoder, score: np.ndarray) -> dict[str, float]:
         """Return the AUROC of the scores of the probe set against those of each corruption of it."""
         eps = self.config.monitor.eps
+        if len(score) < evaluate.LEAST_SAMPLES:
+            return {}
         return {
             f"auroc/{name}": evaluate.auroc(score, np.asarray(score_samples(encoder, other, eps)))
             for name, other in self.others.items()

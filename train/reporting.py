@@ -9,12 +9,14 @@ from jepa_jax.cli import as_flags
 from jepa_jax.config import Config
 from jepa_jax.data import Source, ignored_options
 from jepa_jax.encoder import Encoder
+from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.recipes import weighted
 from jepa_jax.run_dir import write_embeddings, write_mixture
+from jepa_jax.training import METRICS
 
 from . import figures, summary
 from .clock import Clock
-from .log import open_log
+from .log import Writer, open_log
 from .monitor import Look, Monitor
 
 # Prefixes of the metrics that the summary also contains for the untrained encoder.
@@ -24,8 +26,22 @@ COMPARED_METRICS = ("density/", "probe/", "auroc/", "embedding/effective_rank", 
 class NullReporter:
     """Reporter that does nothing, for all processes except the first."""
 
-    def baseline(self, encoder: Encoder, step: int) -> None:
-        """Evaluate the untrained encoder, which also compiles the evaluation before any time is measured."""
+    def baseline(self, encoder: Encoder) -> None:
+        """Evaluate the untrained encoder, which also compiles the evaluation before any time is measured.
+
+        Raises:
+          ConfigError: If `checkpoint.best` is no metric of the evaluation.
+        """
+
+    def open(self, step: int) -> None:
+        """Open the log, and report the evaluation of the untrained encoder.
+
+        Args:
+          step: Step from which the run continues, or 0.
+
+        Raises:
+          ConfigError: If a log cannot be opened.
+        """
 
     def line(self, clock: Clock, encoder: Encoder, idle: float) -> dict[str, Any]:
         """Evaluate, write one line of metrics, and draw.
@@ -57,41 +73,51 @@ class NullReporter:
 class Reporter(NullReporter):
     """Reporter of the first process."""
 
-    def __init__(self, config: Config, source: Source, out: Path, console: Console, step: int) -> None:
-        """Open the monitor and the log of a run, and name the options that have no effect on its data.
+    def __init__(self, config: Config, source: Source, out: Path, console: Console) -> None:
+        """Open the monitor of a run, and name the options that have no effect on its data.
 
         Args:
           config: Resolved config.
           source: Data of the run.
           out: Folder of the run.
           console: Console for the messages.
-          step: Step from which the run continues, or 0.
 
         Raises:
-          ConfigError: If the requested evaluation is impossible on these data, or a log cannot be opened.
+          ConfigError: If the requested evaluation is impossible on these data.
         """
         self._config, self._source, self._out, self._console = config, source, out, console
         self._monitor = Monitor(config, source)
-        self._log = open_log(out, step, ("jsonl", *config.monitor.writers))
-        self._untrained: dict[str, Any] = {}
+        self._log: Writer = Writer()
+        self._untrained: Look | None = None
+        self._encoder: Encoder | None = None
         self._look: Look | None = None
+        self._verdict = ""
         ignored = ignored_options(config.data, source)
         for note in (*([ignored] if ignored else []), *source.notes):
             console.print(f"note: {as_flags(note, Config)}", markup=False)
 
-    def baseline(self, encoder: Encoder, step: int) -> None:
-        """Evaluate the untrained encoder, whose metrics are the baseline of the training."""
+    def baseline(self, encoder: Encoder) -> None:
+        """Evaluate the untrained encoder, whose metrics are the baseline of the training, as in the base class."""
         self._monitor.effective_rank(encoder)
         if encoder.normalised:
             with self._console.status("fitting a kernel density estimate and a Gaussian mixture to compare with"):
                 self._monitor.fit_baselines()
-        look = self._monitor.look(encoder)
-        self._untrained = look.metrics
-        if not step:
-            world = self._source.world
-            if self._config.monitor.figures and world is not None and world.extent is not None:
-                self._draw(look, encoder, 0)  # the first picture of the animation
-            self._console.print(summary.progress_line(0, self._untrained, None))
+        self._encoder, self._untrained = encoder, self._monitor.look(encoder)
+        best = self._config.checkpoint.best
+        known = [*METRICS, *(name for name, value in self._untrained.metrics.items() if not isinstance(value, str))]
+        if best not in (None, "auto", *known):
+            raise ConfigError(f"`checkpoint.best` is {best}, which is not a metric of this run{nearest(best, known)}")
+
+    def open(self, step: int) -> None:
+        """Open the log, and report the evaluation of the untrained encoder, as in the base class."""
+        self._log = open_log(self._out, step, ("jsonl", *self._config.monitor.writers))
+        look = self._untrained
+        if step or look is None or self._encoder is None:
+            return
+        world = self._source.world
+        if self._config.monitor.figures and world is not None and world.extent is not None:
+            self._draw(look, self._encoder, 0)  # the first picture of the animation
+        self._console.print(summary.progress_line(0, look.metrics, None))
 
     def line(self, clock: Clock, encoder: Encoder, idle: float) -> dict[str, Any]:
         """Evaluate, write one line of metrics, and draw, as in the base class."""
@@ -105,7 +131,9 @@ class Reporter(NullReporter):
         if look is None:
             return {}
         self._look = look
-        self._console.print(summary.progress_line(clock.step, row, look))
+        said = look.health.finding if look.health.verdict == self._verdict else look.health.sentence
+        self._verdict = look.health.verdict  # advice is given once
+        self._console.print(summary.progress_line(clock.step, row, said))
         with clock.spent("drawing"):
             if self._config.monitor.figures and not clock.finished:  # the last figure is drawn by `finish`
                 self._draw(look, encoder, clock.step)
@@ -129,7 +157,8 @@ class Reporter(NullReporter):
             found["figure"] = str(figures.finish(self._out, look, self._source, step))
         found |= self._monitor.calibration(encoder, look)
         found |= summary.about(look, encoder, self._config.density.law)
-        found |= {f"{name}_untrained": v for name, v in self._untrained.items() if name.startswith(COMPARED_METRICS)}
+        untrained = {} if self._untrained is None else self._untrained.metrics
+        found |= {f"{name}_untrained": v for name, v in untrained.items() if name.startswith(COMPARED_METRICS)}
         found |= self._monitor.principal_components(encoder.dim)
         found["best_step"] = best_step
         found["best_is_result"] = result

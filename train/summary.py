@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import write_atomically
@@ -21,13 +22,13 @@ AGREEMENT_LABELS = {
 }
 
 
-def progress_line(step: int, row: dict[str, Any], look: Look | None) -> str:
+def progress_line(step: int, row: dict[str, Any], verdict: str | None) -> str:
     """Return one line for the terminal.
 
     Args:
       step: Step of the evaluation.
       row: Metrics by name.
-      look: Evaluation; None for the untrained encoder.
+      verdict: Verdict in words; None for the untrained encoder.
     """
     corrected = row.get("density/log_density_spearman") != row.get("density/spearman")
     agreement = [
@@ -39,12 +40,12 @@ def progress_line(step: int, row: dict[str, Any], look: Look | None) -> str:
             ("linear probe", "probe/linear"),
             ("held-out nats", "heldout_nats"),
         )
-        if name in row
+        if np.isfinite(row.get(name, np.nan))
     ]
     shown = ", ".join(agreement) or f"mean score {row['density/score_mean']:.1f} nats"
-    if look is None:
+    if verdict is None:
         return f"untrained    {shown}"
-    return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {look.health.sentence}"
+    return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {verdict}"
 
 
 def about(look: Look, encoder: Encoder, law: str) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Any
 
 from jepa_jax.errors import ConfigError
 
+MOST = 2**32  # above every whole number in a config; JAX counts in 32 bits
+
 Rule = tuple[str, bool, str]
 
 
@@ -26,6 +28,8 @@ def check(section: str, options: Any, *rules: Rule) -> None:
             raise ConfigError(f"`{section}kind` of {type(options).__name__} is {field.default}, not {value}")
         if isinstance(value, float) and not math.isfinite(value):
             raise ConfigError(f"`{section}{field.name}` is {value}; it must be finite")
+        if any(isinstance(n, int) and abs(n) >= MOST for n in (value if isinstance(value, tuple) else (value,))):
+            raise ConfigError(f"`{section}{field.name}` is {_shown(value)}; it must be below 2^32")
     for name, ok, must in rules:
         if not ok:
             raise ConfigError(f"`{section}{name}` is {_shown(getattr(options, name))}; it must {must}")

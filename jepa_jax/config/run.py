@@ -170,4 +170,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        check("", self, *at_least(self, 1, "steps"))
+        # JAX would use the last 32 bits of another seed, so that two seeds would mean the same run.
+        seeds = ("seed", -(2**31) <= self.seed < 2**32, "be at least -2^31 and below 2^32")
+        counted = ("steps", 1 <= self.steps < 2**31, "be at least 1 and below 2^31")
+        check("", self, counted, seeds)

@@ -1,10 +1,11 @@
 """Sources of samples under one grammar: worlds, arrays, the digits, folders of images, TensorFlow Datasets."""
 
-from jepa_jax.data.arrays import read_arrays
+from jepa_jax.data.arrays import numbers, read_arrays
 from jepa_jax.data.build import ignored_options, is_stream, open_source, read_samples
 from jepa_jax.data.columns import local_noise
 from jepa_jax.data.dataset import Dataset, is_held_out
 from jepa_jax.data.lazy_images import LazyImages, in_memory, readable
+from jepa_jax.data.loader import WorkerError
 from jepa_jax.data.registry import open_dataset
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Probe, Source
@@ -17,12 +18,14 @@ __all__ = [
     "Probe",
     "Samples",
     "Source",
+    "WorkerError",
     "ignored_options",
     "in_memory",
     "is_held_out",
     "is_stream",
     "local_noise",
     "make_world",
+    "numbers",
     "open_dataset",
     "open_source",
     "pixels",

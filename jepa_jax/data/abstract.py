@@ -34,8 +34,9 @@ def abstract_source(data: cfg.Data) -> Source:
             return stream_source(data, shape[1:], jnp.zeros(()), jnp.ones(()), dtype)
         if not is_stream(data):
             rows = min(data.batch_size, shape[0])
-            # One batch is enough: no other samples pass through the networks.
-            return from_samples(Samples(np.zeros((rows, *shape[1:]), np.float32)), data)
+            # One batch is enough: no other samples pass through the networks. Its values matter only in that they vary.
+            x = np.random.default_rng(0).random((rows, *shape[1:]), np.float32)
+            return from_samples(Samples(x), data)
     if data.size is None:
         raise ConfigError(f"a dry run does not read {data.source}; set the side of its images with `data.size`")
     return stream_source(data, (data.size, data.size, data.channels), jnp.zeros(()), jnp.ones(()), np.uint8)

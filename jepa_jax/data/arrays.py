@@ -1,18 +1,18 @@
 """Array files, and the digits that are distributed with scikit-learn. Pickles are never loaded, so no code is run."""
 
-import tokenize
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from jepa_jax.data.samples import Samples
-from jepa_jax.errors import ConfigError
+from jepa_jax.errors import ConfigError, first_line
+
+LARGEST = 1e18  # magnitude above which squares and their sums leave the range of float32
+COLUMNS = ("x", "log_density", "label", "pair")  # arrays of an .npz that are read; others may lie beside them
 
 
 def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
-    """Read the samples of a `.npy` or `.npz` file.
+    """Read the samples of a `.npy` or `.npz` file: floats, integers or booleans, or uint8 images.
 
     Args:
       path: File.
@@ -21,38 +21,19 @@ def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
     Raises:
       ConfigError: If the file cannot be read, or holds anything but finite numbers with samples on the first axis.
     """
-    try:
-        with path.open("rb") as file:
-            magic = file.read(6)
-            if magic[:2] != b"PK" and magic != b"\x93NUMPY":  # NumPy would try to read a pickle
-                raise ConfigError(f"{path} is not a NumPy file; save the samples with numpy.save or numpy.savez")
-            file.seek(0)
-            # Pass a file, not a path, because NumPy leaves its own file open if a zip is damaged.
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except ConfigError:
-        raise
-    except ValueError as error:
-        if "Object arrays" in str(error):
-            raise ConfigError(
-                f"{path} holds an object array (ragged rows or pickled objects), which is never loaded; "
-                "save one rectangular array of numbers"
-            ) from None
-        raise ConfigError(f"{path} is not a NumPy file: {error}") from None
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, tokenize.TokenError, MemoryError, KeyError) as error:
-        raise ConfigError(f"{path} cannot be read as a NumPy file: {error}") from None
+    arrays, names = _load(path)
     if "x" not in arrays:
-        raise ConfigError(f"{path} has no array named x; it has {', '.join(sorted(arrays)) or 'nothing'}")
-    x = arrays["x"] if keep_bytes and arrays["x"].dtype == np.uint8 else _numbers(arrays["x"], "x", path)
+        raise ConfigError(f"{path} has no array named x; it has {', '.join(sorted(names)) or 'nothing'}")
+    x = arrays["x"] if keep_bytes and arrays["x"].dtype == np.uint8 else numbers(arrays["x"], "x", path)
     if x.ndim < 2:
         raise ConfigError(f"{path}: x has shape {list(x.shape)}; samples go on the first axis, [N, ...]")
     if x.size == 0:
         raise ConfigError(f"{path}: x is empty, shape {list(x.shape)}")
-    log_density = _numbers(arrays["log_density"], "log_density", path) if "log_density" in arrays else None
-    pair = _numbers(arrays["pair"], "pair", path) if "pair" in arrays else None
+    log_density = numbers(arrays["log_density"], "log_density", path) if "log_density" in arrays else None
+    pair = numbers(arrays["pair"], "pair", path) if "pair" in arrays else None
     label = arrays.get("label")
+    if label is not None and label.dtype.kind not in "biufSU":
+        raise ConfigError(f"{path}: label has dtype {label.dtype}; save numbers or strings")
     for name, array, shape in (
         ("log_density", log_density, x.shape[:1]),
         ("label", label, x.shape[:1]),
@@ -71,13 +52,78 @@ def read_digits() -> Samples:
     return Samples((x.reshape(-1, 8, 8, 1) / 16).astype(np.float32), label=label, name="digits")
 
 
-def _numbers(array: np.ndarray, name: str, path: Path) -> np.ndarray:
-    if array.dtype == np.uint8:
+def _load(path: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Return the arrays of a file that are read, and the names of all.
+
+    Raises:
+      ConfigError: If the file cannot be read, or would have to be unpickled.
+    """
+    if path.exists() and not path.is_file():  # opening a pipe would wait forever
+        raise ConfigError(f"{path} is not a file; save the samples with numpy.save or numpy.savez")
+    try:
+        with path.open("rb") as file:
+            magic = file.read(6)
+            if magic[:2] != b"PK" and magic != b"\x93NUMPY":  # NumPy would try to read a pickle
+                raise ConfigError(f"{path} is not a NumPy file; save the samples with numpy.save or numpy.savez")
+            file.seek(0)
+            # Pass a file, not a path, because NumPy leaves its own file open if a zip is damaged.
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return {"x": loaded}, ["x"]
+            return {name: loaded[name] for name in COLUMNS if name in loaded.files}, loaded.files
+    except ConfigError:
+        raise
+    except FileNotFoundError:
+        raise ConfigError(f"{path} does not exist") from None
+    except Exception as error:  # a damaged file raises many types of exceptions in NumPy and in zipfile
+        if "Object arrays" in str(error):
+            raise ConfigError(
+                f"{path} holds an object array (ragged rows or pickled objects), which is never loaded; "
+                "save one rectangular array of numbers"
+            ) from None
+        raise ConfigError(f"{path} cannot be read as a NumPy file: {first_line(error)}") from None
+
+
+def numbers(array: np.ndarray, name: str, place: Path | str) -> np.ndarray:
+    """Return an array of any kind of numbers as float32, with uint8 scaled to [0, 1].
+
+    Args:
+      array: Array [N, ...].
+      name: Its name: `x`, `pair` or `log_density`, which is not scaled.
+      place: File, or other origin of the array, for messages.
+
+    Raises:
+      ConfigError: If it does not hold numbers, or they are not finite or too large for float32.
+    """
+    samples = name != "log_density"
+    if array.dtype == np.uint8 and samples:
         return array.astype(np.float32) / 255
-    if not np.issubdtype(array.dtype, np.floating):
-        raise ConfigError(f"{path}: {name} has dtype {array.dtype}; save floats, or uint8 for images")
-    array = array.astype(np.float32)
-    bad = np.flatnonzero(~np.isfinite(array).all(axis=tuple(range(1, array.ndim))))
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(
+            f"{place}: {name} has dtype {_short(array.dtype)}; save floats, integers or booleans, or uint8 for images"
+        )
+    if array.dtype.kind in "biu" and samples and array.ndim == 4:
+        raise ConfigError(
+            f"{place}: {name} has dtype {array.dtype} and the shape of images, whose range is then unknown; "
+            "save uint8, or floats in [0, 1]"
+        )
+    rows = tuple(range(1, array.ndim))
+    bad = np.flatnonzero(~np.isfinite(array).all(axis=rows))
     if len(bad):
-        raise ConfigError(f"{path}: {name} is not finite in {len(bad)} rows, the first is row {bad[0]}; drop them")
-    return array
+        raise ConfigError(f"{place}: {name} is not finite in {len(bad)} rows, the first is row {bad[0]}; drop them")
+    with np.errstate(over="ignore"):
+        found = array.astype(np.float32)
+    large = np.flatnonzero(((found > LARGEST) | (found < -LARGEST)).any(axis=rows))
+    if len(large):
+        raise ConfigError(
+            f"{place}: {name} is beyond {LARGEST:.0e}, too large for float32, in {len(large)} rows, the first is row "
+            f"{large[0]}; divide by a constant, or drop them if they mark missing values"
+        )
+    return found
+
+
+def _short(dtype: np.dtype) -> str:
+    """Return the name of a dtype; of one that NumPy does not know, such as bfloat16, its size in bytes."""
+    if dtype.names:
+        return f"structured ({', '.join(dtype.names)})"
+    return f"unknown to NumPy ({dtype.itemsize} bytes each)" if dtype.kind == "V" else str(dtype)

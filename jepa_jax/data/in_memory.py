@@ -1,6 +1,7 @@
 """Samples in memory as a source: batches are drawn from them on the device."""
 
 import dataclasses
+import hashlib
 from typing import Any
 
 import jax
@@ -12,7 +13,16 @@ from jepa_jax import config as cfg
 from jepa_jax.data.columns import continuous, local_noise
 from jepa_jax.data.dataset import is_held_out
 from jepa_jax.data.samples import Samples
-from jepa_jax.data.source import NOISE_FRACTION, PROBE_SEED, Probe, Source, quantiles_of, refuse_options, standardise
+from jepa_jax.data.source import (
+    NOISE_FRACTION,
+    PROBE_SEED,
+    Probe,
+    Source,
+    quantiles_of,
+    refuse_constant,
+    refuse_options,
+    standardise,
+)
 from jepa_jax.errors import ConfigError
 from jepa_jax.views import sample_keys
 
@@ -25,6 +35,8 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     """
     shape = samples.x.shape[1:]
     refuse_options(data, shape)
+    refuse_constant(np.asarray(samples.x), data.source)
+    digest = _digest(samples)
     held = is_held_out(len(samples.x), data.holdout)
     # Noise of one width cannot fit rows that are close in one place and far apart in another. Only if it was asked for
     # are repeated values spread, because only a density in nats has no upper limit at them.
@@ -70,8 +82,18 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         quantiles=quantiles,
         notes=notes,
         degenerate=degenerate,
+        digest=digest,
         known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),
     )
+
+
+def _digest(samples: Samples) -> bytes:
+    """Return the SHA-256 of the samples and of what belongs to them."""
+    found = hashlib.sha256()
+    for column in (samples.x, samples.pair):
+        if column is not None:
+            found.update(np.ascontiguousarray(column).data)
+    return found.digest()
 
 
 def _check_counts(held: np.ndarray, data: cfg.Data) -> None:
@@ -105,8 +127,7 @@ def _as_table(samples: Samples, held: np.ndarray) -> tuple[Samples, np.ndarray, 
 
 def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:
     """Return `probe` and `labelled` of a source: fixed choices of held-out rows and of rows for training."""
-    # Labels of any type are converted to numbers from 0.
-    classes = None if samples.label is None else np.unique(samples.label, return_inverse=True)[1].astype(np.int32)
+    classes = samples.numbered_label
 
     def probe(n: int) -> Probe:
         rows = _choice(held if held.any() else ~held, n)
@@ -116,11 +137,11 @@ def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:
 
     def labelled(n: int) -> tuple[np.ndarray, np.ndarray]:
         assert classes is not None
-        rows = _choice(~held, n)
+        rows = _choice(~held & (classes >= 0), n)
         return np.asarray(samples.x[rows]), classes[rows]
 
     # Without held-out rows the probes would be evaluated on the samples that they were fitted on.
-    judged = classes is not None and held.any()
+    judged = samples.classes is not None and held.any()
     return probe, labelled if judged else None
 
 

@@ -14,6 +14,10 @@ from jepa_jax.images import Unreadable
 READ_AHEAD_BYTES = 2**30  # maximum size of what threads read ahead, unless a single batch is larger
 
 
+class WorkerError(RuntimeError):
+    """Error of a worker process that died; its message is one line."""
+
+
 @dataclass(frozen=True)
 class LoaderOptions:
     """Options of a loader.
@@ -81,10 +85,16 @@ class Loader:
 
         Raises:
           ConfigError: If no image can be read, or the images differ in size.
+          WorkerError: If a worker process died.
         """
         if self._iterator is None:
             self._iterator = _read_ahead(self._samples, self._options, self._next)
-        batch = next(self._iterator)
+        try:
+            batch = next(self._iterator)
+        except RuntimeError as error:
+            if "terminated unexpectedly" not in str(error):
+                raise
+            raise WorkerError("a process that reads images died, perhaps for lack of memory") from None
         self._next += self._options.batch_size
         skipped = batch.pop("skipped")
         for row in np.flatnonzero(skipped):

@@ -70,9 +70,12 @@ def find_reader(spec: str) -> Reader:
     Raises:
       ConfigError: If no line accepts it.
     """
-    for reader in READERS:
-        if reader.accepts(spec):
-            return reader
+    try:
+        for reader in READERS:
+            if reader.accepts(spec):
+                return reader
+    except OSError as error:  # a name that is too long, or a folder that may not be entered
+        raise ConfigError(f"{spec} cannot be read: {error.strerror}") from None
     if not spec:
         raise ConfigError("this config needs your data: `data.source` FILE.npy, FILE.npz or a folder of images")
     forms = ", ".join(reader.form for reader in READERS)

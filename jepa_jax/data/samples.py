@@ -54,21 +54,24 @@ class Samples:
     @property
     def classes(self) -> int | None:
         """Number of labels; None without labels."""
-        if self.label is None:
-            return None
-        known = np.unique(self.label)
-        return int((known >= 0).sum()) if np.issubdtype(known.dtype, np.number) else len(known)
+        numbered = self.numbered_label
+        return None if numbered is None else int(numbered.max()) + 1 or None
 
     @cached_property
     def numbered_label(self) -> np.ndarray | None:
-        """Labels [N] as 0 .. classes - 1 in sorted order; negative numbers become -1, which means no label."""
+        """Labels [N] as 0 .. classes - 1 in sorted order, or -1 for no label.
+
+        No label are negative numbers and NaN, and all numbers if some are not whole, because these measure something.
+        """
         if self.label is None:
             return None
-        known = np.unique(self.label)
-        if np.issubdtype(known.dtype, np.number):
-            known = known[known >= 0]
-            return np.where(self.label >= 0, np.searchsorted(known, self.label), -1)
-        return np.searchsorted(known, self.label)
+        known = np.ones(len(self.label), bool)
+        if self.label.dtype.kind in "iuf":
+            known = np.isfinite(self.label) & (self.label >= 0)
+            known &= bool((self.label[known] % 1 == 0).all())
+        found = np.full(len(known), -1, np.int32)
+        found[known] = np.unique(self.label[known], return_inverse=True)[1]
+        return found
 
     def first(self, limit: int) -> "Samples":
         """Return the first `limit` samples."""

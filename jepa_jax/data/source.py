@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike
 
 from jepa_jax import config as cfg
 from jepa_jax.data.loader import Loader
@@ -19,6 +20,7 @@ NOISE_FRACTION = 0.1  # default view noise of images and streams, relative to th
 NUM_QUANTILES = 64  # of the data, at which the components of a triangular map start
 OUTLIER_RATIO = 10.0  # of the deviation to that from the quartiles, above which outliers determine the deviation
 QUARTILES_APART = 1.349  # distance of the quartiles of N(0, 1)
+SMALLEST = 1e-18  # range of a number below which squares leave the range of float32; it counts as constant
 QUANTILE_SAMPLES = 10_000  # samples from which they are computed
 
 
@@ -31,7 +33,7 @@ class Probe:
       log_density: Exact log-density [N], or None.
       log_density_smoothed: Log-density [N] of the density convolved with the view noise, or None.
       tangent: Orthonormal bases of the tangent spaces of the manifold, [N, D, d], or None.
-      label: Labels [N], or None.
+      label: Labels [N], -1 for no label; or None.
     """
 
     x: Array
@@ -64,6 +66,7 @@ class Source:
       notes: Sentences about the data that a user should know of.
       degenerate: Whether the data fill no volume, so that they have no density.
       known: Function n -> at most n training samples [n, *shape]; None for a stream.
+      digest: SHA-256 of the samples; None for a world, which draws new ones, and for a stream.
       batches: Function () -> a loader, whose batches take the place of `arrays`, one in each step, if samples are read
         during training; or None.
     """
@@ -83,6 +86,7 @@ class Source:
     notes: tuple[str, ...] = ()
     degenerate: bool = False
     known: Callable[[int], Array] | None = None
+    digest: bytes | None = None
 
     @property
     def noise_is_local(self) -> bool:
@@ -107,6 +111,27 @@ def refuse_options(data: cfg.Data, shape: tuple[int, ...]) -> None:
         )
 
 
+def refuse_constant(x: np.ndarray, name: str) -> None:
+    """Check that samples [N, ...] differ from each other by more than the rounding of float32.
+
+    Raises:
+      ConfigError: If no number varies among them, so that they have no density.
+    """
+    if len(x) > 1 and _constant(x, 0).all():
+        raise ConfigError(
+            f"{name}: all samples are the same, so that there is no density to learn; if they differ before they are "
+            "rounded to float32, subtract their mean and divide by their deviation first"
+        )
+
+
+def _constant(x: np.ndarray, axis: int | None) -> np.ndarray:
+    """Return whether numbers never vary along an axis, to the rounding of their size."""
+    # By the range, because a small deviation around a large mean is lost in float32 before the range is.
+    low, high = x.min(axis=axis), x.max(axis=axis)
+    rounding = 10 * np.finfo(x.dtype).eps * np.maximum(np.abs(low), np.abs(high))
+    return high - low <= np.maximum(rounding, SMALLEST)
+
+
 def quantiles_of(x: Array) -> Array | None:
     """Return quantiles of every number of vectors [N, D] at (q + 1/2) / Q, [Q, D]; None for images."""
     if x.ndim != 2:
@@ -114,19 +139,22 @@ def quantiles_of(x: Array) -> Array | None:
     return jnp.quantile(x[:QUANTILE_SAMPLES], (jnp.arange(NUM_QUANTILES, dtype=x.dtype) + 0.5) / NUM_QUANTILES, axis=0)
 
 
-def standardise(x: Array) -> tuple[Array, Array]:
+def standardise(x: ArrayLike) -> tuple[Array, Array]:
     """Return the mean and the standard deviation, per number for vectors and over all numbers for images.
 
     A number that never varies, to the rounding of its size, has scale 1. One with outliers so far away that they alone
-    determine its deviation has that of a normal distribution with the same quartiles.
+    determine its deviation has that of a normal distribution with the same quartiles. All sums are float64.
+
+    Args:
+      x: Samples [N, ...], float32.
     """
-    axes = (0,) if x.ndim == 2 else None
-    mean, std = jnp.mean(x, axis=axes), jnp.std(x, axis=axes)
+    x = np.asarray(x)
+    axis = 0 if x.ndim == 2 else None
+    mean, std = np.mean(x, axis=axis, dtype=np.float64), np.std(x, axis=axis, dtype=np.float64)
     if x.ndim == 2:
-        low, middle, high = jnp.quantile(x, jnp.asarray([0.25, 0.5, 0.75], x.dtype), axis=0)
+        low, middle, high = np.quantile(x, [0.25, 0.5, 0.75], axis=0)
         robust = (high - low) / QUARTILES_APART
         outliers = (robust > 0) & (std > OUTLIER_RATIO * robust)
-        mean, std = jnp.where(outliers, middle, mean), jnp.where(outliers, robust, std)
-    # By the range, because a small deviation around a large mean is lost in float32 before the range is.
-    constant = jnp.max(x, axis=axes) - jnp.min(x, axis=axes) <= 10 * jnp.finfo(x.dtype).eps * jnp.abs(mean)
-    return mean, jnp.where(constant, 1.0, std).astype(x.dtype)
+        mean, std = np.where(outliers, middle, mean), np.where(outliers, robust, std)
+    scale = np.where(_constant(x, axis), 1.0, std)
+    return jnp.asarray(mean, x.dtype), jnp.asarray(scale, x.dtype)

@@ -16,7 +16,7 @@ from jepa_jax.data.loader import Loader, LoaderOptions
 from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.data.registry import Options, open_dataset
 from jepa_jax.data.samples import Samples
-from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, refuse_options, standardise
+from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, refuse_constant, refuse_options, standardise
 from jepa_jax.errors import ConfigError
 from jepa_jax.images import Unreadable
 from jepa_jax.views import sample_keys
@@ -161,12 +161,9 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
 
     def probe(n: int) -> Probe:
         found = some(n, held=True)
-        truth, label = found.get("log_density"), found["label"]
-        every = (label >= 0).all()
+        truth = found.get("log_density")
         return Probe(
-            pixels(found["x"]),
-            None if truth is None else jnp.asarray(truth),
-            label=jnp.asarray(label) if every else None,
+            pixels(found["x"]), None if truth is None else jnp.asarray(truth), label=jnp.asarray(found["label"])
         )
 
     def labelled(n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -174,7 +171,10 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
         known = found["label"] >= 0
         return found["x"][known], found["label"][known]
 
+    if stream.count < 2:
+        raise ConfigError(f"{data.source} leaves {stream.count} images to train on; training needs at least 2")
     first = some(STANDARDISING_IMAGES, held=False)["x"]
+    refuse_constant(np.asarray(pixels(first)), data.source)
     source = stream_source(data, stream.shape, *standardise(pixels(first)), first.dtype)
     judged = stream.classes is not None and bool(data.probe_source or data.holdout)
     return replace(source, probe=probe, labelled=labelled if judged else None, batches=stream.batches)

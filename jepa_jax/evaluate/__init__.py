@@ -3,7 +3,7 @@
 It covers agreement with the exact density, rank, health, distribution, probes, separation and baselines.
 """
 
-from jepa_jax.evaluate.agreement import Agreement, agreement
+from jepa_jax.evaluate.agreement import LEAST_SAMPLES, Agreement, agreement
 from jepa_jax.evaluate.calibration import Calibration, calibrate, wide_proposal
 from jepa_jax.evaluate.corruptions import CORRUPTIONS, corrupt
 from jepa_jax.evaluate.density import density_agreement, part_agreement
@@ -27,6 +27,7 @@ from jepa_jax.evaluate.probes import knn_accuracy, linear_probe, pca
 __all__ = [
     "CORRUPTIONS",
     "LAW_NEIGHBOUR",
+    "LEAST_SAMPLES",
     "REFERENCE_SAMPLES",
     "Agreement",
     "Baselines",

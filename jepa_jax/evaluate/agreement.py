@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+LEAST_SAMPLES = 10  # below which chance alone makes two log-densities agree or disagree
+
 
 class Agreement(NamedTuple):
     """Agreement of two log-densities.
@@ -29,7 +31,8 @@ def agreement(learned: ArrayLike, true: ArrayLike) -> Agreement:
       true: Exact log-density [N] in nats, up to a constant.
 
     Returns:
-      The agreement. All fields are NaN if either log-density is constant, since a constant has no ranks, or not finite.
+      The agreement. All fields are NaN if either log-density is constant, since a constant has no ranks, or not finite,
+      or if there are fewer than `LEAST_SAMPLES`, which support no statement.
 
     Raises:
       ValueError: If the lengths differ, or there are fewer than 2 samples.
@@ -39,6 +42,8 @@ def agreement(learned: ArrayLike, true: ArrayLike) -> Agreement:
         raise ValueError(f"agreement needs two equally long vectors, not {a.shape} and {b.shape}")
     # Rounding noise on a constant is no ranking: float32 log-densities have an error of about 1e-6 of their size.
     floor = 1e-5 * (1 + np.abs(a).mean())
+    if len(a) < LEAST_SAMPLES:
+        return Agreement(np.nan, np.nan, np.nan)
     if not (np.isfinite(a).all() and np.isfinite(b).all()) or a.std() < floor or b.std() == 0:
         return Agreement(np.nan, np.nan, np.nan)
     covariance = np.cov(a, b)

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jepa_jax.evaluate.agreement import agreement
+from jepa_jax.evaluate.agreement import LEAST_SAMPLES, agreement
 
 
 def density_agreement(
@@ -23,8 +23,10 @@ def density_agreement(
     Returns:
       `spearman`, `pearson` and `slope` of the score; if they are defined, also `log_density_spearman` and
       `log_density_slope` of the corrected log-density, and `smoothed_spearman` of the corrected log-density, or of the
-      score if there is no corrected log-density.
+      score if there is no corrected log-density. {} for fewer than `LEAST_SAMPLES`, which support no statement.
     """
+    if len(np.asarray(score)) < LEAST_SAMPLES:
+        return {}
     plain = agreement(score, exact)
     found = {"spearman": plain.spearman, "pearson": plain.pearson, "slope": plain.slope}
     if log_density is not None:
@@ -44,8 +46,11 @@ def part_agreement(parts: dict[str, np.ndarray], exact: ArrayLike, base: ArrayLi
       base: Log-density [N] of the embedding, if it is known.
 
     Returns:
-      `NAME_spearman` for each part, and `NAME_log_density_spearman` if the base distribution is known.
+      `NAME_spearman` for each part, and `NAME_log_density_spearman` if the base distribution is known. {} for fewer
+      than `LEAST_SAMPLES`.
     """
+    if len(np.asarray(exact)) < LEAST_SAMPLES:
+        return {}
     found = {}
     for name, part in parts.items():
         found[f"{name}_spearman"] = agreement(part, exact).spearman

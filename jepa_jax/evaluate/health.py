@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from jepa_jax.evaluate.agreement import LEAST_SAMPLES
 from jepa_jax.evaluate.likelihood import Baselines
 
 LEAST_AGREEMENT = 0.7  # rank correlation; every planted failure is below it, and every config of a world above
@@ -16,16 +17,22 @@ MOST_EMBEDDED = 64  # input numbers for which an embedding of twice as many is s
 
 
 class Health(NamedTuple):
-    """Verdict, and a sentence that says what to change.
+    """Verdict, what was found, and what to change.
 
     Verdicts: `healthy`, only if something beside rank and folding agrees with the density; `unchecked`, if rank and
     folding are well and nothing else can be compared, as for images; `collapsed`, `low-rank`, `folding`,
-    `ignores-column`, `disagrees`; of densities in nats also `kde-better`, `gmm-better`, `degenerate`, `few-rows`; and
+    `ignores-column`, `disagrees`; `few-rows`; of densities in nats also `kde-better`, `gmm-better`, `degenerate`; and
     `injective` for a map that cannot fold and has no held-out samples.
     """
 
     verdict: str
-    sentence: str
+    finding: str
+    advice: str = ""
+
+    @property
+    def sentence(self) -> str:
+        """Finding and advice."""
+        return "; ".join(filter(None, (self.finding, self.advice)))
 
 
 @jax.jit
@@ -55,11 +62,12 @@ def diagnose(
     *,
     spread: float,
     effective_rank: float,
-    folded: float,
+    folded: float | None,
     size: int,
     dim: int,
     output: str,
     base: str | None,
+    rows: int,
     injective: bool = False,
     agreement: float | None = None,
     least_column: float = 1.0,
@@ -69,11 +77,13 @@ def diagnose(
     Args:
       spread: Root mean square distance of the embeddings from their mean; 1 on a healthy sphere, sqrt(K) for N(0, I).
       effective_rank: Effective rank (RankMe).
-      folded: Fraction of samples that are folded, as returned by `fold_fraction`.
+      folded: Fraction of samples that are folded, as returned by `fold_fraction`; None for images, whose distances in
+        pixels do not say what is near.
       size: D, the number of input numbers.
       dim: K, the dimension of the embedding.
       output: `sphere` or `free`.
       base: Base distribution of the embedding, or None.
+      rows: Number of samples that were evaluated.
       injective: Whether the encoder cannot fold.
       agreement: Rank correlation of the learned log-density with the exact one, or with a nearest-neighbour estimate;
         None if there is neither.
@@ -81,53 +91,64 @@ def diagnose(
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):
-        return Health("collapsed", "the embedding is not finite: lower `optim.lr` or set `optim.clip_norm` 1")
+        return Health("collapsed", "the embedding is not finite", "lower `optim.lr` or set `optim.clip_norm` 1")
     if spread < 0.05 * full:
         return Health(
             "collapsed",
-            f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy); "
+            f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy)",
             "raise `objective.weight`, or use an `objective.anti_collapse` other than none",
         )
+    if rows < LEAST_SAMPLES:
+        return Health("few-rows", f"{rows} samples are too few to judge an embedding", "collect more")
     if least_column < IGNORED:
         return Health(
             "ignores-column",
-            f"one input number has {least_column:.1%} of the influence of the others: what it says is not learned; "
+            f"one input number has {least_column:.1%} of the influence of the others: what it says is not learned",
             "raise `objective.weight`, lower `data.noise`, or train longer",
         )
     if injective and agreement is None:
-        return Health("injective", "it cannot fold; judge it by the log-density of samples it was not trained on")
+        return Health("injective", "it cannot fold", "judge it by the log-density of samples it was not trained on")
     if not injective and (problem := _lost(effective_rank, folded, size, dim, base)):
         return problem
-    found = f"{effective_rank:.1f} effective directions, {folded:.0%} of the samples folded"
+    found = f"{effective_rank:.1f} effective directions"
+    if folded is not None:
+        found += f", {folded:.0%} of the samples folded"
+    return _by_agreement(agreement, found, size)
+
+
+def _by_agreement(agreement: float | None, found: str, size: int) -> Health:
+    """Return the verdict on an embedding that keeps all dimensions and does not fold, by its agreement."""
     if agreement is None:
-        return Health("unchecked", f"{found}; nothing here says whether the density is right")
+        return Health("unchecked", found, "nothing here says whether the density is right")
     if not agreement >= LEAST_AGREEMENT:
+        other = ", or use `encoder.kind` triangular with `objective.anti_collapse` entropy"
         return Health(
             "disagrees",
-            f"the learned density does not follow the data (rank correlation {agreement:.2f}): lower `data.noise`, "
-            "train longer, or use `encoder.kind` triangular with `objective.anti_collapse` entropy",
+            f"the learned density does not follow the data (rank correlation {agreement:.2f})",
+            f"lower `data.noise`{',' if size <= MOST_EMBEDDED else ' or'} train longer"
+            + (other if size <= MOST_EMBEDDED else ""),
         )
     return Health("healthy", f"healthy: {found}, rank correlation {agreement:.2f}")
 
 
-def _lost(effective_rank: float, folded: float, size: int, dim: int, base: str | None) -> Health | None:
+def _lost(effective_rank: float, folded: float | None, size: int, dim: int, base: str | None) -> Health | None:
     """Return the verdict on an embedding that loses dimensions or folds, or None."""
     # A D-dimensional world needs D directions. With K < D, as for images, a quarter of the K directions should be used.
     needed = 0.75 * size if size <= dim else 0.25 * dim
     if effective_rank < needed:
         return Health(
             "low-rank",
-            f"losing dimensions: the embedding uses {effective_rank:.1f} of its {dim} directions; "
+            f"losing dimensions: the embedding uses {effective_rank:.1f} of its {dim} directions",
             "raise `objective.weight` or lower `data.noise`",
         )
-    if folded > 0.15:
+    if folded is not None and folded > 0.15:
         remedy = "more training or a larger `data.batch_size` helps"
         if base == "normal" and dim == size:
             remedy = "more training, a larger `data.batch_size` or `encoder.skip` help"
         elif dim <= 2 * size and size <= MOST_EMBEDDED:
             remedy = "raise `encoder.dim` above twice the data's dimension, or lower `objective.weight`"
         return Health(
-            "folding", f"folding: {folded:.0%} of the samples have a far-away sample as nearest neighbour; {remedy}"
+            "folding", f"folding: {folded:.0%} of the samples have a far-away sample as nearest neighbour", remedy
         )
     return None
 
@@ -156,9 +177,9 @@ def judge(
     if rows < few:
         return Health("few-rows", f"do not trust it: {rows} rows are too few to judge a density ({beside})")
     if not np.isfinite(ours):
-        return Health("collapsed", "the density is not finite: lower `optim.lr`")
+        return Health("collapsed", "the density is not finite", "lower `optim.lr`")
     if ours < kde:
-        return Health("kde-better", f"do not trust it: {beside}; a kernel density estimate is better here, use that")
+        return Health("kde-better", f"do not trust it: {beside}", "a kernel density estimate is better here, use that")
     if ours < gmm - NATS_PER_DIMENSION * size:
-        return Health("gmm-better", f"do not trust it: {beside}; a Gaussian mixture is better here, use that")
+        return Health("gmm-better", f"do not trust it: {beside}", "a Gaussian mixture is better here, use that")
     return Health("healthy", f"healthy: the density is {beside}")

@@ -33,13 +33,13 @@ def knn_accuracy(
       temperature: Temperature of the vote.
 
     Returns:
-      The accuracy, 0 .. 1; NaN if an embedding is not finite.
+      The accuracy, 0 .. 1; NaN if an embedding is not finite, or the training labels have one class only.
 
     Raises:
       ValueError: If the shapes do not fit.
     """
     fit, fit_y, query, query_y = _checked(train_z, train_y, test_z, test_y)
-    if not (np.isfinite(fit).all() and np.isfinite(query).all()):
+    if _says_nothing(fit, fit_y, query):
         return float("nan")
     fit, query = _unit(fit), _unit(query)
     classes, label = np.unique(fit_y, return_inverse=True)
@@ -73,7 +73,7 @@ def linear_probe(
       l2: Weight of half the squared coefficients, which are added to the sum of the N losses.
 
     Returns:
-      The accuracy, 0 .. 1; NaN if an embedding is not finite.
+      The accuracy, 0 .. 1; NaN if an embedding is not finite, or the training labels have one class only.
 
     Raises:
       ValueError: If the shapes do not fit.
@@ -83,10 +83,8 @@ def linear_probe(
     from threadpoolctl import threadpool_limits
 
     fit, fit_y, query, query_y = _checked(train_z, train_y, test_z, test_y)
-    if not (np.isfinite(fit).all() and np.isfinite(query).all()):
+    if _says_nothing(fit, fit_y, query):
         return float("nan")
-    if (fit_y == fit_y[0]).all():  # scikit-learn rejects a single class
-        return float(np.mean(query_y == fit_y[0]))
     mean, scale = fit.mean(axis=0), fit.std(axis=0)
     scale[scale == 0] = 1
     with warnings.catch_warnings(), threadpool_limits(NUM_THREADS):
@@ -125,6 +123,11 @@ def _checked(
         shapes = ", ".join(str(a.shape) for a in (fit, fit_y, query, query_y))
         raise ValueError(f"a probe takes [N, K], [N], [M, K] and [M], not {shapes}")
     return fit, fit_y, query, query_y
+
+
+def _says_nothing(fit: np.ndarray, fit_y: np.ndarray, query: np.ndarray) -> bool:
+    """Return whether no accuracy can be stated: with one class, every answer would be right without learning."""
+    return bool((fit_y == fit_y[0]).all()) or not (np.isfinite(fit).all() and np.isfinite(query).all())
 
 
 def _unit(z: np.ndarray) -> np.ndarray:

@@ -12,7 +12,9 @@ from jepa_jax.density import base_log_density
 from jepa_jax.encoder import Encoder
 from jepa_jax.models.build import Model
 
-UNITS_RATIO = 100.0  # of the largest to the smallest deviation, above which derivatives are taken in deviations
+# Ratio of the largest to the smallest deviation of a column, or of either to 1, above which derivatives are taken in
+# deviations: `eps`, below which singular values are clipped, is in units of about 1.
+UNITS_RATIO = 100.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def as_encoder(model: Model, params: Any, shape: tuple[int, ...], base: str | No
       scale: Standard deviation of the data, broadcastable to `shape`; known values, not traced ones.
     """
     scale = np.broadcast_to(np.asarray(scale, np.float32), shape)
-    apart = scale.max() > UNITS_RATIO * scale.min() and model.dim >= scale.size
+    apart = max(scale.max(), 1) > UNITS_RATIO * min(scale.min(), 1) and model.dim >= scale.size
 
     of = model.members or (model,)
     exact = [Density(m.apply, m.log_volume, base) for m in of if base is not None and m.log_volume is not None]

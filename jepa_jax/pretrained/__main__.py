@@ -12,6 +12,7 @@ from rich.console import Console
 
 from jepa_jax import __version__
 from jepa_jax.cli import as_flags, parse, program
+from jepa_jax.distributed import check_devices
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert
@@ -89,6 +90,7 @@ def run(a: Arguments, console: Console) -> Converted:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be positive")
     out = Path(a.out)
     check_free(out)
+    check_devices()
     options = Options(a.family, a.arch, a.heads, a.image_size, a.branch, a.positions)
     with console.status(f"reading {a.weights}") as status:
         converted = convert(a.weights, options)

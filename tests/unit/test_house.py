@@ -32,6 +32,7 @@ HOMES = {
     "matfree": ("jepa_jax/density/",),
     "tensorboardX": ("train/log.py", "tests/"),
     "wandb": ("train/log.py",),
+    "yaml": ("train/config_files.py", "tests/"),
     "threadpoolctl": ("jepa_jax/evaluate/",),
     "safetensors": ("jepa_jax/pretrained/", "benchmarks/", "tests/"),
 }

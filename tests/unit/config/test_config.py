@@ -71,6 +71,16 @@ def test_json_fills_in_defaults_and_takes_whole_numbers_for_real_ones() -> None:
         ('{"encoder": {"skip": 1}}', "config.encoder.skip is 1"),
         ('{"encoder": {"kind": "cnov"}}', "config.encoder.kind is 'cnov'; did you mean conv"),
         ('{"encoder": {"dim": "16"}}', "config.encoder.dim is '16'"),
+        ('{"encoder": {"kind": []}}', "config.encoder.kind is []"),
+        ('{"objective": {"recipe": "pair"}, "recipe": 3}', "config.recipe should be an object, not 3"),
+        ('{"steps": 1' + "0" * 5000 + "}", "not JSON"),
+        ("[" * 99999, "not JSON"),
+        ('{"steps": 100000000000000000000}', "`steps` is 100000000000000000000; it must be below"),
+        ('{"steps": 3000000000}', "`steps` is 3000000000; it must be at least 1 and below 2^31"),
+        ('{"seed": 100000000000000000000}', "`seed` is 100000000000000000000; it must be below 2^32"),
+        ('{"seed": 4294967296}', "`seed` is 4294967296"),  # JAX would take it for 0
+        ('{"seed": -2147483649}', "`seed` is -2147483649"),
+        ('{"encoder": {"widths": [5000000000]}}', "`encoder.widths` is 5000000000; it must be below 2^32"),
     ],
 )
 def test_wrong_json(text: str, says: str) -> None:
@@ -185,6 +195,11 @@ def test_command_line_keeps_the_defaults_it_is_given() -> None:
         ("--rate fast", ["--rate", "fast"]),
         ("--rate", ["--rate"]),
         ("stray", ["stray"]),
+        ("--kind round a.npz", ["a.npz: no option takes this"]),
+        ("--kind round a.npz b.npz c.npz d.npz", ["a.npz and 3 other words", "quote a pattern"]),
+        ("--inner.on False", ["--inner.on takes no value; say --inner.no-on"]),
+        ("--inner.on=0", ["--inner.on takes no value; say --inner.no-on"]),
+        ("--inner.on true", ["--inner.on takes no value; say --inner.on"]),
     ],
 )
 def test_wrong_command_lines_are_one_line(args: str, says: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,12 +15,14 @@ from jepa_jax.evaluate import (
     agreement,
     auroc,
     compressed_size,
+    density_agreement,
     diagnose,
     effective_rank,
     fold_fraction,
     knn_distance,
     mahalanobis,
     moments,
+    part_agreement,
 )
 
 RNG = np.random.default_rng(0)
@@ -61,10 +63,18 @@ def test_agreement_of_related_densities() -> None:
         (-200 + 1e-5 * RNG.standard_normal(50), RNG.standard_normal(50)),  # the rounding of a constant in float32
         (np.append(RNG.standard_normal(49), np.nan), RNG.standard_normal(50)),
         (RNG.standard_normal(50), np.append(RNG.standard_normal(49), -np.inf)),
+        (np.arange(2.0), np.arange(2.0)),
+        (np.arange(9.0), np.arange(9.0)),  # too few to support a statement
     ],
 )
 def test_what_is_constant_or_not_finite_agrees_with_nothing(learned: np.ndarray, true: np.ndarray) -> None:
     assert np.isnan(agreement(learned, true)).all()
+
+
+def test_nothing_is_said_of_a_few_samples() -> None:
+    few, enough = np.arange(9.0), np.arange(10.0)
+    assert density_agreement(few, few, few, few) == part_agreement({"top": few}, few) == {}
+    assert density_agreement(enough, enough)["spearman"] == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("a", "b"), [((3,), (4,)), ((1,), (1,)), ((2, 2), (2, 2)), ((0,), (0,))])
@@ -169,7 +179,7 @@ def test_folds_are_seen() -> None:
 
 HEALTHY: dict[str, Any] = {
     "spread": 1.0, "effective_rank": 12.0, "folded": 0.02, "size": 2, "dim": 16, "output": "sphere", "base": "sphere",
-    "agreement": 0.95,
+    "agreement": 0.95, "rows": 1000,
 }  # fmt: skip
 
 
@@ -201,6 +211,11 @@ HEALTHY: dict[str, Any] = {
         ({"least_column": 0.001, "injective": True}, "ignores-column", ""),
         ({"folded": 0.3, "dim": 40, "size": 10}, "folding", "^((?!encoder.dim).)*$"),
         ({"spread": 0.01, "injective": True}, "collapsed", ""),
+        ({"rows": 9}, "few-rows", "9 samples are too few"),
+        ({"rows": 9, "spread": 0.01}, "collapsed", ""),
+        ({"folded": None, "agreement": None, "size": 3072, "effective_rank": 3.0}, "low-rank", "losing"),
+        ({"folded": None, "agreement": None}, "unchecked", "^((?!folded).)*$"),
+        ({"agreement": 0.3, "size": 3072, "folded": None, "dim": 40}, "disagrees", "^((?!triangular).)*$"),
     ],
 )
 def test_verdicts(changed: dict[str, Any], verdict: str, says: str) -> None:

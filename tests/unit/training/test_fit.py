@@ -29,12 +29,29 @@ def test_samples_may_be_given() -> None:
     assert np.isfinite(jepa_jax.score_samples(encoder, x[:4].astype(np.float32))).all()
 
 
+def test_units_change_no_difference_of_scores() -> None:
+    """Far from 1, singular values would be clipped at `eps`, or lost, if derivatives were taken by the columns."""
+    x = np.random.default_rng(0).integers(-50, 50, (50, 3))  # whole numbers are samples too
+    found, *scaled = (
+        jepa_jax.score_samples(jepa_jax.fit(SMALL, unit * x), (unit * x).astype(np.float32)) + 3 * np.log(unit)
+        for unit in (1, 1e6, 1e-8)
+    )
+    for other in scaled:
+        np.testing.assert_allclose(other, found, atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("x", "says"),
     [
-        (np.arange(6), "x should be finite floating-point samples"),
-        (np.full((4, 2), np.nan), "x should be finite"),
+        (np.arange(6), r"x should be samples \[N, ...\], not an array of shape \[6\]"),
+        ([], "x should be samples"),
+        ([[1, 2], [3]], "x should be one array of samples"),
+        ([["a"], ["b"]], "x has dtype <U1"),
+        (np.array([[None], [1]]), "x has dtype object"),
+        (np.full((4, 2), np.nan), "x is not finite in 4 rows"),
+        (np.full((4, 2), 1e30), "too large for float32"),
         (np.zeros((1, 2)), "leaves 1 rows to train on"),
+        (np.zeros((9, 2)), "all samples are the same"),
     ],
 )
 def test_samples_that_cannot_be_trained_on(x: np.ndarray, says: str) -> None:

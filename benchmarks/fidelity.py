@@ -36,10 +36,10 @@ from jepa_jax.density import base_log_density
 from jepa_jax.encoder import Encoder as Scored
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.objectives import TERMS
+from jepa_jax.progress import progress
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import STEPS_PER_DISPATCH, make_trainer
 from jepa_jax.worlds import WORLDS
-from train.loop import progress
 from train.monitor import score_all
 
 QUICK_WORLDS = ("mixture_2d", "coupling_2d")

@@ -31,9 +31,9 @@ from jepa_jax.config import MLP, Config, Data, Objective, Optim, Triangular
 from jepa_jax.density import base_log_density
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.objectives import TERMS, term_of
+from jepa_jax.progress import progress
 from jepa_jax.training import fit
 from jepa_jax.worlds import random
-from train.loop import progress
 from train.monitor import score_all
 
 PARTS = ("terms", "sphere")

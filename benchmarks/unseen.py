@@ -31,10 +31,11 @@ from jepa_jax.cli import parse
 from jepa_jax.density import base_log_density
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.loading import load_run
+from jepa_jax.progress import progress
 from jepa_jax.training import fit
 from jepa_jax.worlds import random
 from train.config_files import find_config
-from train.loop import progress, train
+from train.loop import train
 from train.monitor import score_all
 
 EPS = 1e-6

@@ -1,5 +1,6 @@
 """Trained encoder as one object: a pure function of one sample that carries its weights as a pytree."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +36,7 @@ class Encoder:
         map; () if the density is known up to a constant at most.
       maps: Functions `apply` and `volume` of each member of a mixture; () if the encoder is a single map.
       weights: Weights of the members in the mixture, [M], which sum to 1; None gives all the same weight.
+      origin_json: Description of where the weights came from, if they were trained elsewhere, as JSON; or None.
       units: Standard deviation of every input number [*shape], in which derivatives are taken if the columns of the
         data are too different for the precision of a decomposition, or too far from 1 for `eps`; or None.
     """
@@ -50,6 +52,7 @@ class Encoder:
     preprocessing: Preprocessing | None = field(default=None, metadata={"static": True})
     densities: tuple[Callable[[Any, Array], Array], ...] = field(default=(), metadata={"static": True})
     maps: tuple[tuple[Callable[[Any, Array], Array], ...], ...] = field(default=(), metadata={"static": True})
+    origin_json: str | None = field(default=None, metadata={"static": True})
     weights: Array | None = None
     units: Array | None = None
     carries_weights: ClassVar[bool] = True  # for the scorer, which need not trace it again to find what it reads
@@ -66,6 +69,19 @@ class Encoder:
                 "for a batch, jax.vmap(encoder)(xs)"
             )
         return self.apply(self.params, x)
+
+    def __repr__(self) -> str:
+        """Return the shapes, the base distribution and the origin, without the weights."""
+        origin = self.origin
+        known = [f"base {self.base}"] if self.base else []
+        known += [f"{len(self.densities)} normalised densities"] if self.densities else []
+        known += [f"{origin['family']} {origin['arch'] or origin['layout']}"] if origin else []
+        return f"Encoder({', '.join([f'{list(self.shape)} -> [{self.dim}]', *known])})"
+
+    @property
+    def origin(self) -> dict[str, Any] | None:
+        """Description of where the weights came from: family, layout, heads, notes and so on; None for our own runs."""
+        return None if self.origin_json is None else json.loads(self.origin_json)
 
     def log_volume(self, x: Array) -> Array:
         """Return the log of the factor by which the encoder enlarges volumes at one sample [*shape], in nats.

@@ -11,9 +11,10 @@ from jepa_jax.errors import ConfigError
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Call `write(temporary)` and move the written file to `path`; on failure delete the temporary file.
 
-    The temporary file is in the same folder and keeps the suffix, from which writers derive the format.
+    The temporary file is in the same folder and keeps the suffix, from which writers derive the format. Its name has
+    the number of the process, so that two that write the same file do not meet.
     """
-    temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
     try:
         write(temporary)
         os.replace(temporary, path)

@@ -4,6 +4,7 @@ import sys
 from collections import Counter
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -18,6 +19,13 @@ DESCRIPTION = """Score samples with a trained encoder: JEPA-SCORE, the sum of th
 
 A higher score is more typical. The program writes FILE.csv (id,score,log_density,clipped; one row per sample, in input
 order), FILE.json (the summary) and FILE.png. After a crash, the same command continues where it stopped."""
+
+NAMED_ROWS = 5  # samples without a score that are named on the console
+TRAINED_ON = {
+    "trained on": "it was trained on these samples",
+    "held out": "it was not trained on these samples",
+    "not known": "it is not known whether it was trained on these samples",
+}
 
 
 def script() -> None:
@@ -51,11 +59,13 @@ def show(result: Result) -> None:
     """Print the result in words."""
     summary = result.summary
     each = summary["seconds_per_sample"]
-    speed = f", {1e3 * each:.2f} ms each" if each else ""
+    speed = "" if not each else f", {1e3 * each:.2f} ms each" if each < 1 else f", {each:.1f} s each"
     print(f"{summary['count']} samples{speed}; {summary['clipped_mean']:.2f} singular values clipped per sample")
-    if summary["without_score_count"]:
+    if count := summary["without_score_count"]:
         reasons = Counter(row["reason"] for row in summary["without_score"])
-        print(f"{summary['without_score_count']} samples have no score: {' or '.join(reasons)}")
+        names = ", ".join(str(row["id"]) for row in summary["without_score"][:NAMED_ROWS])
+        more = ", ..." if count > NAMED_ROWS else ""
+        print(f"{count} samples have no score: {' or '.join(reasons)} ({names}{more})")
     if summary["arithmetic_error"] is not None:
         print(f"the encoder's arithmetic moves a score by at most {summary['arithmetic_error']:.1e} nats")
     for name, label in (
@@ -83,16 +93,20 @@ def show(result: Result) -> None:
 def show_separation(summary: dict[str, Any]) -> None:
     """Print the table of AUROC values."""
     names = list(summary["against"])
-    table = Table(title=f"AUROC of {summary['against_count']} samples: high is typical / low is typical")
+    count, fitted = summary["against_count"], summary["against_fitted_count"]
+    table = Table(title=f"AUROC of {count} samples: high is typical / low is typical")
     table.add_column(f"{summary['data']} against")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     for detector in summary["against"][names[0]]:
         cells = [summary["against"][name][detector] for name in names]
-        table.add_row(detector, *(f"{c['auroc']:.3f} / {c['auroc_reversed']:.3f}" for c in cells))
+        both = ((c["auroc"], c["auroc_reversed"]) for c in cells)
+        table.add_row(detector, *("-" if np.isnan(high) else f"{high:.3f} / {low:.3f}" for high, low in both))
     Console(highlight=False).print(table)
-    seen = "was trained on these samples" if summary["encoder_trained_on_them"] else "has not seen these samples"
-    print(f"No detector was fitted on these samples; the encoder {seen}.")
+    for name, reason in summary["against_failures"].items():
+        print(f"{name}: {reason}")
+    print(f"{count} of {count + fitted} samples count: the other detectors are fitted on the rest, not on these.")
+    print(f"The encoder: {TRAINED_ON[summary['encoder_trained_on_them']]}.")
 
 
 if __name__ == "__main__":

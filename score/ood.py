@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax import evaluate
-from jepa_jax.data import in_memory, is_held_out, read_samples, readable
+from jepa_jax.data import Samples, in_memory, is_held_out, read_samples, readable
 from jepa_jax.density import base_log_density, score_batches
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
@@ -15,6 +15,7 @@ from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.loading import training_config
 
 from .options import SCORE_OPTIONS, Arguments
+from .seen import Seen
 
 EMBEDDING_BATCH_SIZE = 1024  # samples that are embedded at once
 
@@ -46,26 +47,31 @@ def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> 
     return other[readable(other)]
 
 
-def compare(a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np.ndarray]) -> dict[str, Any]:
+def compare(
+    a: Arguments, encoder: Encoder, xs: np.ndarray, samples: Samples, others: dict[str, np.ndarray], known: Seen
+) -> dict[str, Any]:
     """Evaluate the AUROC of every detector, on rows on which none of them was fitted.
 
     Args:
       a: Arguments of the program.
       encoder: Encoder.
       xs: Typical samples [N, ...].
+      samples: The same samples, with their numbers in the dataset.
       others: Outliers by name.
+      known: Whether training has seen the file of the samples.
 
     Returns:
-      Entries of the summary: `against`, `against_count` and `encoder_trained_on_them`.
+      Entries of the summary: `against`, `against_count`, `against_fitted_count`, `against_failures` and
+      `encoder_trained_on_them`.
 
     Raises:
       ConfigError: If there are too few samples for fitting the other detectors.
     """
     config = training_config(a.model)
-    own = config is not None and config.data.source == a.data
     # The rows that the run kept out of training, or a random half of other data.
-    holdout = config.data.holdout if config is not None and own else 0.0
-    held = is_held_out(len(xs), holdout or 0.5)
+    holdout = config.data.holdout if config is not None and known == "trained on" else 0.0
+    rows = np.arange(len(xs)) if samples.rows is None else samples.rows
+    held = is_held_out(int(rows.max()) + 1, holdout or 0.5)[rows]
     fine = readable(xs)
     held, fitted = held & fine, ~held & fine
     if not fitted.any() or not held.any():
@@ -73,16 +79,19 @@ def compare(a: Arguments, encoder: Encoder, xs: np.ndarray, others: dict[str, np
             f"--against needs more than {fine.sum()} samples, because the other detectors are fitted on a part"
         )
     others = {name: other[held] if name in evaluate.CORRUPTIONS else other for name, other in others.items()}
+    table, failures = separation(a, encoder, xs[held], xs[fitted], others)
     return {
-        "against": separation(a, encoder, xs[held], xs[fitted], others),
+        "against": table,
         "against_count": int(held.sum()),
-        "encoder_trained_on_them": own and not holdout,
+        "against_fitted_count": int(fitted.sum()),
+        "against_failures": failures,
+        "encoder_trained_on_them": "held out" if holdout else known,
     }
 
 
 def separation(
     a: Arguments, encoder: Encoder, xs: np.ndarray, fit: np.ndarray, others: dict[str, np.ndarray]
-) -> dict[str, dict[str, dict[str, float]]]:
+) -> tuple[dict[str, dict[str, dict[str, float]]], dict[str, str]]:
     """Evaluate how well each detector distinguishes typical samples from outliers.
 
     Args:
@@ -93,7 +102,8 @@ def separation(
       others: Outliers by name.
 
     Returns:
-      outliers -> detector -> `auroc` (of ranking xs as more typical) and `auroc_reversed` (1 - auroc).
+      outliers -> detector -> `auroc` (of ranking xs as more typical) and `auroc_reversed` (1 - auroc), and the reasons
+      why detectors failed, whose values are NaN.
     """
     embed = jax.jit(jax.vmap(encoder))
     how = {name: getattr(a, name) for name in SCORE_OPTIONS}
@@ -121,4 +131,5 @@ def separation(
             found["log_density"] = score + np.asarray(base)
         return found | fitted(samples, z)
 
-    return evaluate.separation(detectors(xs), {name: detectors(other) for name, other in others.items()})
+    table = evaluate.separation(detectors(xs), {name: detectors(other) for name, other in others.items()})
+    return table, fitted.failures

@@ -10,6 +10,7 @@ from jepa_jax.density.jacobian import Mode, Precision
 from jepa_jax.density.spectrum import Method
 from jepa_jax.distributed import check_processes
 from jepa_jax.errors import ConfigError
+from jepa_jax.pretrained.positions import Resize
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,18 @@ class Arguments:
     of its recipe."""
     step: str | None = None
     """Checkpoint of a training run to use: a step, or `best`. None: the newest one."""
+    family: str | None = None
+    """For foreign weights, as in `python -m jepa_jax.pretrained`, whose --help has more: their family."""
+    arch: str | None = None
+    """For foreign weights: their published size, which for CLIP also determines the activation."""
+    heads: int | None = None
+    """For foreign weights: number of attention heads."""
+    image_size: int | None = None
+    """For foreign weights: side of the images in pixels."""
+    branch: str | None = None
+    """For foreign weights: the encoder to take if the file holds several, such as teacher and student."""
+    positions: Resize | None = None
+    """For foreign weights: interpolation of the position embeddings at another resolution."""
     out: str | None = None
     """FILE.csv, the table to write. None: a file named after the data, in the folder scores/ of the model directory, or
     for foreign weights in scores/NAME in the current directory."""
@@ -38,6 +51,11 @@ class Arguments:
     limit: int | None = None
     """Number of samples to score, from the beginning; for a world, the number of samples to draw. None: all samples, or
     10,000 for a world."""
+    sample: int | None = None
+    """Number of samples to score, drawn at random without replacement; they keep their ids and their order. None: all
+    samples."""
+    sample_seed: int = 0
+    """Seed of --sample."""
     views: int = 1
     """Number of random views of each sample, made as in training; the score is -log mean exp(-score) over them. The
     column `standard_error` contains its standard error over the draw of the views. 1: the sample itself is scored."""
@@ -93,6 +111,7 @@ class Arguments:
     environment variable JEPA_JAX_COMPILE_CACHE=off disables the cache for every program."""
 
 
+WEIGHT_OPTIONS = ("family", "arch", "heads", "image_size", "branch", "positions")  # of `jepa_jax.pretrained.Options`
 SCORE_OPTIONS = ("mode", "chunk", "method", "precision", "drop_clipped")  # options of `score_batches` by the same name
 
 
@@ -102,7 +121,19 @@ def check(a: Arguments) -> None:
     Raises:
       ConfigError: If an argument is invalid; the message names the first one.
     """
-    for name in ("eps", "chunk", "batch_size", "limit", "views", "devices", "shard_parameters", "processes"):
+    for name in (
+        "eps",
+        "chunk",
+        "batch_size",
+        "limit",
+        "sample",
+        "views",
+        "devices",
+        "shard_parameters",
+        "processes",
+        "heads",
+        "image_size",
+    ):
         value = getattr(a, name)
         if value is not None and not value > 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be positive")
@@ -113,6 +144,10 @@ def check(a: Arguments) -> None:
     ):
         if path is not None and Path(path).suffix != suffix:
             raise ConfigError(f"{name} is {path}; it must end in {suffix}")
+    if a.sample is not None and a.limit is not None:
+        raise ConfigError("--sample and --limit are two ways to take fewer samples; take one")
+    if a.sample_seed < 0:
+        raise ConfigError(f"--sample-seed is {a.sample_seed}; it must not be negative")
     if a.tangent is not None and a.rank is not None:
         raise ConfigError("--tangent and --rank are two ways to leave directions out; take one")
     if a.views > 1 and a.tangent is not None:

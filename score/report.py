@@ -16,7 +16,7 @@ from jepa_jax.files import write_atomically
 from jepa_jax.images.preprocessing import Preprocessing
 
 from .options import Arguments
-from .page import Page, write_report
+from .page import Page, percentiles, write_report
 from .scorer import REASONS, UNREADABLE_CODE, Scorer
 
 MAX_LISTED_ROWS = 1000  # rows without a score that the summary lists
@@ -73,7 +73,10 @@ def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None)
       rank: Number of singular values in the column `top_RANK`, or None.
     """
     columns: dict[str, Iterable[Any]] = {name: map(number, rows[name]) for name in ("score", "log_density")}
-    columns["clipped"] = rows["clipped"]
+    columns["clipped"] = (str(n) if ok else "" for n, ok in zip(rows["clipped"], rows["reason"] == 0, strict=True))
+    columns["percentile"] = map(number, percentiles(rows["score"]))
+    if samples.label is not None:
+        columns["label"] = samples.label
     if "standard_error" in (rows.dtype.names or ()):
         columns["standard_error"] = map(number, rows["standard_error"])
     if _has_spread(rows):
@@ -127,7 +130,7 @@ def summarise(
         "devices": 1 if scorer.mesh is None else scorer.mesh.size,
         "seconds_per_sample": seconds,
         "score_mean": float(rows["score"][scored].mean(dtype=np.float64)) if scored.any() else None,
-        "clipped_mean": float(rows["clipped"].mean()),
+        "clipped_mean": float(rows["clipped"][scored].mean()) if scored.any() else None,
         "null_directions": scorer.encoder.null_directions,
         "law": scorer.encoder.base,
         "without_score_count": len(bad),
@@ -156,8 +159,13 @@ def truth(rows: np.ndarray, exact: np.ndarray | None) -> dict[str, float]:
 
 def write_summary(path: Path, summary: dict[str, Any]) -> None:
     """Write FILE.json; a number that is not finite becomes null, because JSON has no such numbers."""
-    held = {k: None if isinstance(v, float) and not np.isfinite(v) else v for k, v in summary.items()}
-    write_atomically(path, lambda p: p.write_text(json.dumps(held, indent=2) + "\n"))
+    write_atomically(path, lambda p: p.write_text(json.dumps(_finite(summary), indent=2) + "\n"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _finite(v) for k, v in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
 def write_page(

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -17,21 +16,25 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from jepa_jax import compile_cache
+from jepa_jax.cli import as_flags
 from jepa_jax.data import LazyImages, Samples, in_memory, read_samples
-from jepa_jax.data.tfds import PREFIX
 from jepa_jax.density import MemoryWarning, arithmetic_error, evaluate
 from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.loading import fingerprint, load, training_config
+from jepa_jax.pretrained.words import in_words
+from jepa_jax.progress import Pulse
 from jepa_jax.run_dir import kind_of
 from jepa_jax.sharding import open_mesh, shard_parameters
 
 from . import ood, report
 from .law import law_entries, measured_law
-from .options import SCORE_OPTIONS, Arguments, check, check_rank
+from .naming import call_digest, table_path
+from .options import SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments, check, check_rank
 from .scorer import Scorer
+from .seen import seen
 from .shards import Shards
 from .tangent import tangents
 from .views import open_views
@@ -74,8 +77,10 @@ def run(a: Arguments, console: Console) -> Result | str:
     )
     if a.compile_cache:
         compile_cache.enable()
-    encoder = load(a.model, weights=a.weights, step=a.step)
+    encoder = open_encoder(a)
+    say_origin(encoder, console)
     samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing)
+    samples = some_of(a, samples)
     if samples.x.shape[1:] != encoder.shape:
         raise ConfigError(
             f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
@@ -85,7 +90,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     scorer, law = measured_law(a, scorer, console)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
     others = {name: ood.outliers(name, typical, encoder.picture_preprocessing) for name in a.against}
-    out = Path(a.out) if a.out else default_table(a)
+    out = table_path(a, console)
     page = Path(a.report) if a.report else None
     for path in (out, Path(a.spectra) if a.spectra else None, page):
         if path is not None:
@@ -93,21 +98,22 @@ def run(a: Arguments, console: Console) -> Result | str:
     shards = Shards(out, scorer.record, identity(a, samples), len(samples.x))
     with warnings_as_lines(console):
         seconds, sigma = score_share(scorer, shards, *share.bounds(len(samples.x)), console)
+        if seconds is None:
+            console.print("already scored; 0 new samples")
+            sigma = shards.shown()
         with shards.claim() as claimed:
             if not claimed:
                 return f"this process's rows are done, and {shards.writer()} writes {out}"
             rows = shards.read()
+            if rows["reason"].all():
+                raise ConfigError(f"no sample of {a.data} has a score: {report.reason(samples, rows, 0)}")
             report.write_table(out, samples, rows, a.rank)
             if a.spectra:
                 report.write_spectra(Path(a.spectra), report.row_ids(samples), rows)
             summary = report.summarise(a, scorer, rows, samples, seconds) | law_entries(scorer, law)
             if a.tangent:
                 summary["tangent"] = {"dim": a.tangent, "source": source}
-            with console.status("measuring the error of the arithmetic"):
-                summary |= arithmetic(a, encoder, samples.x, scorer.how)
-            if others:
-                with console.status("comparing with other data"):
-                    summary |= ood.compare(a, encoder, typical, others)
+            summary |= measured(a, encoder, scorer, samples, typical, others, console)
             report.write_summary(out.with_suffix(".json"), summary)
             shown = spectra_shown(scorer) if sigma is None else sigma
             thumbnail = report.thumbnails(samples, encoder.preprocessing)
@@ -115,8 +121,38 @@ def run(a: Arguments, console: Console) -> Result | str:
             if page:
                 with console.status(f"writing {page}"):
                     report.write_page(page, summary, rows, samples, shown, thumbnail)
-            shards.remove()
+            shards.keep(rows, shown)
     return Result(summary, out, pictures, page)
+
+
+def measured(
+    a: Arguments,
+    encoder: Encoder,
+    scorer: Scorer,
+    samples: Samples,
+    typical: np.ndarray,
+    others: dict[str, np.ndarray],
+    console: Console,
+) -> dict[str, Any]:
+    """Return the entries of FILE.json that are measured beside the rows, and those about the model and its training.
+
+    Args:
+      a: Arguments of the program.
+      encoder: Encoder.
+      scorer: Scorer of the rows.
+      samples: Samples that were scored.
+      typical: The samples in memory, for --against.
+      others: Outliers by name.
+      console: Console for progress.
+    """
+    found = {"call": call_digest(a)} | told(encoder)
+    with console.status("measuring the error of the arithmetic"):
+        found |= arithmetic(a, encoder, samples.x, scorer.how)
+    known = found["encoder_trained_on_them"] = seen(training_config(a.model), a.data, samples)
+    if others:
+        with console.status("comparing with other data"):
+            found |= ood.compare(a, encoder, typical, samples, others, known)
+    return found
 
 
 def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, str]:
@@ -170,6 +206,7 @@ def score_share(
     gaps = shards.missing(start, stop)
     fresh, spectra, shown = 0, [], 0
     started = time.perf_counter()
+    pulse = Pulse(console, 0, sum(last - first for first, last in gaps), "sample")
     with progress(console) as bar:
         task = bar.add_task("scoring", total=stop - start, completed=stop - start - sum(b - a for a, b in gaps))
         for first, last in gaps:
@@ -177,6 +214,7 @@ def score_share(
             for rows, sigma in scorer.rows(first, last):
                 shard.append(rows)
                 bar.advance(task, len(rows))
+                pulse.beat(fresh + len(rows), early=not fresh)
                 fresh += len(rows)
                 if sigma is not None and shown < MAX_SPECTRA:
                     spectra.append(sigma[: MAX_SPECTRA - shown])
@@ -209,7 +247,7 @@ def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray | LazyImages, how:
         except ValueError:
             count = 0
     error = error[np.isfinite(error)]
-    return {"arithmetic_error": float(error.max()) if len(error) else None, "arithmetic_error_samples": count}
+    return {"arithmetic_error": float(error.max()) if len(error) else None, "arithmetic_error_samples": len(error)}
 
 
 def spectra_shown(scorer: Scorer) -> np.ndarray:
@@ -220,18 +258,44 @@ def spectra_shown(scorer: Scorer) -> np.ndarray:
     return np.concatenate([sigma for _, sigma in by_svd.rows(0, count) if sigma is not None])
 
 
-def default_table(a: Arguments) -> Path:
-    """Return the default path of the table: in the model directory, or for foreign weights in the current directory."""
-    model = Path(a.model)
-    folder = Path("scores") / model.resolve().name if kind_of(model) == "foreign" else model / "scores"
-    data = Path(a.data)
-    if data.is_dir():
-        name = data.resolve().name or "images"
-    elif a.data.startswith(PREFIX):
-        name = "_".join(re.findall(r"[\w.]+", a.data.removeprefix(PREFIX)))
-    else:
-        name = data.stem
-    return folder / f"{name}.csv"
+def open_encoder(a: Arguments) -> Encoder:
+    """Load the encoder, with the options for foreign weights.
+
+    Raises:
+      ConfigError: As in `load`, or if the model is not foreign and takes no such options.
+    """
+    given = {name: getattr(a, name) for name in WEIGHT_OPTIONS if getattr(a, name) is not None}
+    if given and kind_of(Path(a.model)) != "foreign":
+        names = ", ".join(f"`{name}`" for name in given)
+        raise ConfigError(f"{names}: only foreign weights take options, and {a.model} was written by jepa_jax")
+    return load(a.model, weights=a.weights, step=a.step, **given)
+
+
+def say_origin(encoder: Encoder, console: Console) -> None:
+    """Print which encoder was taken from foreign weights, and what was assumed."""
+    origin = encoder.origin
+    if origin is None:
+        return
+    for line in in_words(origin, encoder.shape, encoder.dim, encoder.preprocessing):
+        console.print(line, markup=False)
+    for note in origin.get("notes", ()):
+        console.print(f"note: {as_flags(note, Arguments)}", markup=False)
+
+
+def told(encoder: Encoder) -> dict[str, Any]:
+    """Return the entries of FILE.json about foreign weights."""
+    recipe = encoder.preprocessing
+    if encoder.origin is None:
+        return {}
+    return {"origin": encoder.origin, "preprocessing": None if recipe is None else recipe.to_dict()}
+
+
+def some_of(a: Arguments, samples: Samples) -> Samples:
+    """Return the samples that --sample draws, in the order of the data."""
+    if a.sample is None or a.sample >= len(samples.x):
+        return samples
+    drawn = np.random.default_rng(a.sample_seed).choice(len(samples.x), a.sample, replace=False)
+    return samples.take(np.sort(drawn))
 
 
 def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
@@ -256,6 +320,8 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
         "step",
         "data",
         "limit",
+        "sample",
+        "sample_seed",
         "views",
         "rank",
         "tangent",
@@ -263,6 +329,7 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
         "law",
         "batch_size",
         *SCORE_OPTIONS,
+        *WEIGHT_OPTIONS,
     )
     return {
         "model": str(model.resolve()),

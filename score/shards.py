@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,18 @@ from typing import Any
 
 import numpy as np
 
+from jepa_jax.files import write_atomically
+
+MAX_KEPT_BYTES = 2**28  # of rows and spectra beside a finished table
+
 
 class Shards:
     """Hidden files beside FILE.csv, each with consecutive rows from the one in its name.
 
     A file contains a line with a digest of the identity, followed by records of fixed length. Its suffix is `.shard`
-    while it grows, and `.done` once it is complete. Rows with another identity are ignored.
+    while it grows, after the number of the process that writes it, and `.done` once it is complete. Rows with another
+    identity are ignored. A finished table keeps its rows in one such file, so that a later call for a report or for
+    another comparison scores nothing again.
     """
 
     def __init__(self, out: Path, record: np.dtype[Any], identity: dict[str, Any], total: int) -> None:
@@ -44,7 +51,7 @@ class Shards:
             a continued call computes the same numbers.
         """
         for first, path in list(self._files()):
-            if not start <= first < stop:
+            if not start <= first < stop or _is_written(path):
                 continue
             rows = self._rows(path)
             if path.suffix == ".shard" and first + len(rows) < stop:
@@ -53,7 +60,7 @@ class Shards:
                 path.unlink(missing_ok=True)
             elif path.suffix == ".shard":
                 path.write_bytes(self._mark + rows.tobytes())
-                os.replace(path, path.with_suffix(".done"))
+                os.replace(path, self._done(first))
 
     def missing(self, start: int, stop: int) -> list[tuple[int, int]]:
         """Return the ranges of rows within start..stop that no complete shard contains."""
@@ -69,9 +76,9 @@ class Shards:
 
     def begin(self, start: int) -> "Shard":
         """Create a shard whose first row is `start`."""
-        path = self.out.with_name(f".{self.out.name}.{start:09d}.shard")
+        path = self.out.with_name(f".{self.out.name}.{start:09d}.{os.getpid()}.shard")
         path.write_bytes(self._mark)
-        return Shard(path)
+        return Shard(path, self._done(start))
 
     def read(self) -> np.ndarray:
         """Return all rows [total], none of which may be missing."""
@@ -81,10 +88,37 @@ class Shards:
             rows[first : first + len(found)] = found
         return rows
 
-    def remove(self) -> None:
-        """Delete all shards, after the table was written."""
+    def keep(self, rows: np.ndarray, sigma: np.ndarray) -> None:
+        """Keep all rows in one file, and the singular values [n, R] that the pictures show.
+
+        This comes after the table was written. If they are large, nothing is kept.
+        """
+        small = rows.nbytes + sigma.nbytes <= MAX_KEPT_BYTES
+        if small:
+            whole = self.out.with_name(f".{self.out.name}.whole-{os.getpid()}")
+            whole.write_bytes(self._mark + rows.tobytes())
+            os.replace(whole, self._done(0))
+            write_atomically(
+                self._shown, lambda path: np.savez(path, sigma=sigma, mark=np.frombuffer(self._mark, "u1"))
+            )
         for _, path in list(self._files()):
-            path.unlink(missing_ok=True)
+            if not (small and path == self._done(0)) and not _is_written(path):
+                path.unlink(missing_ok=True)
+
+    def shown(self) -> np.ndarray | None:
+        """Return the singular values that `keep` kept; None if there are none of this identity."""
+        try:
+            with np.load(self._shown, allow_pickle=False) as kept:
+                return kept["sigma"] if kept["mark"].tobytes() == self._mark else None
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+            return None
+
+    @property
+    def _shown(self) -> Path:
+        return self.out.with_name(f".{self.out.name}.spectra.npz")
+
+    def _done(self, first: int) -> Path:
+        return self.out.with_name(f".{self.out.name}.{first:09d}.done")
 
     @contextmanager
     def claim(self) -> Iterator[bool]:
@@ -135,17 +169,11 @@ class Shards:
             return False  # the file is being written
         if host != socket.gethostname():
             return False
-        try:
-            os.kill(int(process), 0)
-        except ProcessLookupError:
-            return True
-        except PermissionError:
-            return False
-        return False
+        return not is_alive(int(process))
 
     def _files(self, suffix: str = "") -> list[tuple[int, Path]]:
         """Return (first row, path) of each shard, in the order of the rows."""
-        pattern = re.compile(re.escape(f".{self.out.name}.") + r"(\d+)\.(shard|done)")
+        pattern = re.compile(re.escape(f".{self.out.name}.") + r"(\d+)\.(\d+\.shard|done)")
         found = ((pattern.fullmatch(path.name), path) for path in self.out.parent.iterdir())
         return sorted((int(match[1]), path) for match, path in found if match and path.name.endswith(suffix))
 
@@ -164,8 +192,8 @@ class Shards:
 class Shard:
     """Shard that is being written."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, done: Path) -> None:
+        self._path, self._done = path, done
 
     def append(self, rows: np.ndarray) -> None:
         """Append records."""
@@ -174,4 +202,21 @@ class Shard:
 
     def finish(self) -> None:
         """Mark the shard as complete; only then its rows count."""
-        os.replace(self._path, self._path.with_suffix(".done"))
+        os.replace(self._path, self._done)
+
+
+def _is_written(path: Path) -> bool:
+    """Return whether another process of this machine is still writing a shard."""
+    process = path.suffixes[-2].lstrip(".") if path.suffix == ".shard" else ""
+    return process.isdigit() and int(process) != os.getpid() and is_alive(int(process))
+
+
+def is_alive(process: int) -> bool:
+    """Return whether a process of this machine runs."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

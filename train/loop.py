@@ -18,6 +18,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import first_line
 from jepa_jax.files import make_directory
 from jepa_jax.loading import load_run
+from jepa_jax.progress import Pulse, progress
 from jepa_jax.resolve import resolve
 from jepa_jax.sharding import check_batch, local_copy, training_mesh
 from jepa_jax.training import METRICS, State, Trainer, make_trainer
@@ -27,7 +28,6 @@ from .claim import check_folder, claim, locked
 from .clock import Clock
 from .input_pipeline import InputPipeline
 from .preemption import Preemption
-from .progress import Pulse, progress
 from .reporting import NullReporter, Reporter
 
 

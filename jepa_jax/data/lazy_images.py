@@ -5,7 +5,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -33,6 +33,30 @@ class ImageDataset(Dataset, Protocol):
           Unreadable: If the sample cannot be read.
         """
         ...
+
+
+class _Some:
+    """Some images of a dataset."""
+
+    def __init__(self, dataset: ImageDataset, numbers: np.ndarray) -> None:
+        self._dataset, self._numbers = dataset, numbers.tolist()
+        self.name, self.classes, self.in_memory = dataset.name, dataset.classes, dataset.in_memory
+
+    def id(self, number: int) -> str:
+        return self._dataset.id(self._numbers[number])
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        return self._dataset[self._numbers[number]]
+
+    def fingerprint(self, count: int) -> str:
+        some = self._numbers[:count]
+        return f"{self._dataset.fingerprint(max(some, default=-1) + 1)} {some}"
+
+    def thumbnail(self, number: int) -> Image.Image:
+        return self._dataset.thumbnail(self._numbers[number])
 
 
 class LazyImages:
@@ -87,6 +111,10 @@ class LazyImages:
             once, min(READ_AHEAD_FACTOR * len(once), READ_AHEAD_BYTES // (4 * math.prod(self.shape[1:])))
         )
         return taken if once == rows else taken[np.searchsorted(once, rows)]
+
+    def take(self, rows: np.ndarray) -> "LazyImages":
+        """Return the images of some rows."""
+        return LazyImages(_Some(self.dataset, rows), self.preprocessing)
 
     def failure(self, row: int) -> str | None:
         """Return a short reason why a row cannot be read, or None. This reads the row if it was not read before."""

@@ -24,6 +24,7 @@ class Samples:
       ids: Content of the `id` column, [N], or None for row numbers.
       states: States [N, ...] from which a world rendered the samples, or None.
       tangent: Orthonormal bases of the tangent spaces of the manifold, [N, D, d], if the world knows them; or None.
+      rows: Numbers [N] of the samples in their dataset, if only some were taken; None for consecutive ones from 0.
       name: Name in messages.
     """
 
@@ -34,6 +35,7 @@ class Samples:
     ids: np.ndarray | None = None
     states: np.ndarray | None = None
     tangent: np.ndarray | None = None
+    rows: np.ndarray | None = None
     name: str = ""
 
     in_memory = True
@@ -77,3 +79,10 @@ class Samples:
         """Return the first `limit` samples."""
         columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
         return replace(self, **{name: a[:limit] for name, a in columns.items() if isinstance(a, np.ndarray)})
+
+    def take(self, rows: np.ndarray) -> "Samples":
+        """Return the samples of these numbers, which keep their ids."""
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        taken: dict[str, Any] = {name: a[rows] for name, a in columns.items() if isinstance(a, np.ndarray)}
+        taken["x"] = self.x.take(rows) if isinstance(self.x, LazyImages) else self.x[rows]
+        return replace(self, **(taken | {"rows": rows, "ids": rows if self.ids is None else self.ids[rows]}))

@@ -2,7 +2,7 @@
 
 import io
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -10,12 +10,19 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from jepa_jax.evaluate.dual_gaussian import DualGaussian
+
 NEIGHBOURS = 10
 
 
 def auroc(typical: ArrayLike, outlying: ArrayLike) -> float:
-    """Return the probability that a typical sample scores above an outlying one, ties counted half (Mann-Whitney)."""
+    """Return the probability that a typical sample scores above an outlying one, ties counted half (Mann-Whitney).
+
+    It is NaN if there are no samples of either kind.
+    """
     a, b = np.asarray(typical, np.float64), np.asarray(outlying, np.float64)
+    if not len(a) or not len(b):
+        return float("nan")
     ranks = stats.rankdata(np.concatenate([a, b]))
     return float((ranks[: len(a)].sum() - len(a) * (len(a) + 1) / 2) / (len(a) * len(b)))
 
@@ -32,7 +39,7 @@ def separation(
       others: Set of outliers -> detector -> values [M].
 
     Returns:
-      Set of outliers -> detector -> `auroc` and `auroc_reversed`, which is 1 - auroc.
+      Set of outliers -> detector -> `auroc` and `auroc_reversed`, which is 1 - auroc; both NaN without finite values.
     """
     table: dict[str, dict[str, dict[str, float]]] = {}
     for name, other in others.items():
@@ -49,19 +56,31 @@ class Detectors:
     def __init__(self, x: ArrayLike, z: ArrayLike) -> None:
         """Fit the detectors on samples [N, ...] and their embeddings [N, K], all finite."""
         self._input, self._embedding = (_Fitted(np.asarray(a).reshape(len(np.asarray(a)), -1)) for a in (x, z))
+        self.failures: dict[str, str] = {}
 
     def __call__(self, x: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray]:
-        """Return each detector's values [M] for samples [M, ...] with embeddings [M, K]; high is typical."""
+        """Return each detector's values [M] for samples [M, ...] with embeddings [M, K]; high is typical.
+
+        The values of a detector that fails, such as for lack of memory, are NaN, and `failures` has the reason.
+        """
         flat = x.reshape(len(x), -1)
-        return {
-            "k-NN, embedding": -self._embedding.knn_distance(z),
-            "Mahalanobis, embedding": -self._embedding.mahalanobis(z),
-            "k-NN, input": -self._input.knn_distance(flat),
-            "Mahalanobis, input": -self._input.mahalanobis(flat),
+        detectors: dict[str, Callable[[], np.ndarray]] = {
+            "k-NN, embedding": lambda: -self._embedding.knn_distance(z),
+            "Mahalanobis, embedding": lambda: -self._embedding.mahalanobis(z),
+            "k-NN, input": lambda: -self._input.knn_distance(flat),
+            "Mahalanobis, input": lambda: -self._input.mahalanobis(flat),
             # Rounded, so that rounding noise is no ranking on a sphere, where the norm is constant.
-            "embedding norm": np.round(np.linalg.norm(z, axis=1), 4),
-            "compressed size": -compressed_size(x).astype(float),
+            "embedding norm": lambda: np.round(np.linalg.norm(z, axis=1), 4),
+            "compressed size": lambda: -compressed_size(x).astype(float),
         }
+        return {name: self._values(name, detector, len(x)) for name, detector in detectors.items()}
+
+    def _values(self, name: str, detector: Callable[[], np.ndarray], count: int) -> np.ndarray:
+        try:
+            return detector()
+        except (MemoryError, ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            self.failures[name] = (str(error).splitlines() or [type(error).__name__])[0]
+            return np.full(count, np.nan)
 
 
 def knn_log_density(x: np.ndarray, known: np.ndarray | None = None, k: int = NEIGHBOURS) -> np.ndarray:
@@ -107,6 +126,8 @@ class _Fitted:
 
     @cached_property
     def _gaussian(self) -> Any:
+        if len(self._rows) < self._rows.shape[1]:
+            return DualGaussian(self._rows)
         from sklearn.covariance import LedoitWolf
 
         return LedoitWolf().fit(self._rows.astype(np.float64))
@@ -115,7 +136,9 @@ class _Fitted:
         return self._neighbours.kneighbors(query)[0][:, -1]
 
     def mahalanobis(self, query: np.ndarray) -> np.ndarray:
-        return np.sqrt(self._gaussian.mahalanobis(query.astype(np.float64)))
+        gaussian = self._gaussian
+        wide = isinstance(gaussian, DualGaussian)  # which converts a few columns at a time
+        return np.sqrt(gaussian.mahalanobis(query if wide else query.astype(np.float64)))
 
 
 def compressed_size(xs: ArrayLike) -> np.ndarray:

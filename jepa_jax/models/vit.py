@@ -1,7 +1,10 @@
 """Vision transformers of foreign weights: one flat description for all families, and the encoder that it describes."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
+from typing import Any
 
 from jepa_jax.encoder import Encoder
 from jepa_jax.images import Preprocessing
@@ -103,8 +106,17 @@ def _network(config: ViT) -> TokenEncoder:
     return TokenEncoder(tokeniser, Transformer(grid=tokeniser.grid, **shared))
 
 
-def vit_encoder(config: ViT, params: Params, preprocessing: Preprocessing | None = None) -> Encoder:
-    """Return the encoder with these weights, [H, W, C] -> [K]."""
+def vit_encoder(
+    config: ViT, params: Params, preprocessing: Preprocessing | None = None, origin: Mapping[str, Any] | None = None
+) -> Encoder:
+    """Return the encoder with these weights, [H, W, C] -> [K].
+
+    Args:
+      config: Sizes and variants.
+      params: Weights.
+      preprocessing: Recipe from a picture to an image, or None.
+      origin: Description of where the weights came from, as JSON, or None.
+    """
     network = config.network
     return Encoder(
         params,
@@ -114,4 +126,5 @@ def vit_encoder(config: ViT, params: Params, preprocessing: Preprocessing | None
         null_directions=config.null_directions,
         factor=network.factor,
         preprocessing=preprocessing,
+        origin_json=None if origin is None else json.dumps(origin),
     )

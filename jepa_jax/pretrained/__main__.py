@@ -2,7 +2,6 @@
 
 import importlib.util
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,12 +13,12 @@ from jepa_jax import __version__
 from jepa_jax.cli import as_flags, parse, program
 from jepa_jax.distributed import check_devices
 from jepa_jax.errors import ConfigError
-from jepa_jax.images.preprocessing import Preprocessing
-from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert
+from jepa_jax.pretrained.convert import FAMILIES, Converted, convert
 from jepa_jax.pretrained.directory import check_free, write
 from jepa_jax.pretrained.family import Options
 from jepa_jax.pretrained.positions import Resize
 from jepa_jax.pretrained.reading import open_weights, sha256
+from jepa_jax.pretrained.words import in_words
 
 DESCRIPTION = f"""Convert foreign weights to a model directory that python -m score reads.
 
@@ -107,15 +106,8 @@ def run(a: Arguments, console: Console) -> Converted:
 def show(converted: Converted, a: Arguments) -> None:
     """Print what was found and assumed, and the next command."""
     vit, origin = converted.config, converted.origin
-    size = f"width {vit.width}, depth {vit.depth}, {vit.heads} heads, patches of {vit.patch_size}"
-    branch = f", {BRANCHES[origin['branch']]}" if origin["branch"] else ""
-    print(f"{origin['family']} {origin['arch'] or 'of an unpublished size'} ({origin['layout']}{branch}): {size}")
-    resized = (
-        "" if origin["positions"] == "as they are" else f", positions from {_size(origin['native_image_size'])} px"
-    )
-    print(f"embedding: {vit.dim} numbers for an image of {_size(vit.image_size)} px{resized}")
-    if converted.preprocessing is not None:
-        print(f"preprocessing: {describe(converted.preprocessing)}")
+    for line in in_words(origin, vit.shape, vit.dim, converted.preprocessing):
+        print(line)
     for note in origin["notes"]:
         print(f"note: {as_flags(note, Arguments)}")
     print(f"licence: {origin['licence']}")
@@ -124,24 +116,6 @@ def show(converted: Converted, a: Arguments) -> None:
     if converted.preprocessing is None:
         what, data = f"arrays [N, {', '.join(map(str, vit.shape))}]", "FILE.npy"
     print(f"model: {a.out}; score {what} with: {score} {a.out} --data {data}")
-
-
-def _size(size: int | Sequence[int]) -> str:
-    """Return a side, or height and width, in words."""
-    return str(size) if isinstance(size, int) else " x ".join(map(str, size))
-
-
-def describe(recipe: Preprocessing) -> str:
-    """Return a description of a recipe in words."""
-    cropped = _size(recipe.size[0] if recipe.size[0] == recipe.size[1] else recipe.size)
-    if recipe.resize == recipe.size and not recipe.cover:
-        sizes = f"squashed to {_size(recipe.size)}"
-    elif isinstance(recipe.resize, int):
-        sizes = f"resized to {recipe.resize} (shortest side), cropped to {cropped}"
-    else:
-        sizes = f"resized to {'cover ' * recipe.cover}{_size(recipe.resize)}, cropped to {cropped}"
-    mean, std = (" ".join(f"{v:.3f}" for v in values) for values in (recipe.mean, recipe.std))
-    return f"{sizes}, {recipe.resample}; mean {mean}, deviation {std} ({recipe.source})"
 
 
 if __name__ == "__main__":

@@ -49,7 +49,7 @@ class Converted:
     def encoder(self) -> Encoder:
         """Encoder as a function of one image; on CPU it shares the memory of `params`."""
         params = jax.tree.map(lambda a: jax.device_put(a, may_alias=True), self.params)
-        return vit_encoder(self.config, params, self.preprocessing)
+        return vit_encoder(self.config, params, self.preprocessing, self.origin)
 
 
 def convert(path: str | Path, options: Options | None = None) -> Converted:

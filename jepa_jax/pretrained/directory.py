@@ -81,10 +81,12 @@ def load_directory(folder: Path) -> Encoder:
             raise ValueError("it is not a JSON object")
         config = ViT(**tree["vit"])
         recipe = tree["preprocessing"] and Preprocessing.from_dict(tree["preprocessing"])
+        if not isinstance(tree["origin"], dict):
+            raise ValueError("origin is not a JSON object")
         abstract = jax.eval_shape(lambda: config.network.init(jax.random.key(0)))
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} is damaged ({error}); convert the weights again") from None
-    return vit_encoder(config, restore_params(folder, abstract), recipe)
+    return vit_encoder(config, restore_params(folder, abstract), recipe, tree["origin"])
 
 
 def _tree(folder: Path) -> dict[str, Any] | None:

@@ -67,11 +67,7 @@ class Page:
     @cached_property
     def percentile(self) -> np.ndarray:
         """Share of samples with a lower score [N], in percent, rounded down to tenths; NaN without a score."""
-        found = np.full(len(self.score), np.nan)
-        if len(self.order):
-            lower = rankdata(self.score[self.order], method="min") - 1
-            found[self.order] = np.floor(1000 * lower / len(self.order)) / 10
-        return found
+        return percentiles(self.score)
 
     @cached_property
     def digits(self) -> int:
@@ -85,6 +81,14 @@ class Page:
         names = map(first_folder, self.ids) if self.labels is None else self.labels
         found = np.array([str(name) for name in names], dtype=object)
         return found if len(set(found)) > 1 else None
+
+
+def percentiles(score: np.ndarray) -> np.ndarray:
+    """Return the share of samples with a lower score [N], in percent, rounded down to tenths; NaN without a score."""
+    found, scored = np.full(len(score), np.nan), np.flatnonzero(np.isfinite(score))
+    if len(scored):
+        found[scored] = np.floor(1000 * (rankdata(score[scored], method="min") - 1) / len(scored)) / 10
+    return found
 
 
 def first_folder(name: str | int) -> str:

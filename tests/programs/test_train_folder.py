@@ -18,6 +18,7 @@ from jepa_jax.config import Config, Data, Objective, Optim
 from jepa_jax.data import Source, open_source
 from jepa_jax.distributed import check_devices
 from jepa_jax.errors import ConfigError
+from jepa_jax.progress import Pulse, duration
 from jepa_jax.resolve import resolve
 from jepa_jax.run_dir import read_config
 from tests.helpers.runs import CHECKPOINTED, TrainedRuns
@@ -27,7 +28,6 @@ from train.claim import check_folder, claim, locked
 from train.log import MetricsLog, read_rows
 from train.loop import train
 from train.monitor import open_labels
-from train.progress import Pulse, duration
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 QUIET = Console(file=io.StringIO())

@@ -46,6 +46,7 @@ ROOMS = {
     "jepa_jax/files.py": ("jepa_jax.errors",),
     "jepa_jax/memory.py": (),
     "jepa_jax/plots.py": (),
+    "jepa_jax/progress.py": (),
     "jepa_jax/compile_cache.py": (),
     "jepa_jax/checkpoint.py": ("jepa_jax.errors",),
     "jepa_jax/run_dir.py": ("jepa_jax.config", "jepa_jax.config_json", "jepa_jax.errors", "jepa_jax.files"),

@@ -27,25 +27,28 @@ def progress(console: Console, steps: int, what: str = "training") -> Progress:
 class Pulse:
     """Lines about the progress, where there is no bar."""
 
-    def __init__(self, console: Console, step: int, steps: int) -> None:
+    def __init__(self, console: Console, step: int, steps: int, what: str = "step") -> None:
         """Start at a step.
 
         Args:
           console: Console, which gets lines unless it is a terminal.
           step: Step from which the run continues, or 0.
           steps: Number of steps of the run.
+          what: Name of a step.
         """
+        self._what = what
         self._console, self._first, self._steps = console, step, steps
         self._began = self._said = time.monotonic()
 
-    def beat(self, step: int) -> None:
-        """Print a line if the last one was a minute ago."""
+    def beat(self, step: int, early: bool = False) -> None:
+        """Print a line if the last one was a minute ago, or if `early` and the rest will take longer than that."""
         now = time.monotonic()
-        if self._console.is_terminal or now - self._said < SECONDS_PER_LINE:
+        left = (self._steps - step) * (now - self._began) / max(step - self._first, 1)
+        due = SECONDS_PER_LINE if not early or left < SECONDS_PER_LINE else 0.0
+        if self._console.is_terminal or now - self._said < due:
             return
         self._said = now
-        left = (self._steps - step) * (now - self._began) / max(step - self._first, 1)
-        self._console.print(f"step {step} of {self._steps}, about {duration(left)} left")
+        self._console.print(f"{self._what} {step} of {self._steps}, about {duration(left)} left")
 
 
 def duration(seconds: float) -> str:

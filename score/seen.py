@@ -1,0 +1,85 @@
+"""Whether the encoder was trained on the samples that are scored: by path, by containment, and by content."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from jepa_jax.config import Config
+from jepa_jax.data import LazyImages, Samples, read_samples
+from jepa_jax.data.tfds import PREFIX
+from jepa_jax.errors import ConfigError
+from jepa_jax.worlds import WORLDS
+
+Seen = Literal["trained on", "held out", "not known"]
+MAX_FILES = 20_000  # images whose sizes are compared; only those of equal size are read
+
+
+def seen(config: Config | None, data: str, samples: Samples) -> Seen:
+    """Return whether training has seen the samples, or their file, as far as it can be found out.
+
+    Rows that a run kept out of training (`data.holdout`) count as those of its file here.
+
+    Args:
+      config: Config of the training; None if the encoder was trained elsewhere.
+      data: Data to score, in the syntax of --data.
+      samples: The samples.
+    """
+    if config is None:
+        return "not known"
+    source = config.data.source
+    if source in WORLDS or data in WORLDS:  # a world draws new samples in every step
+        return "held out"
+    if source == data:
+        return "trained on"
+    if source.startswith(PREFIX) or data.startswith(PREFIX):
+        # Splits may overlap, and a folder may hold images of the dataset.
+        return "held out" if source.split(":")[:2] != data.split(":")[:2] and source[:5] == data[:5] else "not known"
+    ours, theirs = Path(data).resolve(), Path(source).resolve()
+    if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+        return "trained on"
+    if source != "digits" and not theirs.exists():
+        return "not known"
+    try:
+        return "trained on" if _share_content(data, samples, source) else "held out"
+    except (ConfigError, OSError):
+        return "not known"
+
+
+def _share_content(data: str, samples: Samples, source: str) -> bool:
+    """Return whether any sample is also in the training data."""
+    if isinstance(samples.x, LazyImages) != Path(source).is_dir():
+        return False
+    if not isinstance(samples.x, LazyImages):
+        known = read_samples(source, None).x
+        assert not isinstance(known, LazyImages)
+        return known.shape[1:] == samples.x.shape[1:] and not _digests(samples.x).isdisjoint(_digests(known))
+    known = _files_by_size(Path(source))
+    return any(
+        not _file_digests(files).isdisjoint(_file_digests(known[size]))
+        for size, files in _files_by_size(Path(data)).items()
+        if size in known
+    )
+
+
+def _digests(rows: np.ndarray) -> set[bytes]:
+    return {hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in np.ascontiguousarray(rows, np.float32)}
+
+
+def _files_by_size(folder: Path) -> dict[int, list[Path]]:
+    found: dict[int, list[Path]] = {}
+    count = 0
+    for parent, _, names in os.walk(folder if folder.is_dir() else folder.parent):
+        for name in names:
+            if (count := count + 1) > MAX_FILES:
+                raise OSError("too many files to compare")
+            path = Path(parent, name)
+            if folder.is_dir() or path == folder:
+                found.setdefault(path.stat().st_size, []).append(path)
+    return found
+
+
+def _file_digests(files: list[Path]) -> set[bytes]:
+    return {hashlib.blake2b(path.read_bytes(), digest_size=16).digest() for path in files}

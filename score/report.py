@@ -74,15 +74,15 @@ def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None)
     """
     columns: dict[str, Iterable[Any]] = {name: map(number, rows[name]) for name in ("score", "log_density")}
     columns["clipped"] = (str(n) if ok else "" for n, ok in zip(rows["clipped"], rows["reason"] == 0, strict=True))
-    columns["percentile"] = map(number, percentiles(rows["score"]))
-    if samples.label is not None:
-        columns["label"] = samples.label
     if "standard_error" in (rows.dtype.names or ()):
         columns["standard_error"] = map(number, rows["standard_error"])
     if _has_spread(rows):
         columns["spread"] = map(number, rows["spread"])
     if rank:
         columns[f"top_{rank}"] = map(number, rows["top"])
+    columns["percentile"] = map(number, percentiles(rows["score"]))
+    if samples.label is not None:
+        columns["label"] = samples.label
     if rows["reason"].any():
         columns["reason"] = (reason(samples, rows, i) for i in range(len(rows)))
 

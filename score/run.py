@@ -111,8 +111,7 @@ def run(a: Arguments, console: Console) -> Result | str:
             if a.spectra:
                 report.write_spectra(Path(a.spectra), report.row_ids(samples), rows)
             summary = report.summarise(a, scorer, rows, samples, seconds) | law_entries(scorer, law)
-            if a.tangent:
-                summary["tangent"] = {"dim": a.tangent, "source": source}
+            summary |= {"tangent": {"dim": a.tangent, "source": source}} if a.tangent else {}
             summary |= measured(a, encoder, scorer, samples, typical, others, console)
             report.write_summary(out.with_suffix(".json"), summary)
             shown = spectra_shown(scorer) if sigma is None else sigma

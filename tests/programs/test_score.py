@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from rich.console import Console
 
 import jepa_jax
 from jepa_jax.data import read_samples
@@ -14,7 +15,9 @@ from jepa_jax.density import base_log_density, batches
 from score import __main__ as program
 from score import run as story
 from score import shards
+from score.naming import table_path
 from score.options import Arguments
+from tests.helpers.scores import unfinished
 from tests.helpers.tables import read, table
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
@@ -26,7 +29,7 @@ def test_a_world(runs, tmp_path, capsys, name):
     args = [str(runs / name), "--data", "mixture_2d", "--out", str(out), "--spectra", str(spectra), "--limit", "150"]
     assert program.main([*args, "--batch-size", "64"]) == 0
     rows, summary = read(out), json.loads(out.with_suffix(".json").read_text())
-    assert list(rows[0]) == ["id", "score", "log_density", "clipped"]
+    assert list(rows[0]) == ["id", "score", "log_density", "clipped", "percentile"]
     assert [int(r["id"]) for r in rows] == list(range(150))
     # Against a plain loop of the library's own definition on the same samples.
     encoder = jepa_jax.load(runs / name)
@@ -81,7 +84,7 @@ def test_resume_gives_the_same_file(runs, tmp_path, monkeypatch):
     assert sum(counted) == 100 - 32  # two batches were there from before
     assert (tmp_path / "cut.csv").read_text() == (tmp_path / "whole.csv").read_text()
     assert np.array_equal(*(np.load(tmp_path / f"{n}.npz")["singular_values"] for n in ("cut", "whole")))
-    assert not list(tmp_path.glob(".*"))
+    assert not unfinished(tmp_path)
 
 
 def test_rows_of_other_arguments_do_not_count(runs, tmp_path, monkeypatch):
@@ -133,7 +136,8 @@ def test_the_table_is_named_after_the_data(runs, tmp_path, monkeypatch, data, na
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     run = runs / "sphere"
-    assert story.default_table(Arguments(str(run), data)) == run / "scores" / name
+    assert table_path(Arguments(str(run), data), Console()) == run / "scores" / name
+    (run / "scores" / f".{name}.call").unlink()  # as if the call had ended
 
 
 def test_digits_against_their_corruptions(runs, capsys):
@@ -146,9 +150,9 @@ def test_digits_against_their_corruptions(runs, capsys):
         assert all(np.isclose(c["auroc"] + c["auroc_reversed"], 1) for c in detectors.values())
     # Pixels drawn at random are far from every digit.
     assert summary["against"]["noise"]["k-NN, input"]["auroc"] > 0.95
-    assert summary["encoder_trained_on_them"] is False
+    assert summary["encoder_trained_on_them"] == "held out"
     assert summary["against_count"] < 120
-    assert "has not seen these samples" in capsys.readouterr().out
+    assert "it was not trained on these samples" in capsys.readouterr().out
     assert (runs / "digits" / "scores" / "digits_extremes.png").exists()
 
 
@@ -213,7 +217,7 @@ def test_the_help_names_every_option(capsys):
 def test_the_top_of_the_spectrum(runs, tmp_path):
     args = [runs / "digits", "--data", "digits", "--limit", "20"]
     top = table(tmp_path / "3.csv", *args, "--rank", "3", "--spectra", tmp_path / "s.npz")
-    assert list(top) == ["id", "score", "log_density", "clipped", "top_3"]
+    assert list(top) == ["id", "score", "log_density", "clipped", "top_3", "percentile", "label"]
     sigma = np.load(tmp_path / "s.npz")["singular_values"]
     np.testing.assert_allclose(top["top_3"].astype(float), np.log(sigma[:, :3]).sum(axis=1), rtol=1e-5)
     for more in ([], ["--drop-clipped"], ["--eps", "0.01"]):
@@ -283,7 +287,8 @@ def test_rows_without_a_score(runs, tmp_path, monkeypatch, capsys, views, agains
     args = [runs / "normal", "--data", tmp_path / "x.npz", "--views", views]
     found = table(tmp_path / "s.csv", *args, *(["--against", "noise"] if against else []))
     assert list(found) == [
-        *("id", "score", "log_density", "clipped"), *(["standard_error"] if views > 1 else []), "reason",
+        *("id", "score", "log_density", "clipped"), *(["standard_error"] if views > 1 else []), "percentile",
+        "reason",
     ]  # fmt: skip
     reasons = {"3": "the Jacobian is not finite", "30": "the embedding is not finite"}
     assert {i: r for i, r in zip(found["id"], found["reason"], strict=True) if r} == reasons
@@ -309,11 +314,13 @@ def test_numbers_too_large_for_float32_leave_the_rest(runs, tmp_path):
     assert np.array_equal(found["score"][rest], fine["score"][rest])
 
 
-def test_no_rows_with_a_score_is_no_crash(runs, tmp_path):
+def test_no_rows_with_a_score_is_no_crash(runs, tmp_path, capsys):
     np.save(tmp_path / "x.npy", np.full((3, 2), 3e38, np.float32))
-    found = table(tmp_path / "s.csv", runs / "normal", "--data", tmp_path / "x.npy")
-    assert set(found["score"]) == {""}
-    assert json.loads((tmp_path / "s.json").read_text())["score_mean"] is None
+    assert (
+        program.main([str(runs / "normal"), "--data", str(tmp_path / "x.npy"), "--out", str(tmp_path / "s.csv")]) == 2
+    )
+    assert "no sample of" in capsys.readouterr().err
+    assert not (tmp_path / "s.csv").exists()
 
 
 def test_no_samples(runs, tmp_path, capsys):
@@ -358,7 +365,7 @@ def test_short_memory_is_one_line(runs, tmp_path, monkeypatch, capsys):
     plain = table(tmp_path / "s.csv", *args)
     monkeypatch.setattr(batches, "available", lambda platform: 1000)
     capsys.readouterr()
-    found = table(tmp_path / "s.csv", *args)
+    found = table(tmp_path / "t.csv", *args)
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "warning: a batch of 20 needs more memory than there is" in error

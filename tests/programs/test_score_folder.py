@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import jepa_jax
 from jepa_jax.data import LazyImages, Samples, lazy_images
@@ -18,6 +19,7 @@ from jepa_jax.images.preprocessing import Preprocessing
 from score import __main__ as program
 from score import report, shards
 from score import run as story
+from score.naming import table_path
 from tests.helpers.runs import TrainedRuns
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
@@ -176,7 +178,8 @@ def test_too_many_to_hold(
 def test_the_name_of_the_table(spec: str, photos: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(photos)
     (tmp_path / "config.json").write_text('{"sample_shape": [8, 8, 3]}')
-    assert story.default_table(story.Arguments(str(tmp_path), spec.format(photos))).name == "photos.v2.csv"
+    found = table_path(story.Arguments(str(tmp_path), spec.format(photos)), Console())
+    assert found == tmp_path / "scores" / "photos.v2.csv"
 
 
 def test_wrong_input_gets_one_line(
@@ -213,6 +216,7 @@ def test_an_encoder_with_its_own_recipe(
     assert float(table(out)["a/02.webp"]["score"]) == pytest.approx(expected, abs=2e-4)
     # The same as an array: taken as it is, with one line that says so.
     np.save(tmp_path / "x.npy", x[None])
+    out = tmp_path / "x.csv"
     assert score(runs / "images", "--data", tmp_path / "x.npy", "--out", out) == 0
     error = capsys.readouterr().err
     assert error.count("\n") == 1

@@ -15,6 +15,7 @@ from jepa_jax import compile_cache
 from score import __main__ as program
 from score import shards
 from tests.helpers import ROOT, xla_flags
+from tests.helpers.scores import unfinished
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 
@@ -84,7 +85,8 @@ def test_the_last_of_the_processes_writes_the_table(run, alone, tmp_path, capsys
     same_scores(out, alone)
     both = [np.load(p)["singular_values"] for p in (tmp_path / "s.npz", alone.with_suffix(".npz"))]
     np.testing.assert_allclose(*both, rtol=1e-5)
-    assert {p.name for p in tmp_path.iterdir()} == {"s.csv", "s.json", "s.npz", "s.png"}
+    assert {p.name for p in tmp_path.iterdir() if p.name[0] != "."} == {"s.csv", "s.json", "s.npz", "s.png"}
+    assert not unfinished(tmp_path)
 
 
 def test_all_parts_done_are_only_merged(run, alone, tmp_path, monkeypatch):
@@ -113,7 +115,7 @@ def test_a_killed_process_is_made_up_for(run, alone, tmp_path, monkeypatch):
     assert program.main(arguments(run, out)) == 0  # by one process, as the other half is done
     assert sum(counted) == ROWS // 2 - 2 * 8
     same_scores(out, alone)
-    assert not list(tmp_path.glob(".*"))
+    assert not unfinished(tmp_path)
 
 
 @pytest.mark.slow
@@ -128,7 +130,7 @@ def test_two_processes_at_once(run, alone, tmp_path, meet):
     assert [p.returncode for p in both] == [0, 0], said
     assert sorted("rows are done" in o for o, _ in said) == [False, True]
     same_scores(out, alone)
-    assert not list(tmp_path.glob(".*"))
+    assert not unfinished(tmp_path)
 
 
 @pytest.mark.parametrize("lock", ["dead", "elsewhere"])
@@ -146,7 +148,7 @@ def test_a_lock_that_is_left(run, alone, tmp_path, capsys, lock):
         held.unlink()
         assert program.main(arguments(run, out)) == 0
     same_scores(out, alone)
-    assert not list(tmp_path.glob(".*"))
+    assert not unfinished(tmp_path)
 
 
 @pytest.fixture

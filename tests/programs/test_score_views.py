@@ -44,7 +44,7 @@ def test_a_view_without_a_score_leaves_none(bad):
 @pytest.mark.parametrize(("name", "data"), [("normal", "mixture_2d"), ("digits", "digits"), ("sprites", "sprites")])
 def test_views_of_the_program(runs, tmp_path, name, data):
     found = table(tmp_path / "s.csv", runs / name, "--data", data, "--limit", "12", "--views", "5")
-    assert list(found) == ["id", "score", "log_density", "clipped", "standard_error"]
+    assert list(found) == ["id", "score", "log_density", "clipped", "standard_error", "percentile"]
     # By hand, of the last sample, which shares no batch here.
     encoder, samples = jepa_jax.load(runs / name), read_samples(data, 12)
     views = open_views(runs / name, data, samples, 5)(11, 12)
@@ -71,7 +71,7 @@ def test_batches_and_devices_leave_the_views_as_they_are(runs, tmp_path):
     for column in ("score", "log_density", "standard_error"):
         np.testing.assert_allclose(five[column].astype(float), other[column].astype(float), atol=5e-5)
     one, plain = table(tmp_path / "one.csv", *args, "1"), table(tmp_path / "plain.csv", *args[:-1])
-    assert list(one) == ["id", "score", "log_density", "clipped"]
+    assert list(one) == ["id", "score", "log_density", "clipped", "percentile"]
     assert all(np.array_equal(one[name], plain[name]) for name in one)
 
 

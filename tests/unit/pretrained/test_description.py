@@ -127,6 +127,7 @@ def test_positions_on_a_rectangle(size: tuple[int, int], tmp_path: Path) -> None
     assert converted.preprocessing is not None
     assert converted.preprocessing(np.zeros((30, 50), np.uint8)).shape == (*size, 3)
     assert converted.preprocessing.cover
+    assert converted.config.pooling == "class"
     square = convert(tmp_path / "m", Options(image_size=16))
     assert (square.config.image_size, square.origin["native_image_size"]) == (16, list(size))
 
@@ -242,6 +243,7 @@ def test_a_contradiction_names_both_sides(
         ({}, {"patch_size": 14}, "model_args.patch_size = 14, and the tensors have 4"),
         ({}, {"reg_tokens": 4}, "model_args.reg_tokens = 4, and the tensors have 0"),
         ({}, {"class_token": False}, "model_args.class_token = False"),
+        ({}, {"global_pool": "map"}, "model_args.global_pool = 'map'; known: token, avg"),
         ({}, {"mlp_ratio": 2.0}, "model_args.mlp_ratio = 2.0"),
         ({}, {"act_layer": "gelu_tanh"}, "model_args.act_layer = 'gelu_tanh', which is not supported"),
         ({"input_size": [3, 518, 518]}, {}, r"pretrained_cfg.input_size = \[518, 518\], which is 129 x 129 patches"),

@@ -25,6 +25,7 @@ from jepa_jax.pretrained.family import (
     Source,
 )
 from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.reading import Weights
 from jepa_jax.pretrained.sizes import named_arch, native_size, pooling_of, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, rows
 
@@ -123,6 +124,12 @@ def preprocessing(source: Source, native: int) -> Preprocessing:
     if is_visreg(source):
         recipe = replace(recipe, resize=224, resample="bilinear", source="VISReg's evaluation")
     return recipe.at_size(native)
+
+
+def is_dino(weights: Weights) -> bool:
+    """Return whether a file without a config is one of Meta's of DINO, by its name or its two encoders."""
+    groups = {group.partition(".")[0] for group in weights.groups}
+    return weights.config is None and ("dino" in weights.path.name.lower() or {"student", "teacher"} <= groups)
 
 
 def is_visreg(source: Source) -> bool:

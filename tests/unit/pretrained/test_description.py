@@ -14,6 +14,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained import Converted, Options, convert, open_weights
 from jepa_jax.pretrained.positions import resize_positions
 from tests.helpers import GOLDEN
+from tests.helpers.foreign import save_torch_zip
 
 IMAGES = np.random.default_rng(16).standard_normal((2, 16, 16, 3), np.float32)  # of the golden embeddings z_16
 HALF = {"mean": [0.5] * 3, "std": [0.5] * 3}
@@ -105,6 +106,17 @@ def test_a_plain_network_of_timm_and_one_below_open_clip(tmp_path: Path) -> None
     converted = convert(tmp_path / "open_clip_model.safetensors", Options(heads=2))
     check_embeddings(converted, "dinov2_meta")
     assert converted.origin["layout"] == "open_clip, tower of timm"
+
+
+def test_dino_has_positions_as_its_own_code_resizes_them(tmp_path: Path) -> None:
+    tensors = without_gains(tensors_of("dinov2_meta"))
+    for name, kind in (("dino_vitbase16_pretrain.pth", "bicubic-offset"), ("visreg.pth", "bicubic-antialias")):
+        save_torch_zip(tmp_path / name, tensors)
+        converted = convert(tmp_path / name, Options(heads=2, image_size=24))
+        resized = resize_positions(tensors["pos_embed"][0], 1, (4, 4), (6, 6), kind)
+        np.testing.assert_array_equal(converted.params["positions"], resized)
+        assert (converted.origin["family"], converted.origin["positions"]) == ("vit", kind)
+        assert "no config file says how the tokens are pooled" in str(converted.origin["notes"])
 
 
 def test_ijepa_of_timm(tmp_path: Path) -> None:

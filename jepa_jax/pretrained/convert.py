@@ -17,7 +17,7 @@ from jepa_jax.pretrained.dinov2 import DINOV2
 from jepa_jax.pretrained.family import Family, Layout, Options, Source
 from jepa_jax.pretrained.ijepa import IJEPA
 from jepa_jax.pretrained.other_kinds import family_of, refuse, refuse_adapter
-from jepa_jax.pretrained.plain import PLAIN
+from jepa_jax.pretrained.plain import PLAIN, is_dino
 from jepa_jax.pretrained.positions import Resize, resize_positions
 from jepa_jax.pretrained.reading import Tensor, Weights, open_weights
 from jepa_jax.pretrained.recipe import recipe_of
@@ -80,6 +80,8 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     if said.origin == "timm":
         name = "timm, registers" if "reg_token" in tensors else "timm"
         layout = replace(layout, name=name, positions="bicubic-antialias")
+    elif family is PLAIN and is_dino(weights):
+        layout = replace(layout, name="Meta, DINO", positions="bicubic-offset")
     source = Source(class_position(layout, tensors, said), tensors, said, weights.path.name)
     try:
         native, notes = family.configure(source, options)

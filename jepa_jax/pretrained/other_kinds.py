@@ -42,7 +42,8 @@ KINDS = {
 }
 # Part of a key, as a regular expression, -> kind.
 KEYS = {
-    r"storage_tokens|rope_embed\.|qkv\.bias_mask|^(model\.)?layer\.\d+\.attention\.q_proj\.": "DINOv3",
+    r"storage_tokens|rope_embed\.|qkv\.bias_mask": "DINOv3",  # in Meta's names, and in those of transformers
+    r"^embeddings\.patch_embeddings\.weight$|^(model\.)?layer\.\d+\.attention\.q_proj\.": "DINOv3",
     r"attn_pool\.|vision_model\.head\.probe|^head\.probe": "a tower with attention pooling, as SigLIP's are",
     r"(^|\.)decoder_(embed|blocks|pos_embed|pred)\b": "MAE",
     r"relative_position_(bias_table|index)": "BEiT or Swin",
@@ -99,7 +100,10 @@ def refuse(weights: Weights) -> None:
         raise refusal(f"{name} holds SigLIP (its key {bias}, and no class embedding)")
     if name.startswith("mae_"):
         raise refusal(f"{name} holds MAE, by its name")
-    if tensors.keys() <= {"weight", "bias"}:
+    patches, positions = (any(k.endswith(end) for k in tensors) for end in ("patch_embed.proj.weight", "pos_embed"))
+    if patches and not positions:
+        raise refusal(f"{name} holds a model without position embeddings, such as DINOv3")
+    if tensors and tensors.keys() <= {"weight", "bias"}:
         raise ConfigError(f"{name} holds one linear map, such as a head, and no encoder; name the file of the encoder")
 
 

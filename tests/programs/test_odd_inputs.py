@@ -12,18 +12,21 @@ import pytest
 
 import jepa_jax
 from jepa_jax.checkpoint import read_progress, values
-from jepa_jax.config import Config, ViT
+from jepa_jax.config import Config, Data, ViT
 from jepa_jax.config_json import to_json
-from jepa_jax.data import read_arrays
+from jepa_jax.data import open_source, read_arrays
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.__main__ import main as convert
 from jepa_jax.run_dir import read_config, read_mixture, read_statistics, write_mixture
+from jepa_jax.sharding import training_mesh
+from jepa_jax.training import make_trainer
 from score.__main__ import main as score
 from tests.helpers.damage import damaged
 from tests.helpers.runs import TrainedRuns
 from train.__main__ import main as train
 from train.config_files import find_config
 from train.log import read_rows
+from train.loop import begin
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 SEEDS = range(25)
@@ -185,3 +188,12 @@ def test_a_damaged_checkpoint_says_nothing_else(runs: TrainedRuns, tmp_path: Pat
     with pytest.raises(ConfigError, match="is damaged or belongs to another architecture"):
         jepa_jax.load(run)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", "null", '{"window": "x"}', '{"window": [[1, 2, 3]]}', '{"window": [{}]}'])
+def test_a_checkpoint_with_a_strange_progress_is_refused(text: str, runs: TrainedRuns, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs / "checkpointed", tmp_path / "run"))
+    (run / "checkpoints" / "40" / "progress" / "metadata").write_text(text)
+    config, source = read_config(run)[0], open_source(Data())
+    with pytest.raises(ConfigError, match=r"checkpoints/40 is damaged .* to continue from step 20"):
+        begin(run, config, make_trainer(config, source), source, training_mesh(config.mesh))

@@ -152,14 +152,14 @@ def restore(run: Path, step: int, abstract: dict[str, Any], shardings: dict[str,
     shardings = shardings or jax.tree.map(lambda _: here, abstract)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
     try:
-        with _quiet_failure(), ocp.StandardCheckpointer() as checkpointer:
+        with quiet_failure(), ocp.StandardCheckpointer() as checkpointer:
             return {name: checkpointer.restore(_item(folder, name), tree) for name, tree in abstract.items()}
     except Exception as error:  # a damaged file raises many types of exceptions
         raise damaged(run, step, error) from None
 
 
 @contextmanager
-def _quiet_failure() -> Iterator[None]:
+def quiet_failure() -> Iterator[None]:
     """Hold back the tracebacks that TensorStore prints for reads which end after another one failed."""
     with redirect_stderr(io.StringIO()) as held:
         try:

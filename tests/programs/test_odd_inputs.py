@@ -1,5 +1,6 @@
 """Inputs that are not what they should be, at every entrance: one line, exit status 2, no traceback, no waiting."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import jepa_jax
-from jepa_jax.checkpoint import read_progress, values
+from jepa_jax.checkpoint import quiet_failure, read_progress, values
 from jepa_jax.config import Config, Data, ViT
 from jepa_jax.config_json import to_json
 from jepa_jax.data import open_source, read_arrays
@@ -188,6 +189,13 @@ def test_a_damaged_checkpoint_says_nothing_else(runs: TrainedRuns, tmp_path: Pat
     with pytest.raises(ConfigError, match="is damaged or belongs to another architecture"):
         jepa_jax.load(run)
     assert capfd.readouterr() == ("", "")
+    with contextlib.suppress(ValueError), quiet_failure():
+        print("Event loop is closed", file=sys.stderr)
+        raise ValueError
+    assert capfd.readouterr() == ("", "")
+    with quiet_failure():
+        print("a warning", file=sys.stderr)
+    assert capfd.readouterr() == ("", "a warning\n")
 
 
 @pytest.mark.parametrize("text", ["[1]", "3", "null", '{"window": "x"}', '{"window": [[1, 2, 3]]}', '{"window": [{}]}'])

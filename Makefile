@@ -30,6 +30,8 @@ check: setup
 
 .venv/torch: .venv/ready
 	$(INSTALL) '.[test,torch]'
+# Where pip finds a CPU build of torch and a CUDA build of torchvision, the two do not fit; then PyPI's torch does.
+	$(BIN)/python -c 'import torchvision' 2>/dev/null || $(BIN)/python -m pip install --quiet 'torch===2.13.0'
 	touch $@
 
 # With the compiler as users have it, which `make test` replaces by a quicker one.

@@ -5,9 +5,10 @@
 Hardware: any CPU. On two cores each seed takes about four minutes. Results are written after every cell to
 OUT/DEVICE/unseen.json and unseen.md; the same command continues an interrupted run.
 
-`automatic` is `python -m train arrays` without an option. `infonce` is the recipe of a sphere encoder with views that
-differ by a tenth of each column's deviation, and `infonce, local noise` the same with noise in proportion to the
-distance of neighbours. All rows are fitted to the same samples and evaluated on the same fresh samples.
+`automatic` is `python -m train arrays` without an option, and `arrays_infonce` the sphere encoder of that name.
+`spline flow` is a masked autoregressive flow of rational quadratic splines, trained by maximum likelihood with FlowJAX,
+which `pip install '.[flows]'` installs; it is measured where `--rows` names it. All rows are fitted to the same samples
+and evaluated on the same fresh samples.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ from rich.console import Console
 from benchmarks.report import continued, exit_status, markdown_table, results_folder, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
-from jepa_jax.config import MLP, Config, Data, Objective, Optim
 from jepa_jax.density import base_log_density
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.loading import load_run
@@ -37,7 +38,8 @@ from train.loop import progress, train
 from train.monitor import score_all
 
 EPS = 1e-6
-ROWS = ("automatic", "infonce", "infonce, local noise", "KDE", "k-NN", "Gaussian mixture")
+USUAL_ROWS = ("automatic", "arrays_infonce", "KDE", "k-NN", "Gaussian mixture")
+ROWS = (*USUAL_ROWS, "spline flow")
 METRICS = {
     "spearman": "Spearman correlation with the exact log-density",
     "kl": "Mean of exact minus learned log-density on fresh samples, nats",
@@ -53,7 +55,7 @@ class Arguments:
     seeds: str = "0-19"
     """Seeds of the worlds: numbers and ranges, such as 0-19 or 3,7,20-24."""
     rows: tuple[str, ...] = ()
-    """Rows to measure. () takes all."""
+    """Rows to measure. () takes all but `spline flow`, which needs FlowJAX."""
     samples: int = 20_000
     """Number of training samples."""
     fresh: int = 4000
@@ -67,10 +69,12 @@ def main(args: list[str]) -> int:
 
     def measure() -> Path:
         a = parse(Arguments, args, prog="python -m benchmarks.unseen", description=__doc__ or "")
-        seeds, rows = numbers(a.seeds), a.rows or ROWS
+        seeds, rows = numbers(a.seeds), a.rows or USUAL_ROWS
         for row in rows:
             if row not in ROWS:
                 raise ConfigError(f"unknown row {row!r}{nearest(row, ROWS)}")
+        if "spline flow" in rows and find_spec("flowjax") is None:
+            raise ConfigError("the row `spline flow` needs FlowJAX; pip install '.[flows]'")
         out = results_folder(a.out)
         run(a, seeds, rows, out, Console(stderr=True, highlight=False, soft_wrap=True))
         return out / "unseen.md"
@@ -125,8 +129,10 @@ def cell(seed: int, row: str, samples: int, fresh: int) -> dict[str, float]:
     started, more, normalised = time.perf_counter(), {}, True
     if row == "automatic":
         learned, more = automatic(known, judged)
-    elif row.startswith("infonce"):
-        learned, normalised = infonce(known, judged, local="local" in row), False
+    elif row == "arrays_infonce":
+        learned, normalised = infonce(known, judged), False
+    elif row == "spline flow":
+        learned = spline_flow(known, judged)
     else:
         mean, scale = known.mean(0), known.std(0)
         if row == "k-NN":
@@ -159,18 +165,45 @@ def automatic(known: np.ndarray, judged: Any) -> tuple[np.ndarray, dict[str, flo
     }
 
 
-def infonce(known: np.ndarray, judged: Any, *, local: bool) -> np.ndarray:
-    """Return the score of fresh samples under a sphere encoder."""
-    config = Config(
-        data=Data("", noise="local" if local else None, noise_factor=0.2 * known.shape[1] ** 0.5),
-        encoder=MLP(dim=None),
-        objective=Objective("infonce", temperature=0.05 if local else 0.2),
-        optim=Optim(lr=5e-3, ema=0.995),
-    )
+def infonce(known: np.ndarray, judged: Any) -> np.ndarray:
+    """Return the corrected score of fresh samples under a sphere encoder."""
+    config = find_config("arrays_infonce")[1]
     encoder = fit(config, known)
     score, z, *_ = score_all(encoder, jnp.asarray(judged), EPS)
     base = base_log_density(z, encoder.base)
     return score if base is None else score + np.asarray(base)
+
+
+def spline_flow(known: np.ndarray, judged: Any) -> np.ndarray:
+    """Return the log-density of fresh samples by a flow of splines; a tenth of the rows says when to stop."""
+    from flowjax.bijections import RationalQuadraticSpline  # optional
+    from flowjax.distributions import Normal
+    from flowjax.flows import masked_autoregressive_flow
+    from flowjax.train import fit_to_data
+
+    mean, scale = known.mean(0), known.std(0)
+    weights_key, training_key = jax.random.split(jax.random.key(0))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        flow = masked_autoregressive_flow(
+            weights_key,
+            base_dist=Normal(jnp.zeros(known.shape[1])),
+            transformer=RationalQuadraticSpline(knots=8, interval=4),
+            flow_layers=4,
+            nn_width=64,
+            nn_depth=2,
+        )
+        flow, _ = fit_to_data(
+            training_key,
+            flow,
+            (known - mean) / scale,
+            learning_rate=1e-3,
+            batch_size=256,
+            max_epochs=60,
+            max_patience=5,
+            show_progress=False,
+        )
+        learned = jax.jit(jax.vmap(flow.log_prob))((jnp.asarray(judged) - mean) / scale)
+    return np.asarray(learned, np.float64) - np.log(scale).sum()
 
 
 def write(out: Path, about: dict[str, Any], cells: dict[str, dict[str, dict[str, float]]]) -> None:

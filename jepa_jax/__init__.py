@@ -1,6 +1,6 @@
 """Train joint-embedding predictive architectures and read the data density they learn.
 
-`score_samples(f, xs)` scores any pure function; `load(directory)` returns a trained encoder as such a function. Names
+`score_samples(f, xs)` scores any function of one sample; `load(directory)` returns an encoder as such a function. Names
 are imported on first use, so that `jepa_jax.config` needs only the standard library (PEP 562).
 """
 

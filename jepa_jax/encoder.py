@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -52,6 +52,7 @@ class Encoder:
     maps: tuple[tuple[Callable[[Any, Array], Array], ...], ...] = field(default=(), metadata={"static": True})
     weights: Array | None = None
     units: Array | None = None
+    carries_weights: ClassVar[bool] = True  # for the scorer, which need not trace it again to find what it reads
 
     def __call__(self, x: Array) -> Array:
         """Return the embedding [K] of one sample [*shape].

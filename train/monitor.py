@@ -17,14 +17,16 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.training import pipeline_of
 
+from .labels import open_labels
+
 DENSITY_BATCH = 2048  # samples whose log-density is computed at once
 VIEWS = 8  # of each sample whose embeddings LiDAR compares
+LEAST_CALIBRATION_SAMPLES = 500  # held-out samples and draws below which a factor and a constant are too uncertain
 LEAST_LIDAR_SAMPLES = 16  # below which it says nothing
 MAX_LIDAR_NUMBERS = 2**24  # in all their views
 MAX_COLUMNS = 64  # above which no column is looked at on its own
 MAX_FOLD_PROBES = 1024  # samples for fold_fraction, whose memory grows with the square of this number
 EMBEDDING_BATCH_BYTES = 2**26  # bytes of samples that are embedded at once; activations need many times as much
-Labels = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,29 @@ class Monitor:
                 found["heldout_nats_gmm"] = float(self.baselines.gmm.mean())
         return found
 
+    def calibration(self, encoder: Encoder, look: Look) -> dict[str, float]:
+        """Return the factor and the constant that turn the learned log-density into nats, for vectors.
+
+        There are none for a normalised encoder, which needs none, and without held-out samples. Where the effective
+        sample size is too small, only that is returned.
+        """
+        known, count = self.source.known, len(look.score)
+        if encoder.normalised or known is None or len(self.source.shape) != 1:
+            return {}
+        if not self.judged or count < LEAST_CALIBRATION_SAMPLES:
+            return {}
+        # As many draws as samples in the probe set, for which the scorer is compiled.
+        draws, log_proposal = evaluate.wide_proposal(self._standard(known(evaluate.REFERENCE_SAMPLES)), count)
+        mean, scale = np.asarray(self.source.mean), np.broadcast_to(self.source.scale, self.source.shape)
+        score, z, *_ = score_all(encoder, jnp.asarray(mean + scale * draws, jnp.float32), self.config.monitor.eps)
+        law = None if look.log_density is None else self._law(encoder, z)
+        if not np.isfinite(look.learned).all() or not np.isfinite(score).all():
+            return {}
+        found = evaluate.calibrate(look.learned, score if law is None else score + law, log_proposal - _units(scale))
+        named = {"gamma": found.gamma, "log_z": found.log_z, "nats": found.nats}
+        certain = {name: value for name, value in named.items() if np.isfinite(found.log_z)}
+        return {f"calibration/{name}": value for name, value in (certain | {"sample_size": found.sample_size}).items()}
+
     def agreement(self, learned: np.ndarray) -> float | None:
         """Return the rank correlation with the exact log-density, or for vectors with a nearest-neighbour estimate."""
         if not np.isfinite(learned).all():
@@ -323,39 +348,9 @@ class Monitor:
         return {f"density/{name}": value for name, value in found.items()}
 
 
-def open_labels(config: Config, source: Source) -> Labels | None:
-    """Return training samples and held-out samples, both with labels; None if no accuracy can be stated.
-
-    Raises:
-      ConfigError: If the config requires labels, and there are none, too few samples have one, or all have the same.
-    """
-    options = config.monitor
-    if options.labels is False:
-        return None
-    found, lacking = None, f"{config.data.source} does not have both"
-    if source.labelled is not None:
-        found = known_labels(source, options.labelled)
-        judged = config.data.probe_source or "the held-out part"
-        least = evaluate.LEAST_SAMPLES
-        (_, fit), (_, held) = found
-        if len(held) < least:
-            found, lacking = None, f"{judged} has {len(held)} samples with a label, of {least} at least"
-        elif len(np.unique(fit)) < 2:
-            found, lacking = None, f"all labels of {config.data.source} are the same"
-    if found is None and options.labels:
-        raise ConfigError(
-            f"`monitor.labels` needs labels and held-out samples, and {lacking}: "
-            "set `data.holdout` to keep some out, or name another dataset with `data.probe_source`"
-        )
-    return found
-
-
-def known_labels(source: Source, count: int) -> Labels:
-    """Return at most `count` training samples and held-out samples that have a label."""
-    assert source.labelled is not None
-    judged = source.probe(count)
-    x, label = np.asarray(judged.x), np.asarray(judged.label)
-    return source.labelled(count), (x[label >= 0], label[label >= 0])
+def _units(scale: np.ndarray) -> float:
+    """Return the log of the volume of a box that is one deviation wide in each column, in nats."""
+    return float(np.log(np.asarray(scale, np.float64)).sum())
 
 
 def slices(z: Array, base: str | None) -> Array:

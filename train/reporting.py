@@ -155,6 +155,7 @@ class Reporter(NullReporter):
         if self._config.monitor.figures:
             self._draw(look, encoder, step)
             found["figure"] = str(figures.finish(self._out, look, self._source, step))
+        found |= self._monitor.calibration(encoder, look)
         found |= summary.about(look, encoder, self._config.density.law)
         untrained = {} if self._untrained is None else self._untrained.metrics
         found |= {f"{name}_untrained": v for name, v in untrained.items() if name.startswith(COMPARED_METRICS)}

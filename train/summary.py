@@ -93,6 +93,7 @@ def print_summary(summary: dict[str, Any], out: Path, source: str, score: tuple[
         beside = [f"{label} {summary[name]:.3f}" for name, label in others.items() if summary.get(name) is not None]
         shown = f" ({', '.join(beside)})" if beside else ""
         print(f"Mean log-density of held-out samples: {summary['heldout_nats']:.3f} nats{shown}")
+    _print_calibration(summary)
     print(summary["health_sentence"])
     if summary.get("best_step") not in (None, summary["step"]) and not summary.get("best_is_result"):
         print(f"best at step {summary['best_step']}: score it with --step best")
@@ -100,6 +101,24 @@ def print_summary(summary: dict[str, Any], out: Path, source: str, score: tuple[
     if "figure" in summary:
         print(f"picture: {summary['figure']}")
     print(f"next: {shlex.join((*score, str(out), '--data', source))}")
+
+
+def _print_calibration(summary: dict[str, Any]) -> None:
+    """Print what turns the density into nats, or why nothing does."""
+    size = summary.get("calibration/sample_size")
+    if size is None:
+        return
+    if summary.get("calibration/log_z") is None:
+        print(
+            f"Not in nats: importance sampling has an effective sample size of {size:.2f}, too small to normalise the "
+            "density; it ranks samples only"
+        )
+        return
+    gamma, log_z = summary["calibration/gamma"], summary["calibration/log_z"]
+    print(
+        f"Calibrated: log p = {gamma:.2f} s {-log_z:+.2f}, s the learned log-density; mean of held-out samples "
+        f"{summary['calibration/nats']:.3f} nats (effective sample size {size:.2f})"
+    )
 
 
 def _print_times(summary: dict[str, Any]) -> None:

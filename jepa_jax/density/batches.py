@@ -13,7 +13,9 @@ from jax import Array
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from jepa_jax.density.checks import check_arrays, output_of
 from jepa_jax.density.jacobian import Mode, Precision, default_chunk
+from jepa_jax.density.program import trace
 from jepa_jax.density.score import EPS, Score, differentiate, log_units, read
 from jepa_jax.density.spectrum import Method
 from jepa_jax.memory import BATCH_BYTES, CHUNK_BYTES, available, budget
@@ -42,23 +44,60 @@ class _Static:
     platform: str
 
 
-def score_samples(f: Callable[[Any], Array], xs: Any, eps: float = EPS, **options: Any) -> Array:
+def score_samples(
+    f: Callable[[Any], Array],
+    xs: Any,
+    eps: float = EPS,
+    *,
+    mode: Mode = "auto",
+    chunk: int | None = None,
+    method: Method = "auto",
+    precision: Precision = "float32",
+    drop_clipped: bool = False,
+    tangent: Array | np.ndarray | None = None,
+    batch_size: int | None = None,
+    mesh: Mesh | None = None,
+) -> Array:
     """Compute the JEPA-SCORE of many samples in batches: compiled once, with bounded memory.
 
     Args:
-      f: Function of one sample that returns an embedding [K]. An encoder from `jepa_jax.load` passes its weights as
-        arguments of the compiled function; the arrays that any other function closes over become constants in it.
+      f: Function of one sample that returns an embedding [K]: an encoder from `jepa_jax.load`, an NNX, Equinox or bound
+        Linen module, or any closure. A function that reads other arrays, such as weights in training, is traced in
+        every call, which takes milliseconds, so that their present values count; it is compiled again only if it
+        computes something else with them.
       xs: Samples [N, ...], or a pytree of such arrays.
       eps: As in `jepa_score`.
-      **options: As in `score_batches`.
+      mode: As in `jepa_score`.
+      chunk: As in `jepa_score`.
+      method: As in `jepa_score`.
+      precision: As in `jepa_score`.
+      drop_clipped: As in `jepa_score`.
+      tangent: As in `score_batches`.
+      batch_size: As in `score_batches`.
+      mesh: As in `score_batches`.
 
     Returns:
-      Scores [N] in nats. The score is NaN where the embedding or the Jacobian of a sample is not finite.
+      Scores [N] in nats, a JAX array. The score is NaN where the embedding or the Jacobian of a sample is not finite.
 
     Raises:
+      TypeError: As in `score_batches`.
       ValueError: If there are no samples, or as in `jepa_score`.
     """
-    return jnp.concatenate([b.score for b in score_batches(f, xs, eps, values=False, **options)])
+    batches = score_batches(
+        f,
+        xs,
+        eps,
+        mode=mode,
+        chunk=chunk,
+        method=method,
+        precision=precision,
+        drop_clipped=drop_clipped,
+        tangent=tangent,
+        batch_size=batch_size,
+        values=False,
+        mesh=mesh,
+    )
+    return jnp.concatenate([b.score for b in batches])
 
 
 def score_batches(
@@ -79,7 +118,8 @@ def score_batches(
     """Score many samples as `score_samples` does, and yield the complete `Score` of one batch at a time.
 
     Args:
-      f: As in `score_samples`.
+      f: As in `score_samples`. An object with the attribute `carries_weights`, such as `Encoder`, reads nothing but its
+        leaves and its static fields, and is not traced again.
       xs: As in `score_samples`.
       eps: As in `jepa_score`.
       mode: As in `jepa_score`.
@@ -95,28 +135,28 @@ def score_batches(
         other axes (see `shard_parameters`). None uses the default device.
 
     Raises:
-      ValueError: If there are no samples, the mesh has no axis `data`, or as in `jepa_score`.
+      TypeError: If the samples are no arrays.
+      ValueError: If there are no samples, the mesh has no axis `data`, f cannot be evaluated on a sample, or as in
+        `jepa_score`.
     """
     count = _count(xs)
     _check_options(count, batch_size, tangent, mesh)
     platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
-    leaves = jax.tree.leaves(f)
-    # A plain function is static for the compiler; a pytree of weights is an argument.
-    function = jax.tree_util.Partial(f) if len(leaves) == 1 and leaves[0] is f else f
     static = _Static(
         eps, mode, chunk, method, precision, getattr(f, "null_directions", 0), drop_clipped, values, platform
     )
     first = jax.tree.map(lambda a: jnp.asarray(a[0]), xs)
     devices = 1 if mesh is None else mesh.shape["data"]
     size = _fitting_batch_size(f, first, count, batch_size, devices, tangent, platform)
-    inputs = (xs, tangent)
-    place = partial(_place, mesh=mesh)
+    run: Callable[..., Score] | None = None
     for start in range(0, count, size):
-        batch = jax.tree.map(lambda a, s=start: jnp.asarray(a[s : s + size]), inputs)
+        batch = jax.tree.map(lambda a, s=start: jnp.asarray(a[s : s + size]), (xs, tangent))
         present = min(size, count - start)
         if present < size:  # pad, so that the last batch needs no second compilation
             batch = jax.tree.map(lambda a, n=size - present: _padded(a, n), batch)
-        result = _compiled(function, *place(batch), static, mesh)
+        batch = _place(batch, mesh)
+        run = run or _program(f, batch, static, mesh)
+        result = run(*batch)
         if mesh is not None:  # wait before sending more to devices that may still be communicating
             result = jax.tree.map(jnp.asarray, jax.device_get(result))
         yield jax.tree.map(lambda a, n=present: a[:n], result)
@@ -147,6 +187,7 @@ def _check_options(count: int, batch_size: int | None, tangent: Any, mesh: Mesh 
 
 def _count(xs: Any) -> int:
     """Return N, which must be the same for all arrays of a pytree."""
+    check_arrays(xs)
     counts = {len(a) for a in jax.tree.leaves(xs)}
     if len(counts) != 1:
         raise ValueError(f"the arrays of xs must have the same number of samples, not {sorted(counts)}")
@@ -159,7 +200,7 @@ def _fitting_batch_size(
     f: Any, x: Any, count: int, batch_size: int | None, devices: int, tangent: Any, platform: str
 ) -> int:
     """Return the batch size over all devices that fits in memory."""
-    out = jax.eval_shape(f, x)
+    out = output_of(f, x)
     size = sum(a.size for a in jax.tree.leaves(x))
     dim = getattr(out, "size", 1)  # `jacobian` rejects an output that is not an array, with a better message
     columns = size if tangent is None else tangent.shape[-1]
@@ -207,8 +248,14 @@ def _place(batch: Any, mesh: Mesh | None) -> Any:
     return batch if mesh is None else jax.device_put(batch, NamedSharding(mesh, P("data")))
 
 
-@partial(jax.jit, static_argnums=(3, 4))
-def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None) -> Score:
+def _program(f: Any, batch: Any, static: _Static, mesh: Mesh | None) -> Callable[..., Score]:
+    """Return the compiled scorer of batches like this one."""
+    if getattr(f, "carries_weights", False):
+        return partial(_compiled, f, static=static, mesh=mesh)
+    return trace(partial(_scores, f, static=static, mesh=mesh), *batch)
+
+
+def _scores(f: Any, xs: Any, tangent: Any, *, static: _Static, mesh: Mesh | None) -> Score:
     devices = 1 if mesh is None else mesh.shape["data"]
 
     def matrices(f: Any, xs: Any, tangent: Any) -> tuple[Array, Array]:
@@ -244,3 +291,6 @@ def _compiled(f: Any, xs: Any, tangent: Any, static: _Static, mesh: Mesh | None)
     return jax.shard_map(scores, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)(
         *matrices(f, xs, tangent)
     )
+
+
+_compiled = jax.jit(_scores, static_argnames=("static", "mesh"))

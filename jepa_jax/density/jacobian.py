@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from jepa_jax.density.checks import check_arrays, output_of
 from jepa_jax.memory import CHUNK_BYTES, budget, live_bytes
 
 Mode = Literal["auto", "forward", "reverse"]
@@ -74,6 +75,7 @@ def jacobian(
       with respect to the flat x, in the order of `jax.flatten_util.ravel_pytree` for a pytree.
 
     Raises:
+      TypeError: If x is not an array.
       ValueError: If f does not return a vector, x is not floating point, the tangent has another size, or an argument
         is unknown.
     """
@@ -99,18 +101,20 @@ def flatten(f: Callable[[Any], Array], x: Any) -> tuple[Callable[[Array], Array]
     Raises:
       ValueError: As in `jacobian`.
     """
-    for leaf in jax.tree.leaves(x):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
-            raise ValueError(f"a Jacobian needs floating-point input, not {jnp.result_type(leaf)}")
+    check_arrays(x)
     v, unravel = ravel_pytree(x)
 
     def flat(v: Array) -> Array:
         return f(unravel(v))
 
-    out = jax.eval_shape(flat, v)
+    out = output_of(f, x)
     if getattr(out, "ndim", None) != 1:
-        shapes = jax.tree.map(jnp.shape, out)
-        raise ValueError(f"the encoder must return one vector per sample, not {shapes}; pass one sample, not a batch")
+        shapes, given = jax.tree.map(jnp.shape, out), jax.tree.map(jnp.shape, x)
+        advice = "pass one sample, not a batch (for a batch, score_samples)"
+        raise ValueError(
+            f"the encoder must return one vector per sample, not {shapes} for an input of shape {given}; "
+            f"{advice if getattr(out, 'ndim', 0) == 2 else 'return one array [K]'}"
+        )
     return flat, v, out
 
 

@@ -78,6 +78,10 @@ class _WithNullDirections:
     f: Any
     null_directions: int = field(metadata={"static": True})
 
+    @property
+    def carries_weights(self) -> bool:
+        return getattr(self.f, "carries_weights", False)
+
     def __call__(self, x: Any) -> Array:
         return self.f(x)
 
@@ -93,6 +97,8 @@ def _scores(f: Any, xs: Any, eps: float, options: dict[str, Any]) -> np.ndarray:
 
 
 def _to_float64(a: Any) -> Any:
+    if not hasattr(a, "dtype"):  # leaf of a module that is no array
+        return a
     return jnp.asarray(a).astype(jnp.float64) if jnp.issubdtype(jnp.result_type(a), jnp.floating) else a
 
 

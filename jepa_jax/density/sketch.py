@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.tree_util import Partial
 from scipy import stats
 
 from jepa_jax.density.batches import score_batches
@@ -80,7 +79,7 @@ def sketch_score(f: Callable[[Any], Array], x: Any, directions: Array, eps: floa
       eps: As in `jepa_score`.
       **options: As in `jepa_score`.
     """
-    return jepa_score(Partial(_project, f, directions), x, eps, **options)
+    return jepa_score(lambda x: _project(f, directions, x), x, eps, **options)
 
 
 def calibrated_sketch(
@@ -116,9 +115,7 @@ def calibrated_sketch(
         raise ValueError(f"p is {p}; for this encoder it must be 1 .. {most}, its directions that are not null")
     draw, choose = jax.random.split(key)
     directions = random_directions(draw, p, out.size)
-    leaves = jax.tree.leaves(f)
-    function = Partial(f) if len(leaves) == 1 and leaves[0] is f else f  # a plain function has no arrays to pass
-    sketch = _scores(Partial(_project, function, directions), xs, eps, options)
+    sketch = _scores(lambda x: _project(f, directions, x), xs, eps, options)
 
     chosen = np.asarray(jax.random.permutation(choose, count)[:pilot])
     if options.get("tangent") is not None:

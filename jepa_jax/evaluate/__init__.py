@@ -4,7 +4,7 @@ It covers agreement with the exact density, rank, health, distribution, probes, 
 """
 
 from jepa_jax.evaluate.agreement import LEAST_SAMPLES, Agreement, agreement
-from jepa_jax.evaluate.calibration import Calibration, calibrate
+from jepa_jax.evaluate.calibration import Calibration, calibrate, wide_proposal
 from jepa_jax.evaluate.corruptions import CORRUPTIONS, corrupt
 from jepa_jax.evaluate.density import density_agreement, part_agreement
 from jepa_jax.evaluate.detectors import (
@@ -63,4 +63,5 @@ __all__ = [
     "slice_statistic",
     "sphere_slice_statistic",
     "spread",
+    "wide_proposal",
 ]

@@ -5,8 +5,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import minimize_scalar
+from scipy.spatial.distance import cdist
 from scipy.special import logsumexp, softmax
 
+PROPOSAL_CENTRES = 1000  # training samples around which the proposal draws
+PROPOSAL_WIDTH = 0.3  # deviations of each column; wider than fine structure, so that the draws cover its surroundings
 LEAST_SAMPLE_SIZE = 0.1  # effective sample size, as a fraction, below which Z means nothing
 FACTORS = (0.05, 20.0)  # between which gamma is searched
 
@@ -25,6 +28,27 @@ class Calibration(NamedTuple):
     log_z: float
     sample_size: float
     nats: float
+
+
+def wide_proposal(known: ArrayLike, count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw from a density that is wider than the data: Gaussians around training samples.
+
+    Args:
+      known: Standardised training samples [N, D].
+      count: Number of draws, M.
+      seed: Seed of the draws.
+
+    Returns:
+      The draws [M, D] and their log-density [M] under the proposal, in nats.
+    """
+    rng, centres = np.random.default_rng(seed), np.asarray(known, np.float64)
+    centres = centres[rng.permutation(len(centres))[:PROPOSAL_CENTRES]]
+    size = centres.shape[1]
+    draws = centres[rng.integers(len(centres), size=count)]
+    draws = draws + PROPOSAL_WIDTH * rng.standard_normal(draws.shape)
+    squares = cdist(draws, centres, "sqeuclidean") / PROPOSAL_WIDTH**2
+    norm = np.log(len(centres)) + size * np.log(PROPOSAL_WIDTH) + 0.5 * size * np.log(2 * np.pi)
+    return draws, np.asarray(logsumexp(-0.5 * squares, axis=1)) - norm
 
 
 def calibrate(held_out: ArrayLike, draws: ArrayLike, log_proposal: ArrayLike) -> Calibration:

@@ -6,14 +6,16 @@ from typing import Any
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import FILTERS, Preprocessing, are_numbers
+from jepa_jax.images.timm import statistic
 
 
-def from_huggingface(config: Any, source: str = "preprocessor_config.json") -> Preprocessing:
+def from_huggingface(config: Any, source: str = "preprocessor_config.json", channels: int = 3) -> Preprocessing:
     """Return the preprocessing that a `preprocessor_config.json` describes, in any of its historical spellings.
 
     Args:
       config: Content of the file.
       source: Name of the file in messages.
+      channels: Channels of the images that the model takes, 1 or 3.
 
     Raises:
       ConfigError: If the content is damaged, or has a step that is not supported.
@@ -33,13 +35,13 @@ def from_huggingface(config: Any, source: str = "preprocessor_config.json") -> P
         raise ConfigError(
             f"{source} results in images of several sizes; it needs do_center_crop, and a crop_size with both sides"
         )
-    mean, std = (0.0,) * 3, (1.0,) * 3
+    mean, std = (0.0,) * channels, (1.0,) * channels
     if config.get("do_normalize", True):
-        mean, std = (_statistic(config, name, source) for name in ("image_mean", "image_std"))
+        mean, std = (_statistic(config, name, source, channels) for name in ("image_mean", "image_std"))
     scale = _scale(config, source)
     mean, std = (tuple(value / scale for value in values) for values in (mean, std))
     try:
-        return Preprocessing(size, resize, _resample(config, source), mean, std, crop="floor", source=source)
+        return Preprocessing(size, resize, _resample(config, source), mean, std, channels, "floor", source)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
 
@@ -81,9 +83,7 @@ def _scale(config: Mapping[str, Any], source: str) -> float:
     return 1.0 if math.isclose(255 * value, 1, rel_tol=1e-6) else 255.0 * value
 
 
-def _statistic(config: Mapping[str, Any], name: str, source: str) -> tuple[float, ...]:
-    value = config.get(name)
-    values: Any = tuple(value) if isinstance(value, list | tuple) else (value,) * 3
-    if not are_numbers(values, 3) or (name == "image_std" and min(values) <= 0):
-        raise ConfigError(f"{source} has {name} {value!r}; it should be three numbers, and image_std positive")
-    return values
+def _statistic(config: Mapping[str, Any], name: str, source: str, channels: int) -> tuple[float, ...]:
+    if config.get(name) is None:
+        raise ConfigError(f"{source} has {name} None; it should be {channels} number{'s' * (channels > 1)}")
+    return statistic(config[name], (), name, source, channels)

@@ -23,7 +23,8 @@ class Preprocessing:
 
     Attributes:
       size: Size of the result, [H, W].
-      resize: Shorter side in pixels, with the longer side in proportion; or [H, W], to which the picture is squashed.
+      resize: Shorter side in pixels, with the longer side in proportion; or [H, W], to which the picture is squashed,
+        unless `cover` is set.
       resample: Name of the Pillow filter, which antialiases if it reduces the size.
       mean: Value of each channel that is subtracted; 0 together with a `std` of 1 leaves the colours in [0, 1].
       std: Value of each channel by which the difference is divided.
@@ -32,6 +33,7 @@ class Preprocessing:
         transformers. For a quarter of all sizes they differ by a pixel. `box` resizes only the middle of the picture,
         centred to a fraction of a pixel.
       source: Origin of the recipe, in words.
+      cover: Whether the picture is resized in proportion so that it just covers `resize` [H, W].
 
     Raises:
       ConfigError: If no picture can be converted with these values.
@@ -45,6 +47,7 @@ class Preprocessing:
     channels: int = 3
     crop: Literal["round", "floor", "box"] = "round"
     source: str = ""
+    cover: bool = False
 
     def __post_init__(self) -> None:
         """Check the values."""
@@ -57,6 +60,7 @@ class Preprocessing:
             ("std", are_numbers(self.std, self.channels) and min(self.std) > 0),
             ("crop", self.crop in ("round", "floor") or (self.crop == "box" and self._fits_box())),
             ("source", isinstance(self.source, str)),
+            ("cover", isinstance(self.cover, bool) and (isinstance(self.resize, tuple) or not self.cover)),
         ):
             if not ok:
                 value = getattr(self, name)
@@ -178,10 +182,14 @@ class Preprocessing:
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
         """Return the width and the height after resizing."""
-        if isinstance(self.resize, tuple):
-            return self.resize[1], self.resize[0]
-        shorter = min(width, height)
-        width, height = (int(self.resize * side / shorter) for side in (width, height))
+        if isinstance(self.resize, int):
+            shorter = min(width, height)
+            width, height = (int(self.resize * side / shorter) for side in (width, height))
+        elif self.cover:
+            ratio = min(height / self.resize[0], width / self.resize[1])
+            width, height = round(width / ratio), round(height / ratio)
+        else:
+            height, width = self.resize
         if width * height > MAX_PIXELS:
             raise Unreadable("the picture is too long and thin")
         return width, height

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
@@ -36,8 +37,8 @@ class Arguments:
     out: str
     """DIR, the model directory to write."""
     family: str | None = None
-    """Family of the weights: ijepa, dinov2 or metaclip (clip). Weights of another family are refused. None: recognised
-    from the file."""
+    """Family of the weights: ijepa, dinov2, metaclip (clip), or vit, a plain vision transformer such as DINO's. Weights
+    of another family are refused. None: recognised from the file and the config file beside it."""
     arch: str | None = None
     """Published size, such as vitb14, vit_huge, b16 or h14_v1.2_altogether. For CLIP it also determines the activation.
     None: recognised from the file."""
@@ -109,26 +110,36 @@ def show(converted: Converted, a: Arguments) -> None:
     size = f"width {vit.width}, depth {vit.depth}, {vit.heads} heads, patches of {vit.patch_size}"
     branch = f", {BRANCHES[origin['branch']]}" if origin["branch"] else ""
     print(f"{origin['family']} {origin['arch'] or 'of an unpublished size'} ({origin['layout']}{branch}): {size}")
-    resized = "" if origin["positions"] == "as they are" else f", positions from {origin['native_image_size']} px"
-    print(f"embedding: {vit.dim} numbers for an image of {vit.image_size} px{resized}")
-    print(f"preprocessing: {describe(converted.preprocessing)}")
+    resized = (
+        "" if origin["positions"] == "as they are" else f", positions from {_size(origin['native_image_size'])} px"
+    )
+    print(f"embedding: {vit.dim} numbers for an image of {_size(vit.image_size)} px{resized}")
+    if converted.preprocessing is not None:
+        print(f"preprocessing: {describe(converted.preprocessing)}")
     for note in origin["notes"]:
         print(f"note: {as_flags(note, Arguments)}")
     print(f"licence: {origin['licence']}")
     score = " ".join(program("score", "" if importlib.util.find_spec("score") else "jepa_jax.pretrained"))
-    print(f"model: {a.out}; score a folder of images with: {score} {a.out} --data FOLDER")
+    what, data = "a folder of images", "FOLDER"
+    if converted.preprocessing is None:
+        what, data = f"arrays [N, {', '.join(map(str, vit.shape))}]", "FILE.npy"
+    print(f"model: {a.out}; score {what} with: {score} {a.out} --data {data}")
+
+
+def _size(size: int | Sequence[int]) -> str:
+    """Return a side, or height and width, in words."""
+    return str(size) if isinstance(size, int) else " x ".join(map(str, size))
 
 
 def describe(recipe: Preprocessing) -> str:
     """Return a description of a recipe in words."""
-    height, width = recipe.size
-    if isinstance(recipe.resize, tuple) and recipe.resize == recipe.size:
-        sizes = f"squashed to {height} x {width}"
+    cropped = _size(recipe.size[0] if recipe.size[0] == recipe.size[1] else recipe.size)
+    if recipe.resize == recipe.size and not recipe.cover:
+        sizes = f"squashed to {_size(recipe.size)}"
+    elif isinstance(recipe.resize, int):
+        sizes = f"resized to {recipe.resize} (shortest side), cropped to {cropped}"
     else:
-        side = f"{recipe.resize[0]} x {recipe.resize[1]}" if isinstance(recipe.resize, tuple) else f"{recipe.resize}"
-        sizes = (
-            f"resized to {side}{'' if isinstance(recipe.resize, tuple) else ' (shortest side)'}, cropped to {height}"
-        )
+        sizes = f"resized to {'cover ' * recipe.cover}{_size(recipe.resize)}, cropped to {cropped}"
     mean, std = (" ".join(f"{v:.3f}" for v in values) for values in (recipe.mean, recipe.std))
     return f"{sizes}, {recipe.resample}; mean {mean}, deviation {std} ({recipe.source})"
 

@@ -4,29 +4,20 @@ Sources: Radford et al., arXiv 2103.00020, and Xu et al., "Demystifying CLIP dat
 the projected class token, not normalised.
 """
 
+import re
+from dataclasses import replace
 from typing import Any
 
-from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
+from jepa_jax.images.timm import CLIP_STATISTICS
 from jepa_jax.models.vit import ViT
-from jepa_jax.pretrained.family import (
-    CONFIG_LABEL,
-    Arch,
-    Family,
-    Layout,
-    Options,
-    Source,
-    activation,
-    configured,
-    named_arch,
-    native_size,
-    positive,
-    resolve_heads,
-    sizes,
-)
+from jepa_jax.pretrained.family import Arch, Family, Layout, Options, Source
+from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.plain import PLAIN_RULES, plain_network
+from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows, transposed
 
-CLIP_STATISTICS = ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711))  # mean, deviation of RGB
+TIMM_TRUNK = "visual.trunk."  # prefix of a tower of timm
 TEXT_TOWER_REASON = "the text tower"
 
 ORIGINAL_LAYOUT = Layout(
@@ -57,6 +48,22 @@ ORIGINAL_LAYOUT = Layout(
         (r"text\..*", TEXT_TOWER_REASON),
         (r"logit_scale|logit_bias", "a parameter of the contrastive loss"),
         (r"input_resolution|context_length|vocab_size", "sizes, which the shapes determine"),
+    ),
+)
+
+# The tower may be any vision transformer of timm. Its keys keep their prefix, below which other layouts match too.
+TIMM_TOWER_LAYOUT = Layout(
+    name="open_clip, tower of timm",
+    mark=(f"{TIMM_TRUNK}patch_embed.proj.weight", f"{TIMM_TRUNK}pos_embed", f"{TIMM_TRUNK}blocks.0.attn.qkv.weight"),
+    prefixes=("module.",),
+    positions="bicubic-antialias",
+    rules=(
+        *(replace(rule, source=f"{TIMM_TRUNK}{rule.source}") for rule in PLAIN_RULES),
+        Rule("visual.head.proj.weight", "projection/kernel", transposed),
+    ),
+    ignored=(
+        *ORIGINAL_LAYOUT.ignored,
+        (rf"{re.escape(TIMM_TRUNK)}head\.(weight|bias)", "a classifier on top"),
     ),
 )
 
@@ -117,19 +124,18 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     """Return the network at its native resolution, and notes on what had to be assumed."""
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
-    config = tower_config(source.config)
-    heads = positive(config, "num_attention_heads")
-    act, notes = mlp(source, config, options, arch)
+    if source.layout is TIMM_TOWER_LAYOUT:
+        return timm_tower(source, options, arch, found)
+    act, notes = mlp(source, options, arch)
     projection = None
     if source.has("projection/kernel"):
-        # open_clip computes x @ proj with proj [D, E]; Hugging Face stores the weight of a linear map, [E, D].
-        projection = source.shape("projection/kernel")[1 if source.layout is ORIGINAL_LAYOUT else 0]
+        projection = source.placed("projection/kernel")[1]
     else:
         notes = (*notes, "there is no projection: the embedding is the class token after the last norm")
     return ViT(
-        image_size=native_size(source, found["patch_size"], 1),
-        heads=resolve_heads(options, arch, heads, found["width"], source.name),
-        norm_eps=configured(config, "layer_norm_eps", 1e-5, float),
+        image_size=native_size(source, found["patch_size"], True),
+        heads=resolve_heads(source, options, arch, found["width"]),
+        norm_eps=configured(source.config, "layer_norm_eps", 1e-5, float),
         mlp=act,  # type: ignore[arg-type]
         patch_bias=False,
         pre_norm=True,
@@ -138,42 +144,25 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     ), notes
 
 
-def tower_config(config: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Return the part of a config file that describes the image tower, with the field names of Hugging Face.
-
-    Fields that a nested config leaves out have the values of a B/32.
+def timm_tower(
+    source: Source, options: Options, arch: Arch | None, found: dict[str, Any]
+) -> tuple[ViT, tuple[str, ...]]:
+    """Return the network of a vision transformer of timm with the projection of open_clip, and notes.
 
     Raises:
-      ConfigError: If the part is not a JSON object.
+      ConfigError: If the tower pools in another way than by its class token or the mean of its patches.
     """
-    if config is None:
-        return None
-    if "model_cfg" in config:
-        return _of_open_clip(config["model_cfg"])
-    if config.get("model_type") in ("clip", "metaclip_2") or "vision_config" in config:
-        tower = configured(config, "vision_config", {}, dict)
-        return {"num_attention_heads": 12, "hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, **tower}
-    return config
+    network, notes = plain_network(source, options, arch, found)
+    if source.has("projection/kernel"):
+        return replace(network, projection=source.placed("projection/kernel")[1]), notes
+    return network, (*notes, "there is no projection: the embedding is the pooled token after the last norm")
 
 
-def _of_open_clip(model: Any) -> dict[str, Any]:
-    tower = model.get("vision_cfg") if isinstance(model, dict) else None
-    if not isinstance(tower, dict):
-        raise ConfigError(f"{CONFIG_LABEL} has no model_cfg.vision_cfg")
-    said: dict[str, Any] = {"hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu"}
-    width = positive(tower, "width")
-    if width:
-        said["num_attention_heads"] = max(1, width // (positive(tower, "head_width") or 64))
-    return said
-
-
-def mlp(
-    source: Source, config: dict[str, Any] | None, options: Options, arch: Arch | None
-) -> tuple[str, tuple[str, ...]]:
+def mlp(source: Source, options: Options, arch: Arch | None) -> tuple[str, tuple[str, ...]]:
     """Return the activation, and a note if it had to be assumed, because a file of weights does not contain it."""
     names = {"quick_gelu": "quick_gelu", "gelu": "gelu"}
-    if config is not None:
-        return activation(config, "quick_gelu", names), ()
+    if source.config is not None:
+        return activation(source.config, "quick_gelu", names), ()
     if options.arch and arch and arch.quick is not None:
         return ("quick_gelu" if arch.quick else "gelu"), ()
     if any(part in source.name.lower() for part in GELU_FILE_MARKS):
@@ -184,22 +173,16 @@ def mlp(
 
 
 def preprocessing(source: Source, native: int) -> Preprocessing:
-    """Return the recipe: shortest side and centre crop at the native size, changed as the config of open_clip says."""
-    said = configured(source.config, "preprocess_cfg", {}, dict)
-    mean, std = (tuple(said.get(name) or given) for name, given in zip(("mean", "std"), CLIP_STATISTICS, strict=True))
-    mode = said.get("resize_mode") or "shortest"
-    if mode not in ("shortest", "squash"):
-        raise ConfigError(f"{CONFIG_LABEL} has resize_mode = {mode!r}; known: shortest, squash")
-    resize = native if mode == "shortest" else (native, native)
-    origin = "open_clip_config.json" if said else "CLIP's evaluation"
-    return Preprocessing((native, native), resize, said.get("interpolation") or "bicubic", mean, std, source=origin)
+    """Return the recipe: shortest side and centre crop at the native size."""
+    mean, std = CLIP_STATISTICS
+    return Preprocessing((native, native), native, "bicubic", mean, std, source="CLIP's evaluation")
 
 
 METACLIP = Family(
     name="metaclip",
     aliases=("clip", "open_clip", "metaclip2"),
     archs=ARCHS,
-    layouts=(ORIGINAL_LAYOUT, HUGGING_FACE_LAYOUT),
+    layouts=(ORIGINAL_LAYOUT, TIMM_TOWER_LAYOUT, HUGGING_FACE_LAYOUT),
     configure=configure,
     preprocessing=preprocessing,
     licence="The weights of MetaCLIP were released under CC BY-NC 4.0: no commercial use. Those of other CLIPs differ.",

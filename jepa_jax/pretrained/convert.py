@@ -8,18 +8,23 @@ import jax
 
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, nearest
-from jepa_jax.images.huggingface import from_huggingface
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT, vit_encoder
 from jepa_jax.pretrained.clip import METACLIP
+from jepa_jax.pretrained.comparison import compare
+from jepa_jax.pretrained.description import describe
 from jepa_jax.pretrained.dinov2 import DINOV2
 from jepa_jax.pretrained.family import Family, Layout, Options, Source
 from jepa_jax.pretrained.ijepa import IJEPA
+from jepa_jax.pretrained.other_kinds import family_of, refuse, refuse_adapter
+from jepa_jax.pretrained.plain import PLAIN
 from jepa_jax.pretrained.positions import Resize, resize_positions
 from jepa_jax.pretrained.reading import Tensor, Weights, open_weights
+from jepa_jax.pretrained.recipe import recipe_of
+from jepa_jax.pretrained.sizes import class_position
 from jepa_jax.pretrained.table import check, fill, match
 
-FAMILIES = (IJEPA, DINOV2, METACLIP)
+FAMILIES = (IJEPA, DINOV2, METACLIP, PLAIN)
 BRANCHES = {"target": "target_encoder", "context": "encoder"}  # branch -> state dict in an original I-JEPA checkpoint
 TEXT_MARKS = ("text_model.embeddings.token_embedding.weight", "token_embedding.weight", "text.token_embedding.weight")
 
@@ -31,13 +36,13 @@ class Converted:
     Attributes:
       config: Config of the network, at the resolution that is scored.
       params: Parameters of the network: float32 NumPy arrays, read-only.
-      preprocessing: Recipe that converts images to the input of the network.
+      preprocessing: Recipe that converts images to the input of the network; None if no picture has its channels.
       origin: Description of the source of the weights, as JSON.
     """
 
     config: ViT
     params: Any
-    preprocessing: Preprocessing
+    preprocessing: Preprocessing | None
     origin: dict[str, Any]
 
     @property
@@ -62,14 +67,26 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         do not match the file.
     """
     options = options or Options()
+    refuse_adapter(Path(path))
     weights = open_weights(path)
+    said = describe(weights.config, weights.config_name)
+    named = family_of(said, [key for group in weights.groups.values() for key in group])
+    refuse(weights)
     tensors, branch = _branch(weights, options)
-    family, layout, tensors = _recognise(weights, tensors, options)
-    source = Source(layout, tensors, weights.config, weights.preprocessor, weights.path.name)
+    try:
+        family, layout, tensors = _recognise(weights, tensors, replace(options, family=options.family or named))
+    except ConfigError as error:
+        raise ConfigError(f"{error}{f'; {said.file} describes {said.model!r}' if said.model else ''}") from None
+    if said.origin == "timm":
+        name = "timm, registers" if "reg_token" in tensors else "timm"
+        layout = replace(layout, name=name, positions="bicubic-antialias")
+    source = Source(class_position(layout, tensors, said), tensors, said, weights.path.name)
     try:
         native, notes = family.configure(source, options)
-        recipe = _recipe(family, source, native.shape[0], options.image_size)
-        config = replace(native, image_size=recipe.size[0])
+        compare(source, native)
+        recipe, assumed = recipe_of(family, source, weights, native, options.image_size)
+        height, width = recipe.size
+        config = replace(native, image_size=height if height == width else (height, width))
     except ValueError as error:  # raised by ViT, with a message of one line
         raise error if isinstance(error, ConfigError) else ConfigError(f"{source.name}: {error}") from None
     kind = options.positions or layout.positions
@@ -79,13 +96,13 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         "layout": layout.name,
         "arch": _arch_name(family, native, options),
         "branch": branch,
-        "native_image_size": native.shape[0],
-        "positions": kind if config.grid != native.grid else "as they are",
-        "notes": list(notes),
+        **_facts(native, config, kind),
+        "notes": [*notes, *assumed, *_assumptions(source, native, config, kind, options)],
         "left_out": left_out,
-        "licence": family.licence,
+        "description": said.file,
+        "licence": f"{said.file} states {said.licence}." if said.licence else family.licence,
     }
-    return Converted(config, params, recipe, origin)
+    return Converted(config, params, recipe if recipe.channels == config.channels else None, origin)
 
 
 def _branch(weights: Weights, options: Options) -> tuple[dict[str, Tensor], str | None]:
@@ -150,18 +167,28 @@ def _strip(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, T
     return {bare(key): tensor for key, tensor in tensors.items()}
 
 
-def _recipe(family: Family, source: Source, native: int, image_size: int | None) -> Preprocessing:
-    """Return the recipe beside the file, or else that of the family, at the requested image size."""
-    if source.preprocessor is None:
-        recipe = family.preprocessing(source, native)
-    else:
-        recipe = from_huggingface(source.preprocessor)
-    if image_size is not None:
-        recipe = recipe.at_size(image_size)
-    if recipe.size[0] != recipe.size[1]:
-        height, width = recipe.size
-        raise ConfigError(f"{source.name}: its preprocessing makes images of {height} x {width}; they must be square")
-    return recipe
+def _facts(native: ViT, config: ViT, kind: Resize) -> dict[str, Any]:
+    """Return the properties of a network that its origin states, as JSON."""
+    height, width, _ = native.shape
+    return {
+        "patch_size": native.patch_size,
+        "heads": native.heads,
+        "activation": native.mlp,
+        "native_image_size": height if height == width else [height, width],
+        "positions": kind if config.grid != native.grid else "as they are",
+    }
+
+
+def _assumptions(source: Source, native: ViT, config: ViT, kind: Resize, options: Options) -> list[str]:
+    """Return notes on what neither the file nor the caller states."""
+    notes = []
+    if not options.heads and not (source.config or {}).get("num_attention_heads"):
+        notes.append(f"the number of heads, {native.heads}, is assumed to be that of the published size")
+    if config.grid != native.grid:
+        by = "as `positions` asks" if options.positions else f"as {source.layout.name.partition(',')[0]} does"
+        old, new = (f"{rows} x {columns}" for rows, columns in (native.grid, config.grid))
+        notes.append(f"the positions are interpolated from {old} to {new} patches {by} ({kind})")
+    return notes
 
 
 def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any, dict[str, str]]:
@@ -175,7 +202,7 @@ def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any
             f"{source.name} does not match the layout {source.layout.name!r} of its family: {error}"
         ) from None
     params = fill(pieces, abstract)
-    params["positions"] = resize_positions(params["positions"], int(config.class_token), config.grid[0], kind)
+    params["positions"] = resize_positions(params["positions"], int(config.class_token), native.grid, config.grid, kind)
     for leaf in jax.tree.leaves(params):
         leaf.flags.writeable = False
     return params, left_out

@@ -8,32 +8,28 @@ from dataclasses import replace
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
+from jepa_jax.images.timm import IMAGENET_STATISTICS
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
     HUGGING_FACE_RULES,
-    IMAGENET_STATISTICS,
     MASK_TOKEN,
     META_RULES,
+    TIMM_CLASSIFIER,
     Arch,
     Family,
     Layout,
     Options,
     Source,
-    activation,
-    configured,
-    named_arch,
-    native_size,
-    positive,
-    resolve_heads,
-    sizes,
 )
+from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, rows
 
 ORIGINAL_LAYOUT = Layout(
     name="Meta, no registers",
     mark=("cls_token", "pos_embed", "blocks.0.attn.qkv.weight", "blocks.0.ls1.gamma"),
-    without=("register_tokens",),
+    without=("register_tokens", "reg_token"),
     prefixes=("module.", "backbone."),
     positions="bicubic-offset",
     rules=(
@@ -45,7 +41,7 @@ ORIGINAL_LAYOUT = Layout(
         Rule("blocks.{i}.ls1.gamma", "blocks/scale1"),
         Rule("blocks.{i}.ls2.gamma", "blocks/scale2"),
     ),
-    ignored=(MASK_TOKEN,),
+    ignored=(MASK_TOKEN, TIMM_CLASSIFIER),
 )
 ORIGINAL_REGISTERS_LAYOUT = replace(
     ORIGINAL_LAYOUT,
@@ -53,6 +49,15 @@ ORIGINAL_REGISTERS_LAYOUT = replace(
     mark=(*ORIGINAL_LAYOUT.mark, "register_tokens"),
     without=(),
     positions="bicubic-antialias",
+)
+
+TIMM_REGISTERS_LAYOUT = replace(
+    ORIGINAL_LAYOUT,
+    name="timm, registers",
+    mark=(*ORIGINAL_LAYOUT.mark, "reg_token"),
+    without=(),
+    positions="bicubic-antialias",
+    rules=(*(r for r in ORIGINAL_LAYOUT.rules if r.target != "registers"), Rule("reg_token", "registers", rows)),
 )
 
 HUGGING_FACE_LAYOUT = Layout(
@@ -96,18 +101,17 @@ RELEASED_IMAGE_SIZE = 518  # pixels, the native resolution of the positions in e
 
 
 def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
-    """Return the network at its native resolution, and notes on what had to be assumed (none)."""
+    """Return the network at its native resolution, and notes on what had to be assumed."""
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
-    heads = positive(source.config, "num_attention_heads")
     act = activation(source.config, "gelu", {"gelu": "gelu"})
     if found["hidden"] and source.shape("blocks/fc1/kernel")[0] == 2 * found["hidden"]:
         act = "swiglu"
     if configured(source.config, "apply_layernorm", True, bool) is False:
         raise ConfigError(f"{source.name} has apply_layernorm = false; only class tokens after the norm are supported")
     return ViT(
-        image_size=native_size(source, found["patch_size"], 1),
-        heads=resolve_heads(options, arch, heads, found["width"], source.name),
+        image_size=native_size(source, found["patch_size"], True),
+        heads=resolve_heads(source, options, arch, found["width"]),
         norm_eps=configured(source.config, "layer_norm_eps", 1e-6, float),
         registers=source.shape("registers")[-2] if source.has("registers") else 0,
         layer_scale=True,
@@ -132,7 +136,13 @@ DINOV2 = Family(
     name="dinov2",
     aliases=("dino", "dinov2_with_registers"),
     archs=ARCHS,
-    layouts=(ORIGINAL_LAYOUT, ORIGINAL_REGISTERS_LAYOUT, HUGGING_FACE_LAYOUT, HUGGING_FACE_REGISTERS_LAYOUT),
+    layouts=(
+        ORIGINAL_LAYOUT,
+        ORIGINAL_REGISTERS_LAYOUT,
+        TIMM_REGISTERS_LAYOUT,
+        HUGGING_FACE_LAYOUT,
+        HUGGING_FACE_REGISTERS_LAYOUT,
+    ),
     configure=configure,
     preprocessing=preprocessing,
     licence="The weights of DINOv2 were released under Apache-2.0.",

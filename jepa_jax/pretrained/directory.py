@@ -37,7 +37,7 @@ def write(converted: Converted, out: Path) -> None:
             "format": FORMAT,
             "vit": asdict(converted.config),
             "sample_shape": list(converted.config.shape),
-            "preprocessing": converted.preprocessing.to_dict(),
+            "preprocessing": converted.preprocessing and converted.preprocessing.to_dict(),
             "origin": converted.origin,
         }
         (temporary / CONFIG_FILE).write_text(json.dumps(tree, indent=2) + "\n")
@@ -80,7 +80,7 @@ def load_directory(folder: Path) -> Encoder:
         if tree is None:
             raise ValueError("it is not a JSON object")
         config = ViT(**tree["vit"])
-        recipe = Preprocessing.from_dict(tree["preprocessing"])
+        recipe = tree["preprocessing"] and Preprocessing.from_dict(tree["preprocessing"])
         abstract = jax.eval_shape(lambda: config.network.init(jax.random.key(0)))
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} is damaged ({error}); convert the weights again") from None

@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.models.vit import ViT
+from jepa_jax.pretrained.description import Description
 from jepa_jax.pretrained.positions import Resize
 from jepa_jax.pretrained.reading import Tensor
 from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows
-
-IMAGENET_STATISTICS = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of RGB in [0, 1]
-CONFIG_LABEL = "the config file"  # subject of error messages
 
 # Rules that I-JEPA and DINOv2 have in common, with the names in Meta's code and in Hugging Face's.
 META_RULES = (
@@ -39,6 +39,7 @@ HUGGING_FACE_RULES = (
 )
 MASK_TOKEN = (r"(embeddings\.)?mask_token", "masks patches in training")
 CLASSIFIER = (r"classifier\.(weight|bias)", "a classifier on top")
+TIMM_CLASSIFIER = (r"head\.(weight|bias)", "a classifier on top")
 
 
 @dataclass(frozen=True)
@@ -113,16 +114,19 @@ class Source:
     Attributes:
       layout: Layout of the file.
       tensors: Tensors by the keys of the layout, without prefixes.
-      config: Content of the config file beside it, or None.
-      preprocessor: Content of the preprocessor_config.json beside it, or None.
+      description: Description of the network by the config file beside it.
       name: Name of the file or folder.
     """
 
     layout: Layout
     tensors: Mapping[str, Tensor]
-    config: dict[str, Any] | None
-    preprocessor: dict[str, Any] | None
+    description: Description
     name: str
+
+    @property
+    def config(self) -> Mapping[str, Any] | None:
+        """Fields of the config file, with the names of transformers, or None if there is no file."""
+        return None if self.description.file is None else self.description.fields
 
     def shape(self, target: str) -> tuple[int, ...]:
         """Return the shape of the tensor that fills the parameter `target`.
@@ -136,6 +140,12 @@ class Source:
                 return self.tensors[key].shape
         sources = [rule.source for rule in self.layout.rules if rule.target == target]
         raise ConfigError(f"{self.name} has no {' or '.join(sources)}; the file is incomplete")
+
+    def placed(self, target: str) -> tuple[int, ...]:
+        """Return the shape in which that tensor fills the parameter."""
+        shape = self.shape(target)
+        rule = next(rule for rule in self.layout.rules if rule.target == target)
+        return rule.how(np.broadcast_to(np.uint8(0), shape)).shape
 
     @property
     def depth(self) -> int:
@@ -166,7 +176,8 @@ class Family:
       archs: Published sizes by name.
       layouts: Layouts in which the weights are distributed.
       configure: (source, options) -> the network at its native resolution, and notes on what had to be assumed.
-      preprocessing: (source, native image size) -> the recipe; used if there is no preprocessor_config.json.
+      preprocessing: (source, shorter side of the native images) -> the recipe for RGB; used if no file beside the
+        weights has one.
       licence: Note on the licence of the weights.
     """
 
@@ -177,143 +188,3 @@ class Family:
     configure: Callable[[Source, Options], tuple[ViT, tuple[str, ...]]]
     preprocessing: Callable[[Source, int], Preprocessing]
     licence: str
-
-
-def sizes(source: Source) -> dict[str, Any]:
-    """Return width, depth, patch size, channels and hidden width, as determined by the shapes.
-
-    Raises:
-      ConfigError: If the shapes are not those of a vision transformer.
-    """
-    kernel = source.shape("patch/kernel")
-    if len(kernel) != 4 or kernel[2] != kernel[3]:
-        raise ConfigError(f"{source.name}: the patch embedding has shape {list(kernel)}, not [D, C, P, P]")
-    if not source.depth:
-        raise ConfigError(f"{source.name} has no blocks; the file is incomplete")
-    width, channels, patch, _ = kernel
-    hidden = source.shape("blocks/fc2/kernel")[-1]
-    return {"width": width, "depth": source.depth, "patch_size": patch, "channels": channels, "hidden": hidden}
-
-
-def native_size(source: Source, patch: int, others: int) -> int:
-    """Return the side in pixels of the images for which the file has positions.
-
-    Args:
-      source: File of weights.
-      patch: Side of a patch in pixels.
-      others: Number of positions that belong to other tokens than patches.
-
-    Raises:
-      ConfigError: If the positions of the patches do not form a square.
-    """
-    count = source.shape("positions")[-2] - others
-    side = round(max(count, 0) ** 0.5)
-    if side < 1 or side**2 != count:
-        raise ConfigError(f"{source.name}: {count} positions of patches do not form a square")
-    return side * patch
-
-
-def named_arch(options: Options, archs: dict[str, Arch], found: dict[str, Any], name: str) -> Arch | None:
-    """Return the published size that the options name, or else the one that has the shapes of the file.
-
-    Args:
-      options: Options of the caller.
-      archs: Published sizes by name.
-      found: Result of `sizes`.
-      name: Name of the file, for the message.
-
-    Returns:
-      The size, or None if the options name none and no published size has these shapes.
-
-    Raises:
-      ConfigError: If the name is unknown, or the file does not have the shapes of that size.
-    """
-    if options.arch is None:
-        fits = [a for a in archs.values() if (a.width, a.depth) == (found["width"], found["depth"])]
-        return next((a for a in fits if a.patch in (None, found["patch_size"])), fits[0] if fits else None)
-    known = {key.lower(): a for key, a in archs.items()}
-    arch = known.get(options.arch.lower())
-    if arch is None:
-        raise ConfigError(f"`arch` {options.arch} is unknown; known: {', '.join(archs)}")
-    if (arch.width, arch.depth) != (found["width"], found["depth"]) or arch.patch not in (None, found["patch_size"]):
-        raise ConfigError(
-            f"{name} has width {found['width']}, depth {found['depth']} and patches of {found['patch_size']}, "
-            f"which is not `arch` {options.arch}"
-        )
-    return arch
-
-
-def resolve_heads(options: Options, arch: Arch | None, configured: int | None, width: int, name: str) -> int:
-    """Return the number of heads from the config file, the options or the published size, in this order.
-
-    Args:
-      options: Options of the caller.
-      arch: Published size, or None.
-      configured: Number in the config file, or None.
-      width: Width of a token.
-      name: Name of the file, for the message.
-
-    Raises:
-      ConfigError: If none of them gives the number, if config file and options differ, or if the number does not divide
-        the width.
-    """
-    heads = configured or options.heads or (arch.heads if arch else None)
-    if heads is None:
-        raise ConfigError(
-            f"{name} does not specify its number of attention heads, and its size (width {width}) is not a published "
-            f"one: convert it with python -m jepa_jax.pretrained {name} --out DIR --heads N"
-        )
-    if options.heads and options.heads != heads:
-        raise ConfigError(f"`heads` is {options.heads}, and {CONFIG_LABEL} of {name} says {heads}")
-    if width % heads:
-        raise ConfigError(f"{heads} heads do not divide the width {width} of {name}")
-    return heads
-
-
-def configured(config: dict[str, Any] | None, key: str, default: Any, kind: type) -> Any:
-    """Return a field of a config file, or the default if the field or the file is missing.
-
-    Args:
-      config: Content of the config file, or None.
-      key: Name of the field.
-      default: Value if the field is missing or null.
-      kind: Type of the value; a float may be written as an integer.
-
-    Raises:
-      ConfigError: If the value has another type.
-    """
-    value = default if config is None or config.get(key) is None else config[key]
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
-        raise ConfigError(f"{CONFIG_LABEL} has {key} = {value!r}, which is not of type {kind.__name__}")
-    return value
-
-
-def positive(config: dict[str, Any] | None, key: str) -> int | None:
-    """Return a positive integer from a config file, or None if the field or the file is missing.
-
-    Raises:
-      ConfigError: If the value is anything else.
-    """
-    value = configured(config, key, None, int)
-    if value is not None and value < 1:
-        raise ConfigError(f"{CONFIG_LABEL} has {key} = {value}; it must be at least 1")
-    return value
-
-
-def activation(config: dict[str, Any] | None, default: str, names: dict[str, str]) -> str:
-    """Return the activation of the MLPs that the config file names.
-
-    Args:
-      config: Content of the config file, or None.
-      default: Name if the field or the file is missing.
-      names: Name in the config file -> name in this library.
-
-    Raises:
-      ConfigError: If the activation is not supported.
-    """
-    value = configured(config, "hidden_act", default, str)
-    if value not in names:
-        raise ConfigError(f"{CONFIG_LABEL} has hidden_act = {value!r}; known: {', '.join(names)}")
-    return names[value]

@@ -4,37 +4,39 @@ Source: Assran et al., "Self-supervised learning from images with a joint-embedd
 arXiv 2301.08243. The embedding is the mean over the patches after the last layer norm.
 """
 
+import math
+
+import numpy as np
+
 from jepa_jax.images.preprocessing import Preprocessing
+from jepa_jax.images.timm import IMAGENET_STATISTICS
+from jepa_jax.models.transformer import sincos_positions
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
     HUGGING_FACE_RULES,
-    IMAGENET_STATISTICS,
     MASK_TOKEN,
     META_RULES,
+    TIMM_CLASSIFIER,
     Arch,
     Family,
     Layout,
     Options,
     Source,
-    activation,
-    configured,
-    named_arch,
-    native_size,
-    positive,
-    resolve_heads,
-    sizes,
 )
+from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
 from jepa_jax.pretrained.table import linear, norm
 
 ORIGINAL_LAYOUT = Layout(
     name="Meta",
     mark=("pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
-    without=("cls_token",),
+    without=("cls_token", "reg_token", "blocks.0.ls1.gamma"),
     prefixes=("module.",),
     # Meta's own code fails at another resolution, because it expects a class token.
     positions="bicubic",
     rules=META_RULES,
+    ignored=(TIMM_CLASSIFIER,),
 )
 
 HUGGING_FACE_LAYOUT = Layout(
@@ -71,13 +73,17 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     """Return the network at its native resolution, and notes on what had to be assumed."""
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
-    heads = positive(source.config, "num_attention_heads")
     notes = ()
+    if source.config is None and source.layout is not HUGGING_FACE_LAYOUT and are_learned(source):
+        notes = (
+            "no config file says what the model is, and its positions are not the fixed ones of I-JEPA: I-JEPA is "
+            "assumed (SigLIP's towers with mean pooling have the same keys)",
+        )
     if source.config is None and source.layout is HUGGING_FACE_LAYOUT:
-        notes = ("there is no config.json: layer_norm_eps is assumed to be 1e-6, as in the released models",)
+        notes = (*notes, "there is no config.json: layer_norm_eps is assumed to be 1e-6, as in the released models")
     return ViT(
-        image_size=native_size(source, found["patch_size"], 0),
-        heads=resolve_heads(options, arch, heads, found["width"], source.name),
+        image_size=native_size(source, found["patch_size"], False),
+        heads=resolve_heads(source, options, arch, found["width"]),
         # In a config.json that leaves it out, the value is the default of the transformers class.
         norm_eps=configured(source.config, "layer_norm_eps", 1e-6 if source.config is None else 1e-12, float),
         mlp=activation(source.config, "gelu", {"gelu": "gelu", "quick_gelu": "quick_gelu"}),  # type: ignore[arg-type]
@@ -87,6 +93,18 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
         pooling="mean",
         **found,
     ), notes
+
+
+def are_learned(source: Source) -> bool:
+    """Return whether the positions of a file are other than the fixed ones with which I-JEPA trains."""
+    shape = source.placed("positions")
+    side = math.isqrt(shape[0])
+    if side**2 != shape[0] or shape[1] % 4:
+        return True
+    key = next(rule.source for rule in source.layout.rules if rule.target == "positions")
+    return not np.allclose(
+        source.tensors[key].read().reshape(shape), sincos_positions((side, side), shape[1]), atol=1e-2
+    )
 
 
 def preprocessing(source: Source, native: int) -> Preprocessing:

@@ -9,34 +9,35 @@ from typing import Literal
 import numpy as np
 
 Resize = Literal["bicubic", "bicubic-offset", "bicubic-antialias"]
+Grid = tuple[int, int]
 GRID_OFFSET = 0.1  # patches that Meta's DINOv2 without registers adds to the new side before it computes the ratio
 
 
-def resize_positions(positions: np.ndarray, prefix: int, side: int, kind: Resize) -> np.ndarray:
+def resize_positions(positions: np.ndarray, prefix: int, old: Grid, new: Grid, kind: Resize) -> np.ndarray:
     """Resize positions to another grid.
 
     Args:
-      positions: Position embeddings [prefix + S^2, D], those of other tokens than patches first.
+      positions: Position embeddings [prefix + rows * columns, D], those of other tokens than patches first.
       prefix: Number of positions of other tokens, which are not changed.
-      side: Patches along a side of the new grid.
+      old: Numbers of rows and columns of the given positions.
+      new: Numbers of rows and columns of the result.
       kind: Interpolation: `bicubic` (a = -3/4, not antialiased); `bicubic-offset`, the same at the ratio
-        (side + 0.1) / S; or `bicubic-antialias` (a = -1/2, averaging when the grid shrinks).
+        (side + 0.1) / S of each axis; or `bicubic-antialias` (a = -1/2, averaging when the grid shrinks).
 
     Returns:
-      [prefix + side^2, D], float32; the same array object if the grid does not change.
+      [prefix + rows * columns, D], float32; the same array object if the grid does not change.
 
     Raises:
-      ValueError: If the patches do not form a square.
+      ValueError: If the patches do not form the old grid.
     """
-    native = round((len(positions) - prefix) ** 0.5)
-    if native**2 != len(positions) - prefix or native < 1:
-        raise ValueError(f"{len(positions)} positions are not {prefix} and a square")
-    if side == native:
+    if old[0] * old[1] != len(positions) - prefix:
+        raise ValueError(f"{len(positions)} positions are not {prefix} and {old[0]} x {old[1]}")
+    if new == old:
         return positions
-    matrix = weights(native, side, kind)
-    grid = positions[prefix:].reshape(native, native, -1).astype(np.float64)
-    resized = np.einsum("ai,bj,ijd->abd", matrix, matrix, grid, optimize=True)
-    return np.concatenate([positions[:prefix], resized.reshape(side**2, -1).astype(np.float32)])
+    rows, columns = (weights(native, side, kind) for native, side in zip(old, new, strict=True))
+    grid = positions[prefix:].reshape(*old, -1).astype(np.float64)
+    resized = np.einsum("ai,bj,ijd->abd", rows, columns, grid, optimize=True)
+    return np.concatenate([positions[:prefix], resized.reshape(new[0] * new[1], -1).astype(np.float32)])
 
 
 def weights(native: int, side: int, kind: Resize) -> np.ndarray:

@@ -20,6 +20,9 @@ WEIGHT_FILE_NAMES = (
     "open_clip_pytorch_model.bin",
 )
 
+# Fields of a config file, of which at least one says that it describes a model: of transformers, open_clip and timm.
+MODEL_FIELDS = ("model_type", "model_cfg", "pretrained_cfg")
+
 # First bytes of files that often occur in place of weights, and the end of the error message.
 REFUSED_HEADS = {
     b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": "is in the format of torch before 1.6; load it and torch.save it "
@@ -37,7 +40,10 @@ class Weights:
       files: Files that contain the tensors.
       groups: State dicts by their key in the file, such as `target_encoder`; the key of a bare state dict is "".
       config: Content of the config.json or open_clip_config.json that belongs to the files, or None.
-      preprocessor: Content of the preprocessor_config.json beside the files, or None.
+      preprocessor: Content of the preprocessor_config.json beside the files, or the image processor in their
+        processor_config.json, or None.
+      config_name: Name of the file that `config` comes from, or None.
+      preprocessor_name: Name of the file that `preprocessor` comes from, or None.
     """
 
     path: Path
@@ -45,6 +51,8 @@ class Weights:
     groups: dict[str, dict[str, Tensor]]
     config: dict[str, Any] | None
     preprocessor: dict[str, Any] | None
+    config_name: str | None = None
+    preprocessor_name: str | None = None
 
 
 def open_weights(path: str | Path) -> Weights:
@@ -73,7 +81,9 @@ def open_weights(path: str | Path) -> Weights:
         raise ConfigError(f"{path} holds no tensors by name at its top level or one level below; save a state_dict()")
     # A config.json beside a .pth file may describe anything else.
     surely = path.is_dir() or _is_safetensors(file)
-    return Weights(path, files, groups, _config(file, surely), _object(file.parent / "preprocessor_config.json"))
+    config_name, config = _config(file, surely)
+    preprocessor_name, preprocessor = _preprocessor(file.parent)
+    return Weights(path, files, groups, config, preprocessor, config_name, preprocessor_name)
 
 
 def sha256(path: Path) -> str:
@@ -91,7 +101,7 @@ def _in_directory(folder: Path) -> Path:
 
 def _sharded(index: Path) -> tuple[tuple[Path, ...], dict[str, dict[str, Tensor]]]:
     """Return the shards that an index names, and all their tensors in one group."""
-    places = (_object(index) or {}).get("weight_map")
+    places = (read_json(index) or {}).get("weight_map")
     if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
         raise ConfigError(f"{index} has no weight_map from tensors to files; download it again")
     tensors: dict[str, Tensor] = {}
@@ -147,8 +157,8 @@ def _is_safetensors(file: Path) -> bool:
         return opened.read(9)[8:] == b"{"
 
 
-def _config(file: Path, surely: bool) -> dict[str, Any] | None:
-    """Return the config beside a file of weights, or None.
+def _config(file: Path, surely: bool) -> tuple[str | None, dict[str, Any] | None]:
+    """Return the config beside a file of weights and its name, or None twice.
 
     Args:
       file: File of weights.
@@ -156,13 +166,29 @@ def _config(file: Path, surely: bool) -> dict[str, Any] | None:
     """
     names = ["config.json", "open_clip_config.json"]  # some directories hold a model in both forms
     for name in reversed(names) if file.name.startswith("open_clip") else names:
-        config = _object(file.parent / name)
-        if config is not None and (surely or "model_type" in config or "model_cfg" in config):
-            return config
-    return None
+        config = read_json(file.parent / name)
+        if config is not None and (surely or any(field in config for field in MODEL_FIELDS)):
+            return name, config
+    return None, None
 
 
-def _object(path: Path) -> dict[str, Any] | None:
+def _preprocessor(folder: Path) -> tuple[str | None, dict[str, Any] | None]:
+    """Return the options of an image processor in a folder and the name of their file, or None twice.
+
+    transformers 5 nests them in the file of all processors of a model, and prefers those.
+    """
+    name = "processor_config.json"
+    nested = (read_json(folder / name) or {}).get("image_processor")
+    if nested is not None:
+        if not isinstance(nested, dict):
+            raise ConfigError(f"{folder / name} has image_processor {nested!r}, not an object; download it again")
+        return name, nested
+    name = "preprocessor_config.json"
+    found = read_json(folder / name)
+    return (None, None) if found is None else (name, found)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
     """Return the JSON object in a file, or None if there is no file."""
     if not path.is_file():
         return None

@@ -32,6 +32,11 @@ def rows(a: np.ndarray) -> np.ndarray:
     return a.reshape(-1, a.shape[-1])
 
 
+def below_zeros(a: np.ndarray) -> np.ndarray:
+    """Reshape tokens [1, N, D] to [1 + N, D] with a row of zeros above them."""
+    return np.pad(rows(a), ((1, 0), (0, 0)))
+
+
 def patches(a: np.ndarray) -> np.ndarray:
     """Reshape the weight of a convolution [D, C, P, P] to [P P C, D], with rows ordered by row, column and channel."""
     return a.transpose(2, 3, 1, 0).reshape(-1, a.shape[0])

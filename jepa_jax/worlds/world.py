@@ -1,5 +1,6 @@
 """Interface of synthetic worlds: datasets whose samples have an exact log-density."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -45,10 +46,35 @@ class World:
     manifold_dim: int | None = None
     extent: tuple[float, float] | None = None
 
-    def sample(self, key: Array, n: int) -> tuple[Array, Array]:
-        """Draw n samples and return (x [n, *shape], states [n, ...])."""
+    def __post_init__(self) -> None:
+        """Let `log_density` refuse a batch, over which some densities would sum without a word."""
+        object.__setattr__(self, "log_density", _of_one_state(self.log_density, self.draw))
+
+    def sample(self, key: Array | int, n: int) -> tuple[Array, Array]:
+        """Draw n samples and return (x [n, *shape], states [n, ...]); the key may be an integer, as a seed."""
+        if isinstance(key, int):
+            key = jax.random.key(key)
         states = jax.vmap(self.draw)(jax.random.split(key, n))
         return jax.vmap(self.render)(states), states
+
+
+def _of_one_state(log_density: Callable[[Array], Array], draw: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """Return a log-density that raises ValueError if its argument has another shape than a state."""
+
+    @functools.cache
+    def expected() -> tuple[int, ...]:
+        return jax.eval_shape(draw, jax.eval_shape(lambda: jax.random.key(0))).shape
+
+    @functools.wraps(log_density)
+    def checked(state: Array) -> Array:
+        if jnp.shape(state) != expected():
+            raise ValueError(
+                f"log_density takes one state of shape {list(expected())}, not {list(jnp.shape(state))}; for a batch, "
+                "jax.vmap(world.log_density)(xs)"
+            )
+        return log_density(state)
+
+    return checked
 
 
 def noisy_views(noise: float) -> Callable[[Array, Array], tuple[Array, Array]]:

@@ -50,7 +50,22 @@ def test_positions(kind: str, native: int, side: int):
         "bicubic-antialias": peers.antialiased,
     }[kind]
     theirs = resize(grid, side).reshape(5, -1).T.numpy()
-    np.testing.assert_allclose(resize_positions(positions, 1, side, kind)[1:], theirs, atol=3e-5)
+    np.testing.assert_allclose(
+        resize_positions(positions, 1, (native, native), (side, side), kind)[1:], theirs, atol=3e-5
+    )
+
+
+@pytest.mark.parametrize("side", [peers.NATIVE, *peers.OTHERS])
+def test_a_plain_vision_transformer(side: int, tmp_path: Path):
+    """As DINO's weights are distributed by Hugging Face."""
+    sizes = {**peers.SIZES, **peers.IMAGE, "intermediate_size": 4 * peers.WIDTH}
+    network = transformers.ViTModel(transformers.ViTConfig(**sizes), add_pooling_layer=False)
+    model = peers.randomised(network, 0.3)
+    model.save_pretrained(tmp_path / "m")
+    xs = peers.images(side)
+    z = model.double()(peers.torch_images(xs), interpolate_pos_encoding=True).last_hidden_state[:, 0].detach().numpy()
+    encoder = jepa_jax.load(tmp_path / "m", image_size=side)
+    assert np.abs(jax.vmap(encoder)(jnp.asarray(xs)) - z).max() <= 1e-4 * np.abs(z).max()
 
 
 def real_size(name: str):

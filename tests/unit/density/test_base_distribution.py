@@ -42,7 +42,7 @@ def test_other_laws() -> None:
 def test_a_map_to_the_normal_law_gives_the_exact_density(name: str, key: jax.Array) -> None:
     world = WORLDS[name]()
     xs, states = world.sample(key, 50)
-    inverse = inspect.getclosurevars(world.log_density).nonlocals["inverse"]
+    inverse = inspect.getclosurevars(inspect.unwrap(world.log_density)).nonlocals["inverse"]
     batch = next(score_batches(lambda x: inverse(x)[0], xs))
     law = base_log_density(batch.embedding, "normal")
     np.testing.assert_allclose(batch.score + law, jax.vmap(world.log_density)(states), atol=2e-4)

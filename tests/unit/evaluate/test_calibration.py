@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jepa_jax.evaluate import calibrate
+from jepa_jax.evaluate import calibrate, wide_proposal
 
 RNG = np.random.default_rng(0)
 
@@ -20,6 +20,15 @@ def test_factor_and_constant_of_a_gaussian() -> None:
     assert found.log_z == pytest.approx(-6, abs=0.25)
     assert found.nats == pytest.approx(law.logpdf(held_out).mean(), abs=0.02)
     assert 0.4 < found.sample_size < 1
+
+
+def test_the_proposal_is_normalised_and_wider_than_the_data() -> None:
+    known = 0.1 * RNG.standard_normal((500, 2))
+    draws, log_density = wide_proposal(known, 4000)
+    assert (draws.std(0) > 2 * known.std(0)).all()
+    # The mean of any density over the proposal's is 1.
+    law = stats.multivariate_normal([0, 0], 0.05)
+    assert np.mean(np.exp(law.logpdf(draws) - log_density)) == pytest.approx(1, rel=0.05)
 
 
 def test_a_small_sample_size_gives_no_constant() -> None:

@@ -178,7 +178,10 @@ def without(*parts: str) -> Any:
             lambda t: {**without("layernorm.weight")(t), "encoder.layer.7.norm1.bias": np.ones(16, np.float32)},
             "norm1.bias.*layernorm.weight|norm/scale",
         ),
-        (lambda t: {**t, "embeddings.position_embeddings": np.ones((1, 16, 16), np.float32)}, "square"),
+        (
+            lambda t: {**t, "embeddings.position_embeddings": np.ones((1, 16, 16), np.float32)},
+            "15 positions of patches",
+        ),
     ],
 )
 def test_what_does_not_fit_is_listed_in_one_line(change: Any, message: str, tmp_path: Path) -> None:
@@ -228,8 +231,11 @@ def test_wrong_arguments(case: str, args: list[str], message: str, tmp_path: Pat
     [
         ({"text_model.embeddings.token_embedding.weight": np.ones(2)}, "text encoder and no image encoder"),
         ({"token_embedding.weight": np.ones(2)}, "text encoder and no image encoder"),
-        ({"conv1.weight": np.ones(2)}, r"of no known family \(ijepa, dinov2, metaclip\); its keys are conv1.weight"),
-        # A ViT of timm, which has a class token but no layer scale.
+        (
+            {"conv1.weight": np.ones(2)},
+            r"of no known family \(ijepa, dinov2, metaclip, vit\); its keys are conv1.weight",
+        ),
+        # Parts of a vision transformer.
         ({k: np.ones(2) for k in ("cls_token", "pos_embed", "blocks.0.attn.qkv.weight")}, "no known family"),
     ],
 )
@@ -313,12 +319,12 @@ def test_interpolation_keeps_constants_and_inner_lines(kind: Any, native: int, s
 
 def test_positions_stay_where_the_grid_does() -> None:
     positions = np.random.default_rng(0).standard_normal((17, 8)).astype(np.float32)
-    assert resize_positions(positions, 1, 4, "bicubic") is positions
-    resized = resize_positions(positions, 1, 6, "bicubic")
+    assert resize_positions(positions, 1, (4, 4), (4, 4), "bicubic") is positions
+    resized = resize_positions(positions, 1, (4, 4), (6, 6), "bicubic")
     assert resized.shape == (37, 8)
     np.testing.assert_array_equal(resized[0], positions[0])
-    with pytest.raises(ValueError, match="square"):
-        resize_positions(positions[:16], 1, 6, "bicubic")
+    with pytest.raises(ValueError, match="not 1 and 4 x 4"):
+        resize_positions(positions[:16], 1, (4, 4), (6, 6), "bicubic")
 
 
 def test_the_kernels_differ_where_they_should() -> None:

@@ -32,7 +32,7 @@ SMOOTHED = ("mixture_2d", "moons", "rings", "checkerboard", "spiral")
 
 def inside(function: Callable[..., Any], name: str) -> Any:
     """What a world's own function closes over: its parameters are not part of its interface."""
-    return inspect.getclosurevars(function).nonlocals[name]
+    return inspect.getclosurevars(inspect.unwrap(function)).nonlocals[name]
 
 
 def draw(world: World, key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
@@ -286,3 +286,11 @@ def test_a_world_without_latents_has_no_rho() -> None:
     with pytest.raises(TypeError):
         WORLDS["moons"](rho=0.5)
     assert isinstance(WORLDS["banana"](rho=0.5), World)
+
+
+def test_a_batch_of_states_is_refused_and_a_seed_is_a_key() -> None:
+    world = WORLDS["mixture_2d"]()
+    xs, _ = world.sample(3, 5)
+    np.testing.assert_array_equal(xs, world.sample(jax.random.key(3), 5)[0])
+    with pytest.raises(ValueError, match=r"one state of shape \[2\], not \[5, 2\]; for a batch, jax.vmap"):
+        world.log_density(xs)

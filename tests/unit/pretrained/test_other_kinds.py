@@ -1,0 +1,61 @@
+"""Models that are not read are refused by their names."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jepa_jax.errors import ConfigError
+from jepa_jax.pretrained import convert
+
+KERNEL = np.zeros((8, 3, 4, 4), np.float32)
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "config", "message"),
+    [
+        ("model", ["a.b"], {"model_type": "siglip"}, r"config.json describes 'siglip' \(SigLIP\), which is not read"),
+        ("model", ["a.b"], {"model_type": "dinov3_vit"}, "DINOv3"),
+        ("model", ["a.b"], {"model_type": "vjepa2"}, "V-JEPA"),
+        ("model", ["a.b"], {"model_type": "vit_mae"}, "MAE"),
+        ("model", ["a.b"], {"model_type": "moon"}, "describes 'moon', which is not read"),
+        ("model", ["a.b"], {"architecture": "vit_so400m_patch14_siglip_gap_224", "num_features": 8}, "SigLIP"),
+        ("model", ["a.b"], {"architecture": "vit_small_patch16_dinov3", "num_features": 8}, "DINOv3"),
+        ("model", ["a.b"], {"architecture": "vit_base_patch16_clip_224", "num_features": 8}, "CLIP in timm's form"),
+        ("model", ["a.b"], {"architecture": "vit_base_patch16_224.mae", "num_features": 8}, "MAE"),
+        ("model", ["a.b"], {"architecture": "resnet50", "num_features": 8}, "ResNet"),
+        ("model", ["a.b"], {"model_cfg": {"vision_cfg": {"timm_model_name": "eva02_base"}}}, "tower of timm, .*EVA"),
+        ("model", ["storage_tokens", "rope_embed.periods"], None, "holds DINOv3"),
+        ("model", ["blocks.0.attn.qkv.bias_mask"], None, "holds DINOv3"),
+        ("model", ["layer.0.attention.q_proj.weight"], None, "holds DINOv3"),
+        ("model", ["visual.trunk.attn_pool.latent"], None, "attention pooling, as SigLIP's"),
+        ("model", ["vision_model.embeddings.patch_embedding.bias"], None, "holds SigLIP"),
+        ("model", ["decoder_embed.weight", "cls_token"], None, "holds MAE"),
+        ("mae_pretrain_vit_base", ["cls_token"], None, "holds MAE, by its name"),
+        ("model", ["x.lora_A.weight", "x.lora_B.weight"], None, r"adapter \(LoRA\).*merge it into its base model"),
+        ("model", ["weight", "bias"], None, "one linear map, such as a head"),
+    ],
+)
+def test_refused_by_name(name: str, keys: list[str], config: Any, message: str, tmp_path: Path) -> None:
+    save_file({key: np.zeros(2, np.float32) for key in keys}, tmp_path / f"{name}.safetensors")
+    if config is not None:
+        (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=message) as caught:
+        convert(tmp_path / f"{name}.safetensors")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_video_model_is_known_by_its_kernels(tmp_path: Path) -> None:
+    save_file({"encoder.patch_embed.proj.weight": KERNEL[:, :, None]}, tmp_path / "vjepa.safetensors")
+    with pytest.raises(ConfigError, match=r"video model such as V-JEPA .*\[8, 3, 1, 4, 4\]"):
+        convert(tmp_path / "vjepa.safetensors")
+
+
+def test_a_folder_with_an_adapter_alone(tmp_path: Path) -> None:
+    save_file({"x": KERNEL}, tmp_path / "adapter_model.safetensors")
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "somebody/dinov2"}))
+    with pytest.raises(ConfigError, match="merge it into somebody/dinov2"):
+        convert(tmp_path)

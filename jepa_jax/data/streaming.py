@@ -144,6 +144,8 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
         data.batch_size, seed, data.size, data.workers, process, processes, data.channels, holdout=data.holdout
     )
     stream = open_stream(data.source, options)
+    if stream.count < 2:
+        raise ConfigError(f"{data.source} leaves {stream.count} images to train on; training needs at least 2")
     data = replace(data, batch_size=stream.options.batch_size)
 
     def some(n: int, held: bool) -> dict[str, np.ndarray]:
@@ -171,8 +173,6 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
         known = found["label"] >= 0
         return found["x"][known], found["label"][known]
 
-    if stream.count < 2:
-        raise ConfigError(f"{data.source} leaves {stream.count} images to train on; training needs at least 2")
     first = some(STANDARDISING_IMAGES, held=False)["x"]
     refuse_constant(np.asarray(pixels(first)), data.source)
     source = stream_source(data, stream.shape, *standardise(pixels(first)), first.dtype)

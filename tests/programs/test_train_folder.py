@@ -24,10 +24,11 @@ from tests.helpers.runs import CHECKPOINTED, TrainedRuns
 from tests.programs.test_train import rows_without_time, same_weights
 from train import __main__ as program
 from train.claim import check_folder, claim, locked
+from train.labels import open_labels
 from train.log import MetricsLog, read_rows
 from train.loop import train
-from train.monitor import open_labels
 from train.progress import Pulse, duration
+from train.summary import print_summary, progress_line
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 QUIET = Console(file=io.StringIO())
@@ -300,3 +301,15 @@ def test_a_notebooks_backend_and_a_missing_device(monkeypatch) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     with pytest.raises(ConfigError, match="no device for JAX_PLATFORMS=cuda; leave it out, or set it to cpu"):
         check_devices()
+
+
+def test_a_number_that_is_not_finite_is_not_printed(capsys) -> None:
+    nan = float("nan")
+    summary = {"step": 9, "law": "normal", "health_sentence": "x", "density/spearman": nan, "probe/linear": 0.5}
+    summary |= {"density/log_density_spearman": 0.25, "density/log_density_spearman_untrained": nan, "best_step": None}
+    print_summary(summary | {"probe/knn": nan}, Path("out"), "moons", ("score",))
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "Spearman of the corrected log-density: 0.2500"
+    assert said[1].startswith("Linear probe on held-out samples: 0.500")
+    row = {"loss": 1.0, "density/spearman": nan, "density/score_mean": -2.0}
+    assert progress_line(3, row, "verdict") == "step      3  loss 1.0000  mean score -2.0 nats  verdict"

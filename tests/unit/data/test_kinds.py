@@ -123,3 +123,12 @@ def test_standardising_is_exact_at_any_size(factor: float, rows: Callable[..., s
     source = open_source(cfg.Data(rows(x=x), batch_size=4))
     np.testing.assert_allclose(np.asarray(source.mean), x.mean(0, dtype=np.float64), rtol=1e-6)
     np.testing.assert_allclose(np.asarray(source.scale), x.std(0, dtype=np.float64), rtol=1e-6)
+
+
+def test_numbers_that_cannot_be_squared_are_not_trained_on(rows: Callable[..., str]) -> None:
+    """They are scored, where their rows get no score, and the others stay."""
+    x = X.astype(np.float32)
+    x[7, 1] = -1e30
+    assert (read_arrays(Path(rows(x=x))).x == x).all()
+    with pytest.raises(ConfigError, match=r"beyond 1e\+18, too large to train on, in 1 rows, the first is row 7"):
+        open_source(cfg.Data(rows(x=x)))

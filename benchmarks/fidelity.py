@@ -39,8 +39,8 @@ from jepa_jax.objectives import TERMS
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import STEPS_PER_DISPATCH, make_trainer
 from jepa_jax.worlds import WORLDS
-from train.loop import progress
 from train.monitor import score_all
+from train.progress import progress
 
 QUICK_WORLDS = ("mixture_2d", "coupling_2d")
 DEFAULT_WORLDS = ("mixture_2d", "mixture_8d", "moons", "banana", "coupling_2d")

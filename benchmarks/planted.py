@@ -31,8 +31,8 @@ from jepa_jax.data.in_memory import from_samples
 from jepa_jax.resolve import resolve
 from jepa_jax.training import make_trainer
 from jepa_jax.worlds import random
-from train.loop import progress
 from train.monitor import Look, Monitor
+from train.progress import progress
 
 WORLDS = (27, 25, 28, 26)  # seeds: a thin curve in 2-D, heavy tails in 6-D, a manifold in 9-D, edges in 3-D
 LOOKS = 5

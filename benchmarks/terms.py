@@ -33,8 +33,8 @@ from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.objectives import TERMS, term_of
 from jepa_jax.training import fit
 from jepa_jax.worlds import random
-from train.loop import progress
 from train.monitor import score_all
+from train.progress import progress
 
 PARTS = ("terms", "sphere")
 EPS = 1e-6

@@ -34,8 +34,9 @@ from jepa_jax.loading import load_run
 from jepa_jax.training import fit
 from jepa_jax.worlds import random
 from train.config_files import find_config
-from train.loop import progress, train
+from train.loop import train
 from train.monitor import score_all
+from train.progress import progress
 
 EPS = 1e-6
 USUAL_ROWS = ("automatic", "arrays_infonce", "KDE", "k-NN", "Gaussian mixture")

@@ -16,6 +16,7 @@ from jepa_jax.checkpoint import quiet_failure, read_progress, values
 from jepa_jax.config import Config, Data, ViT
 from jepa_jax.config_json import to_json
 from jepa_jax.data import open_source, read_arrays
+from jepa_jax.data.abstract import abstract_source
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.__main__ import main as convert
 from jepa_jax.run_dir import read_config, read_mixture, read_statistics, write_mixture
@@ -140,6 +141,11 @@ def arrays(folder: Path) -> dict[Path, Callable[[Path], object]]:
     return dict.fromkeys((folder / "x.npy", folder / "x.npz", folder / "small.npz"), read_arrays)
 
 
+def headers(folder: Path) -> dict[Path, Callable[[Path], object]]:
+    """What a dry run reads of arrays."""
+    return dict.fromkeys(arrays(folder), lambda path: abstract_source(Data(str(path), stream=False, batch_size=4)))
+
+
 def run_files(run: Path) -> dict[Path, Callable[[Path], object]]:
     write_mixture(run, 40, [0.25, 0.75])
     step = run / "checkpoints" / "40"
@@ -163,7 +169,7 @@ def refusal(use: Callable[[Path], object], path: Path) -> str:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("files", [configs, arrays, run_files])
+@pytest.mark.parametrize("files", [configs, arrays, headers, run_files])
 def test_damaged_files_are_read_or_refused(files: Callable, runs: TrainedRuns, tmp_path: Path) -> None:
     """Bits flipped, bytes lost or repeated, files cut: any other exception than `ConfigError` fails the test."""
     folder = Path(shutil.copytree(runs / "checkpointed", tmp_path / "run")) if files is run_files else tmp_path

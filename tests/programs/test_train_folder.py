@@ -20,7 +20,7 @@ from jepa_jax.distributed import check_devices
 from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
 from jepa_jax.run_dir import read_config
-from tests.helpers.runs import CHECKPOINTED, TrainedRuns
+from tests.helpers.runs import CHECKPOINTED, SMALL, TrainedRuns
 from tests.programs.test_train import rows_without_time, same_weights
 from train import __main__ as program
 from train.claim import check_folder, claim, locked
@@ -313,3 +313,14 @@ def test_a_number_that_is_not_finite_is_not_printed(capsys) -> None:
     assert said[1].startswith("Linear probe on held-out samples: 0.500")
     row = {"loss": 1.0, "density/spearman": nan, "density/score_mean": -2.0}
     assert progress_line(3, row, "verdict") == "step      3  loss 1.0000  mean score -2.0 nats  verdict"
+
+
+def test_three_rows_are_trained_on_and_nothing_is_said_of_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((3, 2)), log_density=np.arange(3.0))
+    config = dataclasses.replace(SMALL, steps=2, data=Data(str(tmp_path / "x.npz")))
+    config = dataclasses.replace(config, monitor=dataclasses.replace(config.monitor, figures=True))
+    summary = train(config, tmp_path / "run", QUIET)
+    assert summary["verdict"] == "few-rows"
+    assert "3 samples are too few" in summary["health_sentence"]
+    assert not [name for name in summary if "spearman" in name or name.startswith(("probe/", "auroc/"))]
+    assert (tmp_path / "run" / "figures" / "density.png").exists()

@@ -111,22 +111,26 @@ def values(run: Path) -> dict[int, float]:
         try:
             path = run / CHECKPOINT_FOLDER / str(step) / "metrics" / "metrics"
             value = json.loads(path.read_text())[VALUE_METRIC]
-        except (OSError, ValueError, KeyError, TypeError):  # from another version, or a converted model
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):  # of another version, or a converted model
             continue
-        if value != UNKNOWN_VALUE:
+        if isinstance(value, int | float) and value != UNKNOWN_VALUE:
             found[step] = value
     return found
 
 
 def read_progress(run: Path, step: int) -> dict[str, Any]:
-    """Return what was saved as `progress` beside the state; {} for a checkpoint without it."""
+    """Return what was saved as `progress` beside the state; {} for a checkpoint without it.
+
+    Raises:
+      ConfigError: If it is damaged.
+    """
     folder = (run / CHECKPOINT_FOLDER / str(step) / PROGRESS_ITEM).absolute()
     if not folder.is_dir():
         return {}
     try:
-        return json.loads((folder / "metadata").read_text())
-    except (OSError, ValueError) as error:
-        raise _damaged(run, step, error) from None
+        return dict(json.loads((folder / "metadata").read_text()))
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        raise damaged(run, step, error) from None
 
 
 def restore(run: Path, step: int, abstract: dict[str, Any], shardings: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -148,14 +152,14 @@ def restore(run: Path, step: int, abstract: dict[str, Any], shardings: dict[str,
     shardings = shardings or jax.tree.map(lambda _: here, abstract)
     abstract = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), abstract, shardings)
     try:
-        with _quiet_failure(), ocp.StandardCheckpointer() as checkpointer:
+        with quiet_failure(), ocp.StandardCheckpointer() as checkpointer:
             return {name: checkpointer.restore(_item(folder, name), tree) for name, tree in abstract.items()}
     except Exception as error:  # a damaged file raises many types of exceptions
-        raise _damaged(run, step, error) from None
+        raise damaged(run, step, error) from None
 
 
 @contextmanager
-def _quiet_failure() -> Iterator[None]:
+def quiet_failure() -> Iterator[None]:
     """Hold back the tracebacks that TensorStore prints for reads which end after another one failed."""
     with redirect_stderr(io.StringIO()) as held:
         try:
@@ -173,7 +177,8 @@ def _item(folder: Path, name: str) -> Path:
     return folder / OLD_ITEM_NAMES[name] if name in OLD_ITEM_NAMES and not path.is_dir() else path
 
 
-def _damaged(run: Path, step: int, error: Exception) -> ConfigError:
+def damaged(run: Path, step: int, error: Exception) -> ConfigError:
+    """Return the error of a checkpoint that cannot be used, which says how to do without it."""
     earlier = [s for s in saved_steps(run) if s != step]
     after = f"step {max(earlier)}" if earlier else "the beginning"
     return ConfigError(

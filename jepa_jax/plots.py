@@ -30,7 +30,9 @@ def scatter(ax: Any, learned: np.ndarray, exact: np.ndarray, spearman: float, sl
     ax.plot(exact, learned, ".", ms=2, alpha=0.4)
     ends = [exact.min(), exact.max()]
     ax.plot(ends, ends, "k--", lw=1, label="equal")
-    agreement = "constant: no agreement" if np.isnan(spearman) else f"Spearman {spearman:.3f}, slope {slope:.2f}"
+    agreement = (
+        "no agreement: constant, or few" if np.isnan(spearman) else f"Spearman {spearman:.3f}, slope {slope:.2f}"
+    )
     ax.set(
         xlabel="exact log-density, nats",
         ylabel="learned, shifted to the same mean, nats",

@@ -129,7 +129,7 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
 
 def _scatter(ax: Any, look: Look) -> None:
     name = "" if look.log_density is None else "log_density_"
-    spearman, slope = (float(look.metrics[f"density/{name}{what}"]) for what in ("spearman", "slope"))
+    spearman, slope = (float(look.metrics.get(f"density/{name}{what}", np.nan)) for what in ("spearman", "slope"))
     plots.scatter(ax, look.learned, np.asarray(look.probe.log_density), spearman, slope)
 
 

@@ -10,12 +10,12 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from jepa_jax.checkpoint import SaveError, read_progress, restore, saved_steps
+from jepa_jax.checkpoint import SaveError, damaged, read_progress, restore, saved_steps
 from jepa_jax.config import Config
 from jepa_jax.data import Source, WorkerError, open_source
 from jepa_jax.distributed import agree
 from jepa_jax.encoder import Encoder
-from jepa_jax.errors import first_line
+from jepa_jax.errors import ConfigError, first_line
 from jepa_jax.files import make_directory
 from jepa_jax.loading import load_run
 from jepa_jax.progress import Pulse, progress
@@ -163,9 +163,13 @@ def begin(
     if not steps:
         return InputPipeline(source, mesh, None), trainer.init(), Clock(config, 0, window)
     saved = read_progress(out, steps[-1])
+    try:
+        window = np.array(saved.get("window") or window, np.float32).reshape(-1, len(METRICS))
+        inputs = InputPipeline(source, mesh, saved.get("data"))
+    except (TypeError, ValueError, KeyError) as error:
+        raise error if isinstance(error, ConfigError) else damaged(out, steps[-1], error) from None
     state = restore(out, steps[-1], jax.eval_shape(trainer.init), trainer.shardings)
-    window = np.array(saved.get("window") or window, np.float32)
-    return InputPipeline(source, mesh, saved.get("data")), state, Clock(config, steps[-1], window)
+    return inputs, state, Clock(config, steps[-1], window)
 
 
 def refuse_non_finite(rows: np.ndarray, step: int, saved: int, out: Path) -> None:

@@ -74,19 +74,23 @@ def print_summary(summary: dict[str, Any], out: Path, source: str, score: tuple[
       source: Data of the run, in the syntax of `data.source`.
       score: Command that starts the score program.
     """
+    # A number that is not finite says nothing, such as the agreement of a constant.
+    summary = {name: value for name, value in summary.items() if clean(value) is not None}
     for name, label in AGREEMENT_LABELS.items():
         # On the sphere the correction is a constant, so the two numbers would be equal.
         if summary.get(name) is not None and not ("log_density" in name and summary["law"] == "sphere"):
             before = summary.get(f"{name}_untrained")
             print(f"{label}: {summary[name]:.4f}" + ("" if before is None else f" (untrained {before:.4f})"))
     if summary.get("probe/linear") is not None:
+        probe = {
+            name: f"{summary.get(f'probe/{name}', np.nan):.3f}" for name in ("linear_untrained", "linear_pca", "knn")
+        }
         print(
-            f"Linear probe on held-out samples: {summary['probe/linear']:.3f} "
-            f"(untrained {summary['probe/linear_untrained']:.3f}, "
-            f"principal components {summary['probe/linear_pca']:.3f}); k-NN {summary['probe/knn']:.3f}"
+            f"Linear probe on held-out samples: {summary['probe/linear']:.3f} (untrained {probe['linear_untrained']}, "
+            f"principal components {probe['linear_pca']}); k-NN {probe['knn']}"
         )
     for name in sorted(k for k in summary if k.startswith("auroc/") and not k.endswith("_untrained")):
-        other, before = name.removeprefix("auroc/"), summary[f"{name}_untrained"]
+        other, before = name.removeprefix("auroc/"), summary.get(f"{name}_untrained", np.nan)
         print(f"AUROC of the score against {other} samples: {summary[name]:.3f} (untrained {before:.3f})")
     if summary.get("heldout_nats") is not None:
         others = {"heldout_nats_kde": "kernel density estimate", "heldout_nats_gmm": "Gaussian mixture"}

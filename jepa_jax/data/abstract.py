@@ -13,7 +13,7 @@ from jepa_jax.data.in_memory import from_samples
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Source
 from jepa_jax.data.streaming import stream_source
-from jepa_jax.errors import ConfigError
+from jepa_jax.errors import ConfigError, first_line
 from jepa_jax.worlds import WORLDS
 
 
@@ -48,14 +48,16 @@ def _header(path: Path) -> tuple[tuple[int, ...], Any]:
     Raises:
       ConfigError: If the file cannot be read.
     """
+    if not path.is_file():
+        raise ConfigError(f"{path} {'is not a file' if path.exists() else 'does not exist'}")
     try:
         if path.suffix == ".npy":
             with path.open("rb") as file:
                 return _array_header(file)
         with zipfile.ZipFile(path) as archive, archive.open("x.npy") as file:
             return _array_header(file)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path} cannot be read as a NumPy file: {error}") from None
+    except Exception as error:  # a damaged file raises many types of exceptions in NumPy and in zipfile
+        raise ConfigError(f"{path} cannot be read as a NumPy file: {first_line(error)}") from None
 
 
 def _array_header(file: Any) -> tuple[tuple[int, ...], Any]:

@@ -18,8 +18,8 @@ from jepa_jax.data.source import (
     PROBE_SEED,
     Probe,
     Source,
+    check_values,
     quantiles_of,
-    refuse_constant,
     refuse_options,
     standardise,
 )
@@ -35,7 +35,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     """
     shape = samples.x.shape[1:]
     refuse_options(data, shape)
-    refuse_constant(np.asarray(samples.x), data.source)
+    check_values(np.asarray(samples.x), data.source)
     digest = _digest(samples)
     held = is_held_out(len(samples.x), data.holdout)
     # Noise of one width cannot fit rows that are close in one place and far apart in another. Only if it was asked for

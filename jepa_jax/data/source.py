@@ -20,6 +20,7 @@ NOISE_FRACTION = 0.1  # default view noise of images and streams, relative to th
 NUM_QUANTILES = 64  # of the data, at which the components of a triangular map start
 OUTLIER_RATIO = 10.0  # of the deviation to that from the quartiles, above which outliers determine the deviation
 QUARTILES_APART = 1.349  # distance of the quartiles of N(0, 1)
+LARGEST = 1e18  # magnitude above which squares and their sums leave the range of float32
 SMALLEST = 1e-18  # range of a number below which squares leave the range of float32; it counts as constant
 QUANTILE_SAMPLES = 10_000  # samples from which they are computed
 
@@ -111,12 +112,18 @@ def refuse_options(data: cfg.Data, shape: tuple[int, ...]) -> None:
         )
 
 
-def refuse_constant(x: np.ndarray, name: str) -> None:
-    """Check that samples [N, ...] differ from each other by more than the rounding of float32.
+def check_values(x: np.ndarray, name: str) -> None:
+    """Check that samples [N, ...] are no larger than float32 can square, and differ by more than its rounding.
 
     Raises:
-      ConfigError: If no number varies among them, so that they have no density.
+      ConfigError: If they are larger, or no number varies among them, so that they have no density.
     """
+    large = np.flatnonzero(((x > LARGEST) | (x < -LARGEST)).reshape(len(x), -1).any(axis=1))
+    if len(large):
+        raise ConfigError(
+            f"{name}: x is beyond {LARGEST:.0e}, too large to train on, in {len(large)} rows, the first is row "
+            f"{large[0]}; divide by a constant, or drop them if they mark missing values"
+        )
     if len(x) > 1 and _constant(x, 0).all():
         raise ConfigError(
             f"{name}: all samples are the same, so that there is no density to learn; if they differ before they are "

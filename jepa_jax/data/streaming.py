@@ -16,7 +16,7 @@ from jepa_jax.data.loader import Loader, LoaderOptions
 from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.data.registry import Options, open_dataset
 from jepa_jax.data.samples import Samples
-from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, refuse_constant, refuse_options, standardise
+from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, check_values, refuse_options, standardise
 from jepa_jax.errors import ConfigError
 from jepa_jax.images import Unreadable
 from jepa_jax.views import sample_keys
@@ -144,6 +144,8 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
         data.batch_size, seed, data.size, data.workers, process, processes, data.channels, holdout=data.holdout
     )
     stream = open_stream(data.source, options)
+    if stream.count < 2:
+        raise ConfigError(f"{data.source} leaves {stream.count} images to train on; training needs at least 2")
     data = replace(data, batch_size=stream.options.batch_size)
 
     def some(n: int, held: bool) -> dict[str, np.ndarray]:
@@ -171,10 +173,8 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
         known = found["label"] >= 0
         return found["x"][known], found["label"][known]
 
-    if stream.count < 2:
-        raise ConfigError(f"{data.source} leaves {stream.count} images to train on; training needs at least 2")
     first = some(STANDARDISING_IMAGES, held=False)["x"]
-    refuse_constant(np.asarray(pixels(first)), data.source)
+    check_values(np.asarray(pixels(first)), data.source)
     source = stream_source(data, stream.shape, *standardise(pixels(first)), first.dtype)
     judged = stream.classes is not None and bool(data.probe_source or data.holdout)
     return replace(source, probe=probe, labelled=labelled if judged else None, batches=stream.batches)

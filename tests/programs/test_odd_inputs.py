@@ -1,5 +1,6 @@
 """Inputs that are not what they should be, at every entrance: one line, exit status 2, no traceback, no waiting."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -11,19 +12,23 @@ import numpy as np
 import pytest
 
 import jepa_jax
-from jepa_jax.checkpoint import read_progress, values
-from jepa_jax.config import Config, ViT
+from jepa_jax.checkpoint import quiet_failure, read_progress, values
+from jepa_jax.config import Config, Data, ViT
 from jepa_jax.config_json import to_json
-from jepa_jax.data import read_arrays
+from jepa_jax.data import open_source, read_arrays
+from jepa_jax.data.abstract import abstract_source
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.__main__ import main as convert
 from jepa_jax.run_dir import read_config, read_mixture, read_statistics, write_mixture
+from jepa_jax.sharding import training_mesh
+from jepa_jax.training import make_trainer
 from score.__main__ import main as score
 from tests.helpers.damage import damaged
 from tests.helpers.runs import TrainedRuns
 from train.__main__ import main as train
 from train.config_files import find_config
 from train.log import read_rows
+from train.loop import begin
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 SEEDS = range(25)
@@ -136,6 +141,11 @@ def arrays(folder: Path) -> dict[Path, Callable[[Path], object]]:
     return dict.fromkeys((folder / "x.npy", folder / "x.npz", folder / "small.npz"), read_arrays)
 
 
+def headers(folder: Path) -> dict[Path, Callable[[Path], object]]:
+    """What a dry run reads of arrays."""
+    return dict.fromkeys(arrays(folder), lambda path: abstract_source(Data(str(path), stream=False, batch_size=4)))
+
+
 def run_files(run: Path) -> dict[Path, Callable[[Path], object]]:
     write_mixture(run, 40, [0.25, 0.75])
     step = run / "checkpoints" / "40"
@@ -159,7 +169,7 @@ def refusal(use: Callable[[Path], object], path: Path) -> str:
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("files", [configs, arrays, run_files])
+@pytest.mark.parametrize("files", [configs, arrays, headers, run_files])
 def test_damaged_files_are_read_or_refused(files: Callable, runs: TrainedRuns, tmp_path: Path) -> None:
     """Bits flipped, bytes lost or repeated, files cut: any other exception than `ConfigError` fails the test."""
     folder = Path(shutil.copytree(runs / "checkpointed", tmp_path / "run")) if files is run_files else tmp_path
@@ -185,3 +195,19 @@ def test_a_damaged_checkpoint_says_nothing_else(runs: TrainedRuns, tmp_path: Pat
     with pytest.raises(ConfigError, match="is damaged or belongs to another architecture"):
         jepa_jax.load(run)
     assert capfd.readouterr() == ("", "")
+    with contextlib.suppress(ValueError), quiet_failure():
+        print("Event loop is closed", file=sys.stderr)
+        raise ValueError
+    assert capfd.readouterr() == ("", "")
+    with quiet_failure():
+        print("a warning", file=sys.stderr)
+    assert capfd.readouterr() == ("", "a warning\n")
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", "null", '{"window": "x"}', '{"window": [[1, 2, 3]]}', '{"window": [{}]}'])
+def test_a_checkpoint_with_a_strange_progress_is_refused(text: str, runs: TrainedRuns, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs / "checkpointed", tmp_path / "run"))
+    (run / "checkpoints" / "40" / "progress" / "metadata").write_text(text)
+    config, source = read_config(run)[0], open_source(Data())
+    with pytest.raises(ConfigError, match=r"checkpoints/40 is damaged .* to continue from step 20"):
+        begin(run, config, make_trainer(config, source), source, training_mesh(config.mesh))

@@ -21,13 +21,14 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.progress import Pulse, duration
 from jepa_jax.resolve import resolve
 from jepa_jax.run_dir import read_config
-from tests.helpers.runs import CHECKPOINTED, TrainedRuns
+from tests.helpers.runs import CHECKPOINTED, SMALL, TrainedRuns
 from tests.programs.test_train import rows_without_time, same_weights
 from train import __main__ as program
 from train.claim import check_folder, claim, locked
+from train.labels import open_labels
 from train.log import MetricsLog, read_rows
 from train.loop import train
-from train.monitor import open_labels
+from train.summary import print_summary, progress_line
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 QUIET = Console(file=io.StringIO())
@@ -228,7 +229,7 @@ def test_what_a_crash_leaves_in_the_metrics_is_dropped(added, kept, runs: Traine
 
 def test_a_line_a_minute_where_there_is_no_bar(monkeypatch) -> None:
     said, now = io.StringIO(), [0.0]
-    monkeypatch.setattr("train.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("jepa_jax.progress.time.monotonic", lambda: now[0])
     pulse = Pulse(Console(file=said), 100, 1000)
     for second in range(0, 181, 20):
         now[0] = second
@@ -286,12 +287,12 @@ def test_advice_is_given_once(runs: TrainedRuns, tmp_path: Path) -> None:
 
 def test_a_notebooks_backend_and_a_missing_device(monkeypatch) -> None:
     """Figures in files need no backend, so that one which is not installed here is no error."""
-    environment = os.environ | {"MPLBACKEND": "module://matplotlib_inline.nowhere"}
+    environment = os.environ | {"MPLBACKEND": "of_a_notebook"}
     code = (
         "import sys, jepa_jax.plots as p, os; p.Figure(); print(os.environ['MPLBACKEND'], 'matplotlib' in sys.modules)"
     )
     found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60)
-    assert found.stdout.split() == ["module://matplotlib_inline.nowhere", "True"], found.stderr
+    assert found.stdout.split() == ["of_a_notebook", "True"], found.stderr
 
     def none() -> None:
         raise AssertionError
@@ -300,3 +301,26 @@ def test_a_notebooks_backend_and_a_missing_device(monkeypatch) -> None:
     monkeypatch.setenv("JAX_PLATFORMS", "cuda")
     with pytest.raises(ConfigError, match="no device for JAX_PLATFORMS=cuda; leave it out, or set it to cpu"):
         check_devices()
+
+
+def test_a_number_that_is_not_finite_is_not_printed(capsys) -> None:
+    nan = float("nan")
+    summary = {"step": 9, "law": "normal", "health_sentence": "x", "density/spearman": nan, "probe/linear": 0.5}
+    summary |= {"density/log_density_spearman": 0.25, "density/log_density_spearman_untrained": nan, "best_step": None}
+    print_summary(summary | {"probe/knn": nan}, Path("out"), "moons", ("score",))
+    said = capsys.readouterr().out.splitlines()
+    assert said[0] == "Spearman of the corrected log-density: 0.2500"
+    assert said[1].startswith("Linear probe on held-out samples: 0.500")
+    row = {"loss": 1.0, "density/spearman": nan, "density/score_mean": -2.0}
+    assert progress_line(3, row, "verdict") == "step      3  loss 1.0000  mean score -2.0 nats  verdict"
+
+
+def test_three_rows_are_trained_on_and_nothing_is_said_of_them(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((3, 2)), log_density=np.arange(3.0))
+    config = dataclasses.replace(SMALL, steps=2, data=Data(str(tmp_path / "x.npz")))
+    config = dataclasses.replace(config, monitor=dataclasses.replace(config.monitor, figures=True))
+    summary = train(config, tmp_path / "run", QUIET)
+    assert summary["verdict"] == "few-rows"
+    assert "3 samples are too few" in summary["health_sentence"]
+    assert not [name for name in summary if "spearman" in name or name.startswith(("probe/", "auroc/"))]
+    assert (tmp_path / "run" / "figures" / "density.png").exists()

@@ -32,18 +32,6 @@ class Bomb:
         return os.mkdir, (str(self.path),)
 
 
-@pytest.fixture
-def rows(tmp_path: Path) -> Callable[..., str]:
-    """Saves arrays, and says where."""
-
-    def save(**arrays: Any) -> str:
-        path = tmp_path / "rows.npz"
-        np.savez(path, **arrays)
-        return str(path)
-
-    return save
-
-
 def numbered(count: int, *shape: int) -> np.ndarray:
     """Rows that tell their own number: row i is all 10 i."""
     return np.broadcast_to(10 * np.arange(count).reshape(-1, *[1] * len(shape)), (count, *shape)).astype(np.float32)
@@ -61,8 +49,7 @@ NAN = np.array([[0, 1], [np.nan, 1], [1, 1], [np.inf, 1]])
         ({"x": NAN}, "not finite in 2 rows, the first is row 1"),
         ({"x": np.ones((4, 8, 8, 3), np.int64)}, "int64 and the shape of images"),
         ({"x": np.ones((4, 8, 8, 3), bool)}, "bool and the shape of images"),
-        ({"x": np.array([[1, 2], [3, 1e300]])}, "too large for float32, in 1 rows, the first is row 1"),
-        ({"x": np.array([[1, 2], [-1e30, 2]], np.float32)}, "row 1"),
+        ({"x": np.array([[1, 2], [3, 1e300]])}, "too large for float32 in 1 rows, the first is row 1"),
         ({"x": np.ones((4, 2)).astype(ml_dtypes.bfloat16)}, "unknown to NumPy"),
         ({"x": np.zeros((4, 2), [("a", "f4")])}, r"structured \(a\)"),
         ({"x": np.full((4, 2), "2020-01-01", "M8[D]")}, "datetime64"),
@@ -180,104 +167,6 @@ def test_bytes_are_scaled_to_one(rows: Callable[..., str]) -> None:
     samples = read_arrays(Path(rows(x=x)))
     np.testing.assert_allclose(samples.x, [[0, 0.2], [0.4, 1]], rtol=1e-6)
     assert samples.x.dtype == np.float32
-
-
-X = np.random.default_rng(4).standard_normal((30, 3))
-
-
-@pytest.mark.parametrize(
-    ("x", "meant"),
-    [
-        (X.astype(np.float16), X.astype(np.float16)),
-        (X.astype(">f8"), X),
-        (X.astype(">f4"), X),
-        (X.astype(np.longdouble), X),
-        (np.asfortranarray(X), X),
-        (X[::-1], X[::-1]),
-        ((10 * X).astype(np.int64), (10 * X).astype(np.int64)),
-        ((10 * X).astype(">i2"), (10 * X).astype(np.int64)),
-        (X > 0, X > 0),
-        (1e6 * X, 1e6 * X),
-        (1e-8 * X, 1e-8 * X),
-    ],
-    ids=[
-        "half",
-        "big-endian",
-        "big-endian single",
-        "long",
-        "Fortran",
-        "backwards",
-        "whole",
-        "short",
-        "bool",
-        "1e6",
-        "1e-8",
-    ],
-)
-def test_numbers_of_any_kind_are_read(x: np.ndarray, meant: np.ndarray, rows: Callable[..., str]) -> None:
-    found = read_arrays(Path(rows(x=x))).x
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(np.asarray(found), meant.astype(np.float32))
-
-
-def test_only_the_arrays_of_the_grammar_are_read(rows: Callable[..., str]) -> None:
-    """Objects beside them would have to be unpickled, and large arrays would take memory."""
-    assert (read_arrays(Path(rows(x=X, names=np.array([{}], object)))).x == X.astype(np.float32)).all()
-
-
-@pytest.mark.parametrize(
-    ("label", "numbered"),
-    [
-        (["b", "a", "b", "c"], [1, 0, 1, 2]),
-        ([b"b", b"a", b"b", b"c"], [1, 0, 1, 2]),
-        ([7, 3, 7, 9], [1, 0, 1, 2]),
-        ([7.0, 3.0, 7.0, 9.0], [1, 0, 1, 2]),
-        ([True, False, True, True], [1, 0, 1, 1]),
-        ([5, -1, 2, -7], [1, -1, 0, -1]),
-        ([5.0, np.nan, 2.0, -np.inf], [1, -1, 0, -1]),
-        ([-1, -1, -1, -1], [-1, -1, -1, -1]),
-        ([0.5, 1.0, 2.0, 3.0], [-1, -1, -1, -1]),  # a measurement, not a class
-        (np.array([200, 3, 200, 9], np.uint8), [2, 0, 2, 1]),
-    ],
-)
-def test_labels_mean_what_their_file_says(label: Any, numbered: list[int], rows: Callable[..., str]) -> None:
-    samples = read_arrays(Path(rows(x=X[:4], label=np.array(label))))
-    assert samples.numbered_label is not None
-    assert samples.numbered_label.tolist() == numbered
-    assert samples.classes == (max(numbered) + 1 or None)
-
-
-def test_samples_without_a_label_are_not_probed(rows: Callable[..., str]) -> None:
-    label = np.arange(30) % 3 - 1
-    source = open_source(cfg.Data(rows(x=X, label=label), holdout=0.3, batch_size=4))
-    assert source.labelled is not None
-    x, fit = source.labelled(100)
-    assert set(fit.tolist()) == {0, 1}
-    known = {tuple(row): n for row, n in zip(X.astype(np.float32).tolist(), label.tolist(), strict=True)}
-    assert [known[tuple(row)] for row in x.tolist()] == fit.tolist()
-    nobody = open_source(cfg.Data(rows(x=X, label=np.full(30, -1)), holdout=0.3, batch_size=4))
-    assert nobody.labelled is None
-
-
-@pytest.mark.parametrize(
-    "x",
-    [np.ones((30, 3)), np.full((30, 2, 2, 1), 0.5), 1e9 + X, 1e-30 * X, np.repeat(X[:1], 9, 0)],
-    ids=["ones", "images", "around a large mean", "tiny", "copies"],
-)
-@pytest.mark.parametrize("noise", [None, "local"])
-def test_samples_that_are_all_the_same_have_no_density(x: np.ndarray, noise: Any, rows: Callable[..., str]) -> None:
-    if noise == "local" and x.ndim != 2:
-        noise = 0.1
-    with pytest.raises(ConfigError, match="all samples are the same, so that there is no density"):
-        open_source(cfg.Data(rows(x=x), noise=noise))
-
-
-@pytest.mark.parametrize("factor", [1e-15, 1e-8, 1e6, 1e15])
-def test_standardising_is_exact_at_any_size(factor: float, rows: Callable[..., str]) -> None:
-    x = (factor * (X + np.array([0, 5, 500]))).astype(np.float32)
-    source = open_source(cfg.Data(rows(x=x), batch_size=4))
-    np.testing.assert_allclose(np.asarray(source.mean), x.mean(0, dtype=np.float64), rtol=1e-6)
-    np.testing.assert_allclose(np.asarray(source.scale), x.std(0, dtype=np.float64), rtol=1e-6)
 
 
 def test_digits() -> None:

@@ -49,7 +49,7 @@ def test_units_change_no_difference_of_scores() -> None:
         ([["a"], ["b"]], "x has dtype <U1"),
         (np.array([[None], [1]]), "x has dtype object"),
         (np.full((4, 2), np.nan), "x is not finite in 4 rows"),
-        (np.full((4, 2), 1e30), "too large for float32"),
+        (np.full((4, 2), 1e30), "too large to train on, in 4 rows"),
         (np.zeros((1, 2)), "leaves 1 rows to train on"),
         (np.zeros((9, 2)), "all samples are the same"),
     ],

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -14,7 +14,7 @@ from jepa_jax import __version__
 from jepa_jax.cli import as_flags, parse, program
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing
-from jepa_jax.pretrained.convert import BRANCHES, FAMILIES, Converted, convert
+from jepa_jax.pretrained.convert import FAMILIES, Converted, convert
 from jepa_jax.pretrained.directory import check_free, write
 from jepa_jax.pretrained.family import Options
 from jepa_jax.pretrained.positions import Resize
@@ -46,8 +46,9 @@ class Arguments:
     image_size: int | None = None
     """Side of the images to be scored in pixels, a multiple of the patch size. None: the size that the preprocessing
     produces."""
-    branch: Literal["target", "context"] | None = None
-    """Encoder to take from an original I-JEPA checkpoint, which holds two. None: target, which the paper evaluates."""
+    branch: str | None = None
+    """Encoder to take from a file that holds several, such as target or context (I-JEPA), teacher or student, ema or
+    raw, or a part of its name. None: that which the origin of the file evaluates."""
     positions: Resize | None = None
     """Interpolation of the position embeddings at another resolution. None: that of the code from which the file
     originates."""
@@ -106,7 +107,7 @@ def show(converted: Converted, a: Arguments) -> None:
     """Print what was found and assumed, and the next command."""
     vit, origin = converted.config, converted.origin
     size = f"width {vit.width}, depth {vit.depth}, {vit.heads} heads, patches of {vit.patch_size}"
-    branch = f", {BRANCHES[origin['branch']]}" if origin["branch"] else ""
+    branch = f", {origin['role']}" if origin["role"] else ""
     print(f"{origin['family']} {origin['arch'] or 'of an unpublished size'} ({origin['layout']}{branch}): {size}")
     resized = (
         "" if origin["positions"] == "as they are" else f", positions from {_size(origin['native_image_size'])} px"

@@ -23,7 +23,6 @@ TEXT_TOWER_REASON = "the text tower"
 ORIGINAL_LAYOUT = Layout(
     name="open_clip",
     mark=("visual.class_embedding", "visual.conv1.weight", "visual.transformer.resblocks.0.attn.in_proj_weight"),
-    prefixes=("module.",),
     positions="bicubic-antialias",
     rules=(
         Rule("visual.conv1.weight", "patch/kernel", patches),
@@ -55,7 +54,6 @@ ORIGINAL_LAYOUT = Layout(
 TIMM_TOWER_LAYOUT = Layout(
     name="open_clip, tower of timm",
     mark=(f"{TIMM_TRUNK}patch_embed.proj.weight", f"{TIMM_TRUNK}pos_embed", f"{TIMM_TRUNK}blocks.0.attn.qkv.weight"),
-    prefixes=("module.",),
     positions="bicubic-antialias",
     rules=(
         *(replace(rule, source=f"{TIMM_TRUNK}{rule.source}") for rule in PLAIN_RULES),
@@ -70,7 +68,7 @@ TIMM_TOWER_LAYOUT = Layout(
 HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face",
     mark=("embeddings.class_embedding", "embeddings.patch_embedding.weight", "pre_layrnorm.weight"),
-    prefixes=("vision_model.",),
+    beside=("visual_projection.weight",),
     positions="bicubic",
     rules=(
         Rule("embeddings.patch_embedding.weight", "patch/kernel", patches),

@@ -45,7 +45,6 @@ TIMM_LAYOUT = Layout(
 HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face",
     mark=("embeddings.cls_token", "embeddings.position_embeddings", "encoder.layer.0.layernorm_before.weight"),
-    prefixes=("vit.",),
     positions="bicubic",
     rules=(
         *HUGGING_FACE_RULES,

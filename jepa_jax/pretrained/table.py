@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
@@ -58,6 +59,11 @@ class Rule:
     how: Callable[[np.ndarray], np.ndarray] = same
     part: tuple[int, int] = (0, 1)
 
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Expression of the keys that the rule takes, with the index of the block as `i`."""
+        return re.compile(re.escape(self.source).replace(re.escape("{i}"), r"(?P<i>0|[1-9]\d*)"))
+
 
 def linear(source: str, target: str, part: tuple[int, int] = (0, 1)) -> tuple[Rule, Rule]:
     """Return the rules for the weight and the bias of a linear map."""
@@ -107,7 +113,7 @@ def match(
     Returns:
       The pieces, the keys without a rule, and the ignored expressions that occurred, with their reasons.
     """
-    patterns = [(_pattern(rule.source), rule) for rule in rules]
+    patterns = [(rule.pattern, rule) for rule in rules]
     pieces, unknown, left_out = [], [], {}
     for key, tensor in tensors.items():
         found = [(m, rule) for pattern, rule in patterns if (m := pattern.fullmatch(key))]
@@ -121,10 +127,6 @@ def match(
             assert not found, f"two lines of the table for {key}"
             unknown.append(key)
     return pieces, unknown, left_out
-
-
-def _pattern(source: str) -> re.Pattern[str]:
-    return re.compile(re.escape(source).replace(re.escape("{i}"), r"(?P<i>0|[1-9]\d*)"))
 
 
 def check(pieces: list[Piece], unknown: list[str], abstract: Any) -> None:

@@ -62,7 +62,8 @@ class StandIn(dict):
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
         """Return an empty object, whatever the arguments; an instance may stand in for a class, too."""
-        return dict.__new__(cls if isinstance(cls, type) else type(cls))
+        kind: Any = cls if isinstance(cls, type) else type(cls)
+        return dict.__new__(kind)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         pass
@@ -71,7 +72,7 @@ class StandIn(dict):
         """Return another stand-in."""
         return type(self)()
 
-    __hash__ = object.__hash__  # it may be a key of a dict
+    __hash__ = object.__hash__  # type: ignore[assignment]  # it may be a key of a dict
 
     def __setstate__(self, state: Any) -> None:
         """Keep the attributes of a module of TorchScript, and ignore the state of any other object."""
@@ -97,7 +98,7 @@ def load(data: bytes, path: Path) -> Any:
     return _Unpickler(data, path).load()
 
 
-def _counted(step: Callable[["_Unpickler"], None]) -> Callable[["_Unpickler"], None]:
+def _counted(step: Callable[[Any], None]) -> Callable[[Any], None]:
     def counted(unpickler: "_Unpickler") -> None:
         unpickler.steps += 1
         if unpickler.steps > MAX_STEPS:

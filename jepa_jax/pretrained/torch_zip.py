@@ -1,6 +1,7 @@
 """Tensors of a file of torch.save or torch.jit.save: a zip archive with a pickle, and an entry for each storage."""
 
 import zipfile
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -78,9 +79,9 @@ def _small(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
 def _entries(tree: Any, path: Path) -> Iterator[tuple[str, str, Any]]:
     """Yield (path of the dict, key, value) of everything in nested dicts that is no dict with entries itself."""
     count = 0
-    waiting = [("", tree, 0)] if isinstance(tree, dict) else []
+    waiting = deque([("", tree, 0)] if isinstance(tree, dict) else [])
     while waiting:
-        group, mapping, depth = waiting.pop()
+        group, mapping, depth = waiting.popleft()
         for key, value in dict.items(mapping):
             if not isinstance(key, str):
                 continue

@@ -21,7 +21,7 @@ SUFFIXES = (".safetensors", ".pth", ".pt", ".bin", ".ckpt", ".tar")
 INDEX = re.compile(r".*\.index(\.[\w-]+)?\.json")  # with a variant, such as fp16, where transformers inserts it
 SHARD = re.compile(r".*-\d+-of-\d+\.\w+")
 VARIANT = re.compile(r"(open_clip_)?(pytorch_)?model\.[\w-]+\.(safetensors|bin)")
-BYSTANDERS = re.compile(r"(optimizer|scheduler|scaler|training_args|rng_state|random_states|sampler)\b.*")
+BYSTANDERS = re.compile(r"(optimizer|scheduler|scaler|training_args|rng_state|random_states|sampler)[._-].*")
 NAMED_FILES = 5  # in a message
 
 

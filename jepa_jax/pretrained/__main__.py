@@ -22,8 +22,9 @@ from jepa_jax.pretrained.reading import open_weights, sha256
 
 DESCRIPTION = f"""Convert foreign weights to a model directory that python -m score reads.
 
-WEIGHTS is a Hugging Face directory (config.json and model.safetensors, in one file or shards), a .safetensors file, or
-an original .pth, .pth.tar or .pt file. No code in it is run. Families: {", ".join(f.name for f in FAMILIES)}.
+WEIGHTS is a directory of Hugging Face or timm (config.json and model.safetensors, in one file or shards), the folder of
+a model in the cache of Hugging Face, or a file: .safetensors, or of PyTorch (.pth, .pth.tar, .pt, .bin, .ckpt, also
+TorchScript). No code in it is run. Families: {", ".join(f.name for f in FAMILIES)}.
 The family and the size are recognised from the file; the options supply what the file does not contain."""
 
 

@@ -50,6 +50,15 @@ ORIGINAL_LAYOUT = Layout(
     ),
 )
 
+# The same without the model around it, or in a model that calls it otherwise than `visual`.
+TOWER_LAYOUT = replace(
+    ORIGINAL_LAYOUT,
+    name="open_clip, image tower",
+    mark=tuple(key.removeprefix("visual.") for key in ORIGINAL_LAYOUT.mark),
+    rules=tuple(replace(rule, source=rule.source.removeprefix("visual.")) for rule in ORIGINAL_LAYOUT.rules),
+    ignored=(),
+)
+
 # The tower may be any vision transformer of timm. Its keys keep their prefix, below which other layouts match too.
 TIMM_TOWER_LAYOUT = Layout(
     name="open_clip, tower of timm",
@@ -180,7 +189,7 @@ METACLIP = Family(
     name="metaclip",
     aliases=("clip", "open_clip", "metaclip2"),
     archs=ARCHS,
-    layouts=(ORIGINAL_LAYOUT, TIMM_TOWER_LAYOUT, HUGGING_FACE_LAYOUT),
+    layouts=(ORIGINAL_LAYOUT, TOWER_LAYOUT, TIMM_TOWER_LAYOUT, HUGGING_FACE_LAYOUT),
     configure=configure,
     preprocessing=preprocessing,
     licence="The weights of MetaCLIP were released under CC BY-NC 4.0: no commercial use. Those of other CLIPs differ.",

@@ -8,10 +8,11 @@ from dataclasses import replace
 from jepa_jax.pretrained.tensor import printable
 from jepa_jax.pretrained.towers import Tower, below_place, join
 
-# Modules of training that may lie in the encoder itself, and whose names no part of an encoder has.
-HEADS = re.compile(
-    r"(dino_head|ibot_head|projector|projection_head|proj_head|predictor|prediction_head|criterion|loss|loss_fn|queue"
-    r"|n_averaged)(\..*)?"
+# Modules of training that may lie in the encoder itself, and whose names no part of an encoder has: of DINOv2, DINO and
+# MoCo v3, iBOT, MSN and others.
+TRAINING = re.compile(
+    r"(dino_head|ibot_head|head\.\d+|head\.mlp|head\.last_layer|masked_embed|fc|projector|projection_head|proj_head"
+    r"|predictor|prediction_head|criterion|loss|loss_fn|queue|n_averaged)(\..*)?"
 )
 MAX_LISTED = 50
 
@@ -22,9 +23,9 @@ def without_heads(tower: Tower) -> tuple[Tower, dict[str, str]]:
     heads: dict[str, str] = {}
     names = dict(tower.names)
     for key in tower.names:
-        head = HEADS.fullmatch(key)
+        head = TRAINING.fullmatch(key)
         if head is not None and not any(pattern.fullmatch(key) for pattern in patterns):
-            heads[join(head[1], "*" if head[2] else "")] = "a head or a loss of training"
+            heads[join(head[1], "*" if head[2] else "")] = "a head or another part that only training uses"
             del names[key]
     return replace(tower, names=names, tensors={key: tower.tensors[key] for key in names}), heads
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from jepa_jax.errors import ConfigError
-from jepa_jax.pretrained.tensor import Tensor, forget
+from jepa_jax.pretrained.tensor import Tensor, forget, printable
 
 STRIP_COLUMNS = 64  # written at a time by a transposing copy, so that a page of the source stays in the cache
 ALIGNMENT_BYTES = 64  # alignment with which jax uses the memory of an array without copying it
@@ -83,7 +83,7 @@ class Piece:
     """Tensor and the rule that assigns it to a parameter.
 
     Attributes:
-      key: Name of the tensor in the file.
+      key: Name of the tensor in the file, for messages.
       tensor: Tensor, not yet read.
       rule: Rule of the key.
       layer: Index of the block, or None.
@@ -120,12 +120,12 @@ def match(
         reasons = [(expression, reason) for expression, reason in ignored if re.fullmatch(expression, key)]
         if len(found) == 1 and not reasons:
             m, rule = found[0]
-            pieces.append(Piece(key, tensor, rule, int(m["i"]) if "i" in m.groupdict() else None))
+            pieces.append(Piece(printable(key), tensor, rule, int(m["i"]) if "i" in m.groupdict() else None))
         elif reasons and not found:
             left_out.update(reasons)
         else:
             assert not found, f"two lines of the table for {key}"
-            unknown.append(key)
+            unknown.append(printable(key))
     return pieces, unknown, left_out
 
 

@@ -54,7 +54,7 @@ PLACES: dict[str, tuple[Any, str | None, str]] = {
     "Lightning": ({"state_dict": dino("model.") | below("criterion.", HEAD), "epoch": 3}, None, "model."),
     "dicts": ({"model": {"state_dict": dino("module.")}, "optimizer": {"state": {0: HEAD}}}, None, "module."),
     "in one dict": ({"teacher": {"backbone": dino(), "dino_head": HEAD}}, "teacher", ""),
-    "head on top": (dino() | below("dino_head.", HEAD) | below("projector.", HEAD), None, ""),
+    "head on top": (dino() | below("dino_head.", HEAD) | below("projector.", HEAD) | below("head.0.", HEAD), None, ""),
     "teacher": ({"student": dino("module.backbone.", 1), "teacher": dino("backbone.")}, "teacher", "backbone."),
     "flat": (dino("student.backbone.", 1) | dino("teacher.backbone."), "teacher", "teacher.backbone."),
     "inside": (dino("", 1) | dino("teacher."), "teacher", "teacher."),
@@ -155,6 +155,16 @@ def test_two_families_in_one_file(tmp_path: Path) -> None:
         bias, origin = converted(tree, tmp_path, **options)
         np.testing.assert_array_equal(bias, state("clip")["module.visual.ln_post.bias"])
         assert "text tower" in " ".join(origin["left_out"].values())
+
+
+@pytest.mark.parametrize("place", ["", "image_encoder.", "model.vision_tower."])
+def test_an_image_tower_of_open_clip_by_another_name(place: str, tmp_path: Path) -> None:
+    tower = {key.removeprefix("module.visual."): a for key, a in state("clip").items() if ".visual." in key}
+    text = {key: a for key, a in state("clip").items() if ".visual." not in key}
+    save_torch_zip(tmp_path / "a.pt", below(place, tower) | (below("text.", text) if place else {}))
+    found, whole = (convert(path, Options(heads=2)) for path in (tmp_path / "a.pt", GOLDEN / FILES["clip"]))
+    jax.tree.map(np.testing.assert_array_equal, found.params, whole.params)
+    assert found.origin["prefix"] == place
 
 
 @pytest.mark.parametrize("prefix", ["", "model.", "net.clip."])

@@ -18,7 +18,7 @@ from jepa_jax.pretrained.tensor import Tensor, printable
 
 # Parts of a name that wrappers of modules insert anywhere; with another meaning they do not occur.
 WRAPPERS = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
-MAX_TOWERS = 100  # in one file
+MAX_ATTEMPTS = 200  # to read an encoder in one file; each looks at all names below its place
 
 
 class Entry(NamedTuple):
@@ -87,6 +87,7 @@ def find_towers(weights: Weights, families: Iterable[Family]) -> list[Tower]:
     entries = entries_of(weights)
     order = sorted(entries)
     found: dict[str, Tower] = {}  # by the full name of the patch embedding
+    attempts = 0
     for family in families:
         for layout in family.layouts:
             source = layout.sources("patch/kernel")[0]
@@ -94,11 +95,14 @@ def find_towers(weights: Weights, families: Iterable[Family]) -> list[Tower]:
                 outer = patch[: -len(source)].rstrip(".")
                 if patch in found and len(found[patch].outer) <= len(outer):
                     continue
+                if not all(join(outer, key) in entries for key in layout.mark if not key.startswith(_blocks(layout))):
+                    continue
+                attempts += 1
+                if attempts > MAX_ATTEMPTS:
+                    raise ConfigError(f"{weights.path.name} holds more encoders than a model has; save one of them")
                 tower = _tower(family, layout, outer, patch, entries, order)
                 if tower is not None:
                     found[patch] = tower
-                if len(found) > MAX_TOWERS:
-                    raise ConfigError(f"{weights.path.name} holds more than {MAX_TOWERS} encoders; save one of them")
     return [_without_inner(tower, found.values()) for tower in found.values()]
 
 
@@ -121,9 +125,6 @@ def _tower(
     family: Family, layout: Layout, outer: str, patch: str, entries: Mapping[str, Entry], order: list[str]
 ) -> Tower | None:
     """Return the encoder at a place, or None if its keys are not those of the layout."""
-    blocks = layout.sources("blocks/norm1/scale")[0].partition(".{i}")[0]
-    if not all(join(outer, key) in entries for key in layout.mark if not key.startswith(blocks)):
-        return None  # before the names below the place are looked at, of which there may be many
     group = entries[patch].group
     below = [name for name in _below(order, join(outer, layout.home)) if entries[name].group == group]
     names = {name[len(outer) :].lstrip("."): name for name in below}
@@ -131,11 +132,16 @@ def _tower(
         above = join(outer.rpartition(".")[0], key)
         if outer and key not in names and above in entries:
             names[key] = above
-    names = numbered(names, blocks)
+    names = numbered(names, _blocks(layout))
     if not all(key in names for key in layout.mark) or any(key in names for key in layout.without):
         return None
     tensors = {key: entries[name].tensor for key, name in names.items()}
     return Tower(family, layout, outer, _prefix(entries[patch], patch[len(outer) :].lstrip(".")), tensors, names)
+
+
+def _blocks(layout: Layout) -> str:
+    """Return the name before the numbers of the blocks."""
+    return layout.sources("blocks/norm1/scale")[0].partition(".{i}")[0]
 
 
 def _without_inner(tower: Tower, towers: Iterable[Tower]) -> Tower:

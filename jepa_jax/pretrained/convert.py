@@ -80,7 +80,7 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     if said.origin == "timm":
         name = "timm, registers" if "reg_token" in tensors else "timm"
         layout = replace(layout, name=name, positions="bicubic-antialias")
-    source = Source(class_position(layout, tensors, said), tensors, said, weights.path.name)
+    source = Source(class_position(layout, tensors, said), tensors, said, weights.name)
     try:
         native, notes = family.configure(source, options)
         compare(source, native)

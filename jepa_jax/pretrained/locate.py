@@ -39,7 +39,7 @@ def locate(weights: Weights, families: Sequence[Family], branch: str | None) -> 
     towers = find_towers(weights, families)
     if not towers:
         raise _none(weights, families)
-    choice = choose(towers, branch, weights.path.name)
+    choice = choose(towers, branch, weights.name)
     check_tensors(choice.tower, weights)
     _check_size(choice.tower, weights)
     tower, heads = without_heads(choice.tower)
@@ -48,7 +48,7 @@ def locate(weights: Weights, families: Sequence[Family], branch: str | None) -> 
 
 def _none(weights: Weights, families: Sequence[Family]) -> ConfigError:
     """Return the error for a file without an encoder of these families, which says what it holds instead."""
-    name = weights.path.name
+    name = weights.name
     keys = [key for group in weights.groups.values() for key in group]
     if any(TEXT_KEY.fullmatch(key) for key in keys):
         return ConfigError(f"{name} holds a text encoder and no image encoder")
@@ -67,6 +67,6 @@ def _check_size(tower: Tower, weights: Weights) -> None:
     held = sum(file.stat().st_size for file in weights.files)
     if needed > MAX_GROWTH * held + FREE_BYTES:
         raise ConfigError(
-            f"the tensors in {weights.path.name} have {needed} bytes, and the file {held}: they repeat their numbers; "
+            f"the tensors in {weights.name} have {needed} bytes, and the file {held}: they repeat their numbers; "
             "save contiguous tensors"
         )

@@ -40,6 +40,12 @@ class Weights:
     preprocessor_name: str | None = None
     others: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def name(self) -> str:
+        """Name of the file or folder; of a file with a name of its own in a folder, which may tell what it is."""
+        own = len(self.files) == 1 and self.files[0].name not in WEIGHT_FILE_NAMES
+        return self.files[0].name if own else self.path.name
+
 
 def open_weights(path: str | Path) -> Weights:
     """Find the tensors of foreign weights, without reading their bytes.

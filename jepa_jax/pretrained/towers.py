@@ -99,7 +99,7 @@ def find_towers(weights: Weights, families: Iterable[Family]) -> list[Tower]:
                     continue
                 attempts += 1
                 if attempts > MAX_ATTEMPTS:
-                    raise ConfigError(f"{weights.path.name} holds more encoders than a model has; save one of them")
+                    raise ConfigError(f"{weights.name} holds more encoders than a model has; save one of them")
                 tower = _tower(family, layout, outer, patch, entries, order)
                 if tower is not None:
                     found[patch] = tower
@@ -116,7 +116,7 @@ def check_tensors(tower: Tower, weights: Weights) -> None:
         key = bare(name)[len(tower.outer) :].lstrip(".")
         if join(tower.outer, key) == bare(name) and any(rule.pattern.fullmatch(key) for rule in tower.layout.rules):
             raise ConfigError(
-                f"{printable(name)} of {weights.path.name} is no plain tensor but {printable(kind)}, whose code is not "
+                f"{printable(name)} of {weights.name} is no plain tensor but {printable(kind)}, whose code is not "
                 "run; load the file with torch and save its state_dict()"
             )
 

@@ -4,6 +4,7 @@ import datetime
 import io
 import json
 import pathlib
+import shutil
 import time
 import zipfile
 from collections import Counter, OrderedDict, defaultdict
@@ -17,7 +18,7 @@ from safetensors.numpy import save_file
 import jepa_jax
 from jepa_jax.errors import ConfigError
 from jepa_jax.loading import fingerprint
-from jepa_jax.pretrained import torch_pickle, torch_zip
+from jepa_jax.pretrained import Options, convert, torch_pickle, torch_zip
 from jepa_jax.pretrained.reading import open_weights
 from jepa_jax.run_dir import kind_of
 from tests.helpers import GOLDEN
@@ -65,6 +66,12 @@ def test_the_file_in_a_folder(files: list[str], taken: str, tmp_path: Path) -> N
         save(tmp_path / name, {"x": X})
     assert open_weights(tmp_path).files == (tmp_path / taken,)
     assert kind_of(tmp_path) == "foreign"
+
+
+def test_the_name_of_a_file_tells_what_its_folder_does_not(tmp_path: Path) -> None:
+    """MetaCLIP's `altogether` has another activation than its other files, which only the name says."""
+    shutil.copy(GOLDEN / "metaclip_pt" / "b32_400m.pt", tmp_path / "h14_v1.2_altogether.pt")
+    assert convert(tmp_path, Options(heads=2)).config.mlp == "gelu"
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ def from_timm(config: Mapping[str, Any], source: str = "pretrained_cfg", channel
     # timm rounds in this way; the shorter side is resized, and the middle cropped.
     around = (math.floor(height / part), math.floor(width / part))
     mode = _choice(config, "crop_mode", "center", ("center", "squash"), source)
+    config = {**config, **{name: _spread(config.get(name), channels) for name in ("mean", "std")}}
     return _recipe(config, (height, width), around, mode == "squash", IMAGENET_STATISTICS, source, channels)
 
 
@@ -105,6 +106,13 @@ def statistic(value: Any, default: tuple[float, ...], name: str, source: str, ch
             f"{channels} number{'s' * (channels > 1)}"
         )
     return values
+
+
+def _spread(value: Any, channels: int) -> Any:
+    """Return numbers of other channels as timm takes them for these: their mean, for each."""
+    if not isinstance(value, list | tuple) or len(value) in (0, channels) or not are_numbers(tuple(value), len(value)):
+        return value
+    return (sum(value) / len(value),) * channels
 
 
 def _choice(config: Mapping[str, Any], name: str, default: str, known: tuple[str, ...], source: str) -> Any:

@@ -1,4 +1,4 @@
-"""Foreign weights, trained elsewhere: I-JEPA, DINOv2 and MetaCLIP."""
+"""Foreign weights, trained elsewhere: I-JEPA, DINOv2, MetaCLIP, and plain vision transformers."""
 
 from jepa_jax.pretrained.convert import Converted, convert
 from jepa_jax.pretrained.directory import load_directory, write

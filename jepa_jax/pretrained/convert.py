@@ -18,7 +18,7 @@ from jepa_jax.pretrained.family import Family, Options, Source
 from jepa_jax.pretrained.ijepa import IJEPA
 from jepa_jax.pretrained.locate import locate
 from jepa_jax.pretrained.other_kinds import family_of, refuse, refuse_adapter
-from jepa_jax.pretrained.plain import PLAIN
+from jepa_jax.pretrained.plain import PLAIN, is_dino
 from jepa_jax.pretrained.positions import Resize, resize_positions
 from jepa_jax.pretrained.reading import open_weights
 from jepa_jax.pretrained.recipe import recipe_of
@@ -80,6 +80,8 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     if said.origin == "timm":
         name = "timm, registers" if "reg_token" in tensors else "timm"
         layout = replace(layout, name=name, positions="bicubic-antialias")
+    elif family is PLAIN and is_dino(weights):
+        layout = replace(layout, name="Meta, DINO", positions="bicubic-offset")
     source = Source(class_position(layout, tensors, said), tensors, said, weights.name)
     try:
         native, notes = family.configure(source, options)
@@ -99,7 +101,7 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         "role": found.role,
         "prefix": found.tower.prefix,
         **_facts(native, config, kind),
-        "notes": [*found.notes, *notes, *assumed, *_position_notes(native, config, kind, options)],
+        "notes": [*found.notes, *notes, *assumed, *_assumptions(source, native, config, kind, options)],
         "left_out": left_out | beside,
         "description": said.file,
         "licence": f"{said.file} states {said.licence}." if said.licence else family.licence,
@@ -126,13 +128,16 @@ def _facts(native: ViT, config: ViT, kind: Resize) -> dict[str, Any]:
     }
 
 
-def _position_notes(native: ViT, config: ViT, kind: Resize, options: Options) -> tuple[str, ...]:
-    """Return a note on the interpolation of positions, if there is one."""
-    if config.grid == native.grid:
-        return ()
-    by = "as `positions` asks" if options.positions else "as the code from which the file originates does it"
-    old, new = (f"{rows} x {columns}" for rows, columns in (native.grid, config.grid))
-    return (f"the positions are interpolated from {old} to {new} patches ({kind}, {by})",)
+def _assumptions(source: Source, native: ViT, config: ViT, kind: Resize, options: Options) -> list[str]:
+    """Return notes on what neither the file nor the caller states."""
+    notes = []
+    if not options.heads and not (source.config or {}).get("num_attention_heads"):
+        notes.append(f"the number of heads, {native.heads}, is assumed to be that of the published size")
+    if config.grid != native.grid:
+        by = "as `positions` asks" if options.positions else f"as {source.layout.name.partition(',')[0]} does"
+        old, new = (f"{rows} x {columns}" for rows, columns in (native.grid, config.grid))
+        notes.append(f"the positions are interpolated from {old} to {new} patches {by} ({kind})")
+    return notes
 
 
 def _params(source: Source, native: ViT, config: ViT, kind: Resize) -> tuple[Any, dict[str, str]]:

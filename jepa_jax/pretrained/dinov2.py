@@ -23,7 +23,7 @@ from jepa_jax.pretrained.family import (
     Source,
 )
 from jepa_jax.pretrained.fields import activation, configured
-from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
+from jepa_jax.pretrained.sizes import named_arch, native_size, pooling_of, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, rows
 
 ORIGINAL_LAYOUT = Layout(
@@ -113,6 +113,7 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
         norm_eps=configured(source.config, "layer_norm_eps", 1e-6, float),
         registers=source.shape("registers")[-2] if source.has("registers") else 0,
         layer_scale=True,
+        pooling=pooling_of(source, True),
         mlp=act,  # type: ignore[arg-type]
         qkv_bias=source.has("blocks/qkv/bias"),
         **found,

@@ -25,7 +25,7 @@ from jepa_jax.pretrained.family import (
     Source,
 )
 from jepa_jax.pretrained.fields import activation, configured
-from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
+from jepa_jax.pretrained.sizes import named_arch, native_size, pooling_of, resolve_heads, sizes
 from jepa_jax.pretrained.table import linear, norm
 
 ORIGINAL_LAYOUT = Layout(
@@ -88,7 +88,7 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
         qkv_bias=source.has("blocks/qkv/bias"),
         class_token=False,
         positions="sincos",
-        pooling="mean",
+        pooling=pooling_of(source, False),
         **found,
     ), notes
 

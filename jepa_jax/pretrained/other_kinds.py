@@ -42,7 +42,8 @@ KINDS = {
 }
 # Part of a key, as a regular expression, -> kind.
 KEYS = {
-    r"storage_tokens|rope_embed\.|qkv\.bias_mask|^(model\.)?layer\.\d+\.attention\.q_proj\.": "DINOv3",
+    r"storage_tokens|rope_embed\.|qkv\.bias_mask": "DINOv3",  # in Meta's names, and in those of transformers
+    r"^embeddings\.patch_embeddings\.weight$|^(model\.)?layer\.\d+\.attention\.q_proj\.": "DINOv3",
     r"attn_pool\.|vision_model\.head\.probe|^head\.probe": "a tower with attention pooling, as SigLIP's are",
     r"(^|\.)decoder_(embed|blocks|pos_embed|pred)\b": "MAE",
     r"relative_position_(bias_table|index)": "BEiT or Swin",
@@ -60,18 +61,18 @@ def family_of(description: Description, keys: Iterable[str]) -> str | None:
     match description.origin:
         case "transformers":
             if model not in MODEL_TYPES:
-                raise refusal(f"{file} describes {_called(model)}")
+                raise refusal(f"{file} describes {_called(model)}", file)
             return MODEL_TYPES[model]
         case "timm":
             match = TIMM_NAME.fullmatch(model)
             if match is None or description.tag.startswith("mae"):
-                raise refusal(f"{file} describes {_called(f'{model}.{description.tag}' if match else model)}")
+                raise refusal(f"{file} describes {_called(f'{model}.{description.tag}' if match else model)}", file)
             if "ijepa" in description.tag or model in TIMM_IJEPA:
                 return "ijepa"
             return "dinov2" if "dinov2" in match["rest"] else "vit"
         case "open_clip":
             if model and TIMM_NAME.fullmatch(model) is None:
-                raise refusal(f"{file} describes an image tower of timm, {_called(model)}")
+                raise refusal(f"{file} describes an image tower of timm, {_called(model)}", file)
             return "metaclip"
     return "metaclip" if any(TIMM_TRUNK in key for key in keys) else None
 
@@ -99,7 +100,10 @@ def refuse(weights: Weights) -> None:
         raise refusal(f"{name} holds SigLIP (its key {bias}, and no class embedding)")
     if name.startswith("mae_"):
         raise refusal(f"{name} holds MAE, by its name")
-    if tensors.keys() <= {"weight", "bias"}:
+    patches, positions = (any(k.endswith(end) for k in tensors) for end in ("patch_embed.proj.weight", "pos_embed"))
+    if patches and not positions:
+        raise refusal(f"{name} holds a model without position embeddings, such as DINOv3")
+    if tensors and tensors.keys() <= {"weight", "bias"}:
         raise ConfigError(f"{name} holds one linear map, such as a head, and no encoder; name the file of the encoder")
 
 
@@ -114,9 +118,10 @@ def refuse_adapter(path: Path) -> None:
         raise _adapter(path, path.name)
 
 
-def refusal(reason: str) -> ConfigError:
-    """Return the error for a model that is not read."""
-    return ConfigError(f"{reason}, which is not read; {READ}")
+def refusal(reason: str, file: str | None = None) -> ConfigError:
+    """Return the error for a model that is not read, by a config file or by the weights themselves."""
+    mend = f"; if the weights are of another model, move {file} away" if file else ""
+    return ConfigError(f"{reason}, which is not read; {READ}{mend}")
 
 
 def _adapter(folder: Path, name: str) -> ConfigError:

@@ -25,7 +25,8 @@ from jepa_jax.pretrained.family import (
     Source,
 )
 from jepa_jax.pretrained.fields import activation, configured
-from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
+from jepa_jax.pretrained.reading import Weights
+from jepa_jax.pretrained.sizes import named_arch, native_size, pooling_of, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, rows
 
 PLAIN_RULES = (
@@ -64,7 +65,6 @@ ARCHS = {
     "vit_large": Arch(1024, 24, 16),
     "vit_huge": Arch(1280, 32, 16),
 }
-POOLING = {"token": "class", "avg": "mean", "": None}  # timm's names
 
 
 def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
@@ -90,11 +90,6 @@ def plain_network(
     if key := next((key for key in source.tensors if "fc_norm." in key), None):
         raise ConfigError(f"{source.name} has its last norm after the pooling ({key}), which is not supported")
     class_token = source.has("class_token")
-    said = source.description
-    named = configured(source.config, "pooling", "", str)
-    if named not in POOLING:
-        raise ConfigError(f"{said.file} has {said.spelled('pooling')} = {named!r}; known: token, avg")
-    pooling = POOLING[named] or ("class" if class_token else "mean")
     notes = ()
     if source.config is None:
         notes = (
@@ -107,14 +102,16 @@ def plain_network(
         image_size=native_size(source, found["patch_size"], class_token),
         heads=resolve_heads(source, options, arch, found["width"]),
         # In a config.json that leaves it out, the value is the default of the transformers class.
-        norm_eps=configured(source.config, "layer_norm_eps", 1e-12 if said.origin == "transformers" else 1e-6, float),
+        norm_eps=configured(
+            source.config, "layer_norm_eps", 1e-12 if source.description.origin == "transformers" else 1e-6, float
+        ),
         registers=source.shape("registers")[-2] if source.has("registers") else 0,
         layer_scale=source.has("blocks/scale1"),
         mlp="swiglu" if swiglu else act,  # type: ignore[arg-type]
         qkv_bias=source.has("blocks/qkv/bias"),
         patch_bias=source.has("patch/bias"),
         class_token=class_token,
-        pooling=pooling,  # type: ignore[arg-type]
+        pooling=pooling_of(source, class_token),
         **found,
     ), notes
 
@@ -126,6 +123,12 @@ def preprocessing(source: Source, native: int) -> Preprocessing:
     if is_visreg(source):
         recipe = replace(recipe, resize=224, resample="bilinear", source="VISReg's evaluation")
     return recipe.at_size(native)
+
+
+def is_dino(weights: Weights) -> bool:
+    """Return whether a file without a config is one of Meta's of DINO, by its name or its two encoders."""
+    groups = {group.partition(".")[0] for group in weights.groups}
+    return weights.config is None and ("dino" in weights.name.lower() or {"student", "teacher"} <= groups)
 
 
 def is_visreg(source: Source) -> bool:

@@ -6,11 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 from jepa_jax.errors import ConfigError
+from jepa_jax.models.transformer import Pooling
 from jepa_jax.pretrained.description import Description
 from jepa_jax.pretrained.family import Arch, Layout, Options, Source
-from jepa_jax.pretrained.fields import CONFIG_LABEL, positive
+from jepa_jax.pretrained.fields import CONFIG_LABEL, configured, positive
 from jepa_jax.pretrained.reading import Tensor
 from jepa_jax.pretrained.table import below_zeros
+
+POOLING: dict[str, Pooling] = {"token": "class", "avg": "mean"}  # by timm's names
 
 
 def sizes(source: Source) -> dict[str, Any]:
@@ -80,6 +83,20 @@ def contradiction(source: Source, what: str) -> ConfigError:
     return ConfigError(
         f"{file} beside {source.name} describes another model: {what}; put the {file} of these weights there"
     )
+
+
+def pooling_of(source: Source, class_token: bool) -> Pooling:
+    """Return the pooling that the config file names (timm), or else that by the class token if there is one.
+
+    Raises:
+      ConfigError: If the file names another one.
+    """
+    said = source.description
+    named = configured(source.config, "pooling", "", str) or ("token" if class_token else "avg")
+    if named not in POOLING or (named == "token" and not class_token):
+        known = "token, avg" if class_token else "avg, as there is no class token"
+        raise ConfigError(f"{said.file} has {said.spelled('pooling')} = {named!r}; known: {known}")
+    return POOLING[named]
 
 
 def class_position(layout: Layout, tensors: Mapping[str, Tensor], said: Description) -> Layout:

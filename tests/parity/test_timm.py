@@ -61,6 +61,7 @@ CASES = {
     "dinov2 registers": Case("vit_small_patch14_reg4_dinov2.lvd142m"),
     "dinov2 giant": Case("vit_giant_patch14_reg4_dinov2.lvd142m", sizes=(28,)),
     "dinov2 wide": Case("vit_small_patch14_dinov2.lvd142m", {"img_size": (28, 42)}, sizes=((28, 42),)),
+    "dinov2 mean": Case("vit_small_patch14_dinov2.lvd142m", {"global_pool": "avg", "fc_norm": False}, sizes=(28,)),
     "ijepa": Case("vit_huge_patch14_gap_224.in1k_ijepa"),
     "dino": Case("vit_small_patch8_224.dino", sizes=(16,)),
     "visreg": Case("vit_base_patch16_224", save=state_dict, options={"heads": 3}, sizes=(32, 48)),

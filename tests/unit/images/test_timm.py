@@ -36,8 +36,6 @@ def test_a_recipe_of_timm(config: dict[str, Any], expected: dict[str, Any]) -> N
         ({"crop_pct": -1}, 3, "crop_pct"),
         ({"crop_mode": "border"}, 3, "crop_mode 'border'"),
         ({"interpolation": "random"}, 3, "interpolation 'random'"),
-        ({"mean": [0.5]}, 3, "mean of 1 channels, and the weights take images of 3"),
-        ({"mean": [0.5] * 3}, 1, "mean of 3 channels, and the weights take images of 1"),
         ({"std": [0.5, 0.5, 0]}, 3, "std"),
         ({"mean": "grey"}, 3, "mean 'grey'"),
     ],
@@ -52,7 +50,15 @@ def test_a_recipe_of_open_clip() -> None:
     assert (recipe.size, recipe.resize, recipe.cover, recipe.resample) == ((28, 42), (28, 42), False, "bilinear")
     assert from_open_clip({}, (28, 28)).resize == 28
     assert from_open_clip({}, (28, 42)).cover
+    with pytest.raises(ConfigError, match="here has mean of 1 channels, and the weights take images of 3"):
+        from_open_clip({"mean": [0.5]}, (28, 28), "here")
     np.testing.assert_allclose(from_open_clip({}, (28, 28), channels=1).mean, np.mean(CLIP_STATISTICS[0]))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_timm_takes_the_mean_of_numbers_of_other_channels(channels: int) -> None:
+    recipe = from_timm({"mean": [0.25, 0.75], "std": [0.5]}, channels=channels)
+    assert (recipe.mean, recipe.std) == ((0.5,) * channels, (0.5,) * channels)
 
 
 def test_a_covering_resize_leaves_no_border() -> None:

@@ -12,7 +12,9 @@ from safetensors.numpy import save_file
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained import Converted, Options, convert, open_weights
+from jepa_jax.pretrained.positions import resize_positions
 from tests.helpers import GOLDEN
+from tests.helpers.foreign import save_torch_zip
 
 IMAGES = np.random.default_rng(16).standard_normal((2, 16, 16, 3), np.float32)  # of the golden embeddings z_16
 HALF = {"mean": [0.5] * 3, "std": [0.5] * 3}
@@ -91,6 +93,8 @@ def test_a_plain_network_of_timm_and_one_below_open_clip(tmp_path: Path) -> None
     data = HALF | {"crop_mode": "squash", "license": "cc-by-nc-4.0"}
     converted = convert(timm_folder(tmp_path / "m", tensors, "vit_base_patch16_224.dino", data))
     check_embeddings(converted, "dinov2_meta")
+    resized = resize_positions(tensors["pos_embed"][0], 1, (4, 4), (6, 6), "bicubic-antialias")
+    np.testing.assert_array_equal(convert(tmp_path / "m", Options(image_size=24)).params["positions"], resized)
     assert (converted.origin["family"], converted.origin["licence"]) == ("vit", "config.json states cc-by-nc-4.0.")
     assert converted.preprocessing is not None
     assert converted.preprocessing.resize == (16, 16)
@@ -102,6 +106,17 @@ def test_a_plain_network_of_timm_and_one_below_open_clip(tmp_path: Path) -> None
     converted = convert(tmp_path / "open_clip_model.safetensors", Options(heads=2))
     check_embeddings(converted, "dinov2_meta")
     assert converted.origin["layout"] == "open_clip, tower of timm"
+
+
+def test_dino_has_positions_as_its_own_code_resizes_them(tmp_path: Path) -> None:
+    tensors = without_gains(tensors_of("dinov2_meta"))
+    for name, kind in (("dino_vitbase16_pretrain.pth", "bicubic-offset"), ("visreg.pth", "bicubic-antialias")):
+        save_torch_zip(tmp_path / name, tensors)
+        converted = convert(tmp_path / name, Options(heads=2, image_size=24))
+        resized = resize_positions(tensors["pos_embed"][0], 1, (4, 4), (6, 6), kind)
+        np.testing.assert_array_equal(converted.params["positions"], resized)
+        assert (converted.origin["family"], converted.origin["positions"]) == ("vit", kind)
+        assert "no config file says how the tokens are pooled" in str(converted.origin["notes"])
 
 
 def test_ijepa_of_timm(tmp_path: Path) -> None:
@@ -124,6 +139,7 @@ def test_positions_on_a_rectangle(size: tuple[int, int], tmp_path: Path) -> None
     assert converted.preprocessing is not None
     assert converted.preprocessing(np.zeros((30, 50), np.uint8)).shape == (*size, 3)
     assert converted.preprocessing.cover
+    assert converted.config.pooling == "class"
     square = convert(tmp_path / "m", Options(image_size=16))
     assert (square.config.image_size, square.origin["native_image_size"]) == (16, list(size))
 
@@ -239,6 +255,7 @@ def test_a_contradiction_names_both_sides(
         ({}, {"patch_size": 14}, "model_args.patch_size = 14, and the tensors have 4"),
         ({}, {"reg_tokens": 4}, "model_args.reg_tokens = 4, and the tensors have 0"),
         ({}, {"class_token": False}, "model_args.class_token = False"),
+        ({}, {"global_pool": "map"}, "model_args.global_pool = 'map'; known: token, avg"),
         ({}, {"mlp_ratio": 2.0}, "model_args.mlp_ratio = 2.0"),
         ({}, {"act_layer": "gelu_tanh"}, "model_args.act_layer = 'gelu_tanh', which is not supported"),
         ({"input_size": [3, 518, 518]}, {}, r"pretrained_cfg.input_size = \[518, 518\], which is 129 x 129 patches"),

@@ -31,6 +31,8 @@ KERNEL = np.zeros((8, 3, 4, 4), np.float32)
         ("model", ["storage_tokens", "rope_embed.periods"], None, "holds DINOv3"),
         ("model", ["blocks.0.attn.qkv.bias_mask"], None, "holds DINOv3"),
         ("model", ["layer.0.attention.q_proj.weight"], None, "holds DINOv3"),
+        ("model", ["embeddings.patch_embeddings.weight"], None, "holds DINOv3"),
+        ("model", ["patch_embed.proj.weight", "reg_token"], None, "without position embeddings, such as DINOv3"),
         ("model", ["visual.trunk.attn_pool.latent"], None, "attention pooling, as SigLIP's"),
         ("model", ["vision_model.embeddings.patch_embedding.bias"], None, "holds SigLIP"),
         ("model", ["decoder_embed.weight", "cls_token"], None, "holds MAE"),

@@ -141,5 +141,8 @@ def fingerprint(model: str | Path) -> list[Any]:
     path = Path(model)
     if kind_of(path) != "foreign":
         return [(path / CONFIG_FILE).read_text(), saved_steps(path)]
-    files = sorted(p for p in path.iterdir() if p.is_file()) if path.is_dir() else [path]
+    from jepa_jax.pretrained.weight_files import find, weight_files  # imported here, because a run does not need it
+
+    beside = sorted(find(path).parent.glob("*.json")) if path.is_dir() else []
+    files = [*weight_files(path), *beside]
     return [[p.name, p.stat().st_size, p.stat().st_mtime_ns] for p in files]

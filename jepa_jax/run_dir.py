@@ -17,6 +17,10 @@ MIXTURE_FILE = "mixture.json"
 EMBEDDINGS_FILE = "embeddings.npz"
 FORMAT = 2  # format of config.json; format 1, that of jepa_jax 0.1, did not record its number
 
+# Names in a folder of foreign weights: ends of those of files, and starts of those of folders in Hugging Face's cache.
+FOREIGN_SUFFIXES = (".safetensors", ".bin", ".json", ".pth", ".pt", ".ckpt", ".tar")
+CACHED = ("snapshots", "models--")
+
 Kind = Literal["run", "converted", "foreign"]
 
 
@@ -43,7 +47,7 @@ def kind_of(path: Path) -> Kind:
     if isinstance(tree, dict) and "sample_shape" in tree:
         check_format(path, tree)
         return "converted" if "vit" in tree else "run"
-    if tree is None and not any(p.suffix in (".safetensors", ".bin", ".json") for p in path.iterdir()):
+    if tree is None and not any(p.name.endswith(FOREIGN_SUFFIXES) or p.name.startswith(CACHED) for p in path.iterdir()):
         raise ConfigError(f"{path} is not a run directory: it has no {CONFIG_FILE} and holds no weights")
     return "foreign"
 

@@ -4,7 +4,7 @@ import importlib.util
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 from rich.console import Console
@@ -22,8 +22,9 @@ from jepa_jax.pretrained.words import in_words
 
 DESCRIPTION = f"""Convert foreign weights to a model directory that python -m score reads.
 
-WEIGHTS is a Hugging Face directory (config.json and model.safetensors, in one file or shards), a .safetensors file, or
-an original .pth, .pth.tar or .pt file. No code in it is run. Families: {", ".join(f.name for f in FAMILIES)}.
+WEIGHTS is a directory of Hugging Face or timm (config.json and model.safetensors, in one file or shards), the folder of
+a model in the cache of Hugging Face, or a file: .safetensors, or of PyTorch (.pth, .pth.tar, .pt, .bin, .ckpt, also
+TorchScript). No code in it is run. Families: {", ".join(f.name for f in FAMILIES)}.
 The family and the size are recognised from the file; the options supply what the file does not contain."""
 
 
@@ -46,8 +47,9 @@ class Arguments:
     image_size: int | None = None
     """Side of the images to be scored in pixels, a multiple of the patch size. None: the size that the preprocessing
     produces."""
-    branch: Literal["target", "context"] | None = None
-    """Encoder to take from an original I-JEPA checkpoint, which holds two. None: target, which the paper evaluates."""
+    branch: str | None = None
+    """Encoder to take from a file that holds several, such as target or context (I-JEPA), teacher or student, ema or
+    raw, or a part of its name. None: that which the origin of the file evaluates."""
     positions: Resize | None = None
     """Interpolation of the position embeddings at another resolution. None: that of the code from which the file
     originates."""

@@ -23,7 +23,6 @@ TEXT_TOWER_REASON = "the text tower"
 ORIGINAL_LAYOUT = Layout(
     name="open_clip",
     mark=("visual.class_embedding", "visual.conv1.weight", "visual.transformer.resblocks.0.attn.in_proj_weight"),
-    prefixes=("module.",),
     positions="bicubic-antialias",
     rules=(
         Rule("visual.conv1.weight", "patch/kernel", patches),
@@ -51,11 +50,19 @@ ORIGINAL_LAYOUT = Layout(
     ),
 )
 
+# The same without the model around it, or in a model that calls it otherwise than `visual`.
+TOWER_LAYOUT = replace(
+    ORIGINAL_LAYOUT,
+    name="open_clip, image tower",
+    mark=tuple(key.removeprefix("visual.") for key in ORIGINAL_LAYOUT.mark),
+    rules=tuple(replace(rule, source=rule.source.removeprefix("visual.")) for rule in ORIGINAL_LAYOUT.rules),
+    ignored=(),
+)
+
 # The tower may be any vision transformer of timm. Its keys keep their prefix, below which other layouts match too.
 TIMM_TOWER_LAYOUT = Layout(
     name="open_clip, tower of timm",
     mark=(f"{TIMM_TRUNK}patch_embed.proj.weight", f"{TIMM_TRUNK}pos_embed", f"{TIMM_TRUNK}blocks.0.attn.qkv.weight"),
-    prefixes=("module.",),
     positions="bicubic-antialias",
     rules=(
         *(replace(rule, source=f"{TIMM_TRUNK}{rule.source}") for rule in PLAIN_RULES),
@@ -70,7 +77,7 @@ TIMM_TOWER_LAYOUT = Layout(
 HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face",
     mark=("embeddings.class_embedding", "embeddings.patch_embedding.weight", "pre_layrnorm.weight"),
-    prefixes=("vision_model.",),
+    beside=("visual_projection.weight",),
     positions="bicubic",
     rules=(
         Rule("embeddings.patch_embedding.weight", "patch/kernel", patches),
@@ -182,7 +189,7 @@ METACLIP = Family(
     name="metaclip",
     aliases=("clip", "open_clip", "metaclip2"),
     archs=ARCHS,
-    layouts=(ORIGINAL_LAYOUT, TIMM_TOWER_LAYOUT, HUGGING_FACE_LAYOUT),
+    layouts=(ORIGINAL_LAYOUT, TOWER_LAYOUT, TIMM_TOWER_LAYOUT, HUGGING_FACE_LAYOUT),
     configure=configure,
     preprocessing=preprocessing,
     licence="The weights of MetaCLIP were released under CC BY-NC 4.0: no commercial use. Those of other CLIPs differ.",

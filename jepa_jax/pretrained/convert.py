@@ -14,19 +14,18 @@ from jepa_jax.pretrained.clip import METACLIP
 from jepa_jax.pretrained.comparison import compare
 from jepa_jax.pretrained.description import describe
 from jepa_jax.pretrained.dinov2 import DINOV2
-from jepa_jax.pretrained.family import Family, Layout, Options, Source
+from jepa_jax.pretrained.family import Family, Options, Source
 from jepa_jax.pretrained.ijepa import IJEPA
+from jepa_jax.pretrained.locate import locate
 from jepa_jax.pretrained.other_kinds import family_of, refuse, refuse_adapter
 from jepa_jax.pretrained.plain import PLAIN, is_dino
 from jepa_jax.pretrained.positions import Resize, resize_positions
-from jepa_jax.pretrained.reading import Tensor, Weights, open_weights
+from jepa_jax.pretrained.reading import open_weights
 from jepa_jax.pretrained.recipe import recipe_of
 from jepa_jax.pretrained.sizes import class_position
 from jepa_jax.pretrained.table import check, fill, match
 
 FAMILIES = (IJEPA, DINOV2, METACLIP, PLAIN)
-BRANCHES = {"target": "target_encoder", "context": "encoder"}  # branch -> state dict in an original I-JEPA checkpoint
-TEXT_MARKS = ("text_model.embeddings.token_embedding.weight", "token_embedding.weight", "text.token_embedding.weight")
 
 
 @dataclass(frozen=True)
@@ -72,17 +71,18 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     said = describe(weights.config, weights.config_name)
     named = family_of(said, [key for group in weights.groups.values() for key in group])
     refuse(weights)
-    tensors, branch = _branch(weights, options)
+    wanted = options.family or named
     try:
-        family, layout, tensors = _recognise(weights, tensors, replace(options, family=options.family or named))
+        found, beside = locate(weights, [_family(wanted)] if wanted else FAMILIES, options.branch)
     except ConfigError as error:
         raise ConfigError(f"{error}{f'; {said.file} describes {said.model!r}' if said.model else ''}") from None
+    family, layout, tensors = found.tower.family, found.tower.layout, found.tower.tensors
     if said.origin == "timm":
         name = "timm, registers" if "reg_token" in tensors else "timm"
         layout = replace(layout, name=name, positions="bicubic-antialias")
     elif family is PLAIN and is_dino(weights):
         layout = replace(layout, name="Meta, DINO", positions="bicubic-offset")
-    source = Source(class_position(layout, tensors, said), tensors, said, weights.path.name)
+    source = Source(class_position(layout, tensors, said), tensors, said, weights.name)
     try:
         native, notes = family.configure(source, options)
         compare(source, native)
@@ -97,58 +97,16 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
         "family": family.name,
         "layout": layout.name,
         "arch": _arch_name(family, native, options),
-        "branch": branch,
+        "branch": found.branch,
+        "role": found.role,
+        "prefix": found.tower.prefix,
         **_facts(native, config, kind),
-        "notes": [*notes, *assumed, *_assumptions(source, native, config, kind, options)],
-        "left_out": left_out,
+        "notes": [*found.notes, *notes, *assumed, *_assumptions(source, native, config, kind, options)],
+        "left_out": left_out | beside,
         "description": said.file,
         "licence": f"{said.file} states {said.licence}." if said.licence else family.licence,
     }
     return Converted(config, params, recipe if recipe.channels == config.channels else None, origin)
-
-
-def _branch(weights: Weights, options: Options) -> tuple[dict[str, Tensor], str | None]:
-    """Return the state dict of the encoder, and its branch if the file is an I-JEPA checkpoint with two encoders."""
-    groups, name = weights.groups, weights.path.name
-    if options.branch is not None and options.branch not in BRANCHES:
-        raise ConfigError(f"`branch` is {options.branch}{nearest(options.branch, BRANCHES)}")
-    if any(group in groups for group in BRANCHES.values()):
-        branch = options.branch or "target"
-        if BRANCHES[branch] not in groups:
-            other = next(b for b, group in BRANCHES.items() if group in groups)
-            raise ConfigError(f"{name} has no {BRANCHES[branch]}; take the other encoder with `branch` {other}")
-        return groups[BRANCHES[branch]], branch
-    if options.branch is not None:
-        raise ConfigError(f"`branch` is for original I-JEPA checkpoints, which hold two encoders; {name} holds one")
-    for group in ("state_dict", "model", ""):
-        if group in groups:
-            return groups[group], None
-    if len(groups) == 1:
-        return next(iter(groups.values())), None
-    raise ConfigError(
-        f"{name} has no state_dict, only {', '.join(sorted(groups)) or 'nothing'}; save a file with one state dict"
-    )
-
-
-def _recognise(
-    weights: Weights, tensors: dict[str, Tensor], options: Options
-) -> tuple[Family, Layout, dict[str, Tensor]]:
-    """Return the family and the layout whose marks the keys contain, and the tensors without its prefixes."""
-    families = [_family(options.family)] if options.family else FAMILIES
-    for family in families:
-        for layout in family.layouts:
-            stripped = _strip(tensors, layout.prefixes)
-            if all(key in stripped for key in layout.mark) and not any(key in stripped for key in layout.without):
-                return family, layout, stripped
-    name = weights.path.name
-    some = ", ".join(list(tensors)[:3])
-    plain = _strip(tensors, ("module.",))
-    if any(mark in plain for mark in TEXT_MARKS):
-        raise ConfigError(f"{name} holds a text encoder and no image encoder")
-    if options.family:
-        raise ConfigError(f"{name} holds no {families[0].name} image encoder; its keys are {some}, ...")
-    known = ", ".join(family.name for family in FAMILIES)
-    raise ConfigError(f"{name} is of no known family ({known}); its keys are {some}, ...")
 
 
 def _family(name: str) -> Family:
@@ -156,17 +114,6 @@ def _family(name: str) -> Family:
     if name.lower() not in names:
         raise ConfigError(f"`family` is {name}{nearest(name, [family.name for family in FAMILIES])}")
     return names[name.lower()]
-
-
-def _strip(tensors: dict[str, Tensor], prefixes: tuple[str, ...]) -> dict[str, Tensor]:
-    """Return the tensors with these prefixes removed from their keys, one after the other."""
-
-    def bare(key: str) -> str:
-        for prefix in ("module.", *prefixes):
-            key = key.removeprefix(prefix)
-        return key
-
-    return {bare(key): tensor for key, tensor in tensors.items()}
 
 
 def _facts(native: ViT, config: ViT, kind: Resize) -> dict[str, Any]:

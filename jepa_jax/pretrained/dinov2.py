@@ -30,7 +30,6 @@ ORIGINAL_LAYOUT = Layout(
     name="Meta, no registers",
     mark=("cls_token", "pos_embed", "blocks.0.attn.qkv.weight", "blocks.0.ls1.gamma"),
     without=("register_tokens", "reg_token"),
-    prefixes=("module.", "backbone."),
     positions="bicubic-offset",
     rules=(
         *META_RULES,
@@ -64,7 +63,6 @@ HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face, no registers",
     mark=("embeddings.cls_token", "embeddings.position_embeddings", "encoder.layer.0.layer_scale1.lambda1"),
     without=("embeddings.register_tokens",),
-    prefixes=("dinov2.", "dinov2_with_registers."),
     positions="bicubic",
     rules=(
         *HUGGING_FACE_RULES,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,8 @@ class Options:
       arch: Name of a published size.
       heads: Number of attention heads.
       image_size: Side of the images to be scored, in pixels.
-      branch: Encoder in an original I-JEPA checkpoint, `target` or `context`.
+      branch: Encoder to take from a file that holds several, such as `target` or `context` (I-JEPA), `teacher` or
+        `student`, `ema` or `raw`, or a part of its name; None takes that which the origin of the file evaluates.
       positions: Interpolation of the position embeddings at another resolution.
     """
 
@@ -94,8 +96,8 @@ class Layout:
       rules: Table from keys to parameters.
       positions: Interpolation by which the original code brings position embeddings to another resolution.
       ignored: Regular expressions of keys that are left out, each with the reason.
-      prefixes: Prefixes that the keys of the encoder may have.
       without: Keys that a file of this layout does not contain.
+      beside: Keys of rules that may lie beside the encoder, one module above its other keys.
     """
 
     name: str
@@ -103,8 +105,21 @@ class Layout:
     rules: tuple[Rule, ...]
     positions: Resize
     ignored: tuple[tuple[str, str], ...] = ()
-    prefixes: tuple[str, ...] = ("",)
     without: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    @property
+    def home(self) -> str:
+        """Name of the module that contains all keys of the rules, such as `visual`; "" if there is none."""
+        shared = takewhile(
+            lambda parts: len(set(parts)) == 1,
+            zip(*(rule.source.split(".") for rule in self.rules), strict=False),
+        )
+        return ".".join(part for part, *_ in shared)
+
+    def sources(self, target: str) -> tuple[str, ...]:
+        """Return the keys, with `{i}` for the index of a block, that may fill the parameter `target`."""
+        return tuple(rule.source for rule in self.rules if rule.target == target)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,6 @@ ORIGINAL_LAYOUT = Layout(
     name="Meta",
     mark=("pos_embed", "patch_embed.proj.weight", "blocks.0.attn.qkv.weight"),
     without=("cls_token", "reg_token", "blocks.0.ls1.gamma"),
-    prefixes=("module.",),
     # Meta's own code fails at another resolution, because it expects a class token.
     positions="bicubic",
     rules=META_RULES,
@@ -43,7 +42,6 @@ HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face",
     mark=("embeddings.position_embeddings", "encoder.layer.0.layernorm_before.weight"),
     without=("embeddings.cls_token",),
-    prefixes=("ijepa.",),
     positions="bicubic",
     rules=(
         *HUGGING_FACE_RULES,

@@ -83,7 +83,7 @@ def refuse(weights: Weights) -> None:
     Raises:
       ConfigError: Then; the message names the kind.
     """
-    name = weights.path.name
+    name = weights.name
     tensors = {key: tensor for group in weights.groups.values() for key, tensor in group.items()}
     if any(ADAPTER_KEY.search(key) for key in tensors):
         raise _adapter(weights.files[0].parent, name)

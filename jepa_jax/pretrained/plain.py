@@ -46,7 +46,6 @@ TIMM_LAYOUT = Layout(
 HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face",
     mark=("embeddings.cls_token", "embeddings.position_embeddings", "encoder.layer.0.layernorm_before.weight"),
-    prefixes=("vit.",),
     positions="bicubic",
     rules=(
         *HUGGING_FACE_RULES,
@@ -129,7 +128,7 @@ def preprocessing(source: Source, native: int) -> Preprocessing:
 def is_dino(weights: Weights) -> bool:
     """Return whether a file without a config is one of Meta's of DINO, by its name or its two encoders."""
     groups = {group.partition(".")[0] for group in weights.groups}
-    return weights.config is None and ("dino" in weights.path.name.lower() or {"student", "teacher"} <= groups)
+    return weights.config is None and ("dino" in weights.name.lower() or {"student", "teacher"} <= groups)
 
 
 def is_visreg(source: Source) -> bool:

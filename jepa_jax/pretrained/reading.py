@@ -1,34 +1,18 @@
 """Reading of foreign weights: from a path to named tensors, without running code and without reading other tensors."""
 
 import hashlib
-import json
-import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from jepa_jax.errors import ConfigError
-from jepa_jax.pretrained import safetensors_file, torch_zip
-from jepa_jax.pretrained.tensor import Tensor
-
-# Files that a directory may hold, in order of preference.
-WEIGHT_FILE_NAMES = (
-    "model.safetensors",
-    "open_clip_model.safetensors",
-    "model.safetensors.index.json",
-    "pytorch_model.bin",
-    "open_clip_pytorch_model.bin",
-)
+from jepa_jax.pretrained.container import contents, is_safetensors
+from jepa_jax.pretrained.tensor import Contents, Tensor, printable
+from jepa_jax.pretrained.weight_files import WEIGHT_FILE_NAMES, find, is_index, read_json, shard_of_tensors
 
 # Fields of a config file, of which at least one says that it describes a model: of transformers, open_clip and timm.
 MODEL_FIELDS = ("model_type", "model_cfg", "pretrained_cfg")
-
-# First bytes of files that often occur in place of weights, and the end of the error message.
-REFUSED_HEADS = {
-    b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19": "is in the format of torch before 1.6; load it and torch.save it "
-    "again, or use safetensors",
-    b"version https://git-lfs": "is a Git LFS pointer, not the weights; run `git lfs pull` in its repository",
-}
 
 
 @dataclass(frozen=True)
@@ -44,6 +28,7 @@ class Weights:
         processor_config.json, or None.
       config_name: Name of the file that `config` comes from, or None.
       preprocessor_name: Name of the file that `preprocessor` comes from, or None.
+      others: Entries beside the tensors that are none: full names, and the names of their types.
     """
 
     path: Path
@@ -53,6 +38,13 @@ class Weights:
     preprocessor: dict[str, Any] | None
     config_name: str | None = None
     preprocessor_name: str | None = None
+    others: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """Name of the file or folder; of a file with a name of its own in a folder, which may tell what it is."""
+        own = len(self.files) == 1 and self.files[0].name not in WEIGHT_FILE_NAMES
+        return self.files[0].name if own else self.path.name
 
 
 def open_weights(path: str | Path) -> Weights:
@@ -70,20 +62,15 @@ def open_weights(path: str | Path) -> Weights:
         run code.
     """
     path = Path(path)
-    if not os.path.exists(path):  # unlike Path.exists, False if access is denied
-        raise ConfigError(f"{path} does not exist or cannot be reached; name a directory or a file of weights")
-    file = _in_directory(path) if path.is_dir() else path
-    if file.name.endswith(".index.json"):
-        files, groups = _sharded(file)
-    else:
-        files, groups = (file,), _groups(file)
-    if not any(groups.values()):
-        raise ConfigError(f"{path} holds no tensors by name at its top level or one level below; save a state_dict()")
-    # A config.json beside a .pth file may describe anything else.
-    surely = path.is_dir() or _is_safetensors(file)
+    file = find(path)
+    files, found = _sharded(file) if is_index(file) else ((file,), contents(file))
+    if not any(found.groups.values()):
+        raise _nothing(path, found)
+    # A config.json beside a file with a name of its own may describe anything else.
+    surely = (path.is_dir() and file.name in WEIGHT_FILE_NAMES) or is_safetensors(file)
     config_name, config = _config(file, surely)
     preprocessor_name, preprocessor = _preprocessor(file.parent)
-    return Weights(path, files, groups, config, preprocessor, config_name, preprocessor_name)
+    return Weights(path, files, found.groups, config, preprocessor, config_name, preprocessor_name, found.others)
 
 
 def sha256(path: Path) -> str:
@@ -92,69 +79,31 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _in_directory(folder: Path) -> Path:
-    for name in WEIGHT_FILE_NAMES:
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigError(f"{folder} holds no weights; looked for {', '.join(WEIGHT_FILE_NAMES)}")
-
-
-def _sharded(index: Path) -> tuple[tuple[Path, ...], dict[str, dict[str, Tensor]]]:
+def _sharded(index: Path) -> tuple[tuple[Path, ...], Contents]:
     """Return the shards that an index names, and all their tensors in one group."""
-    places = (read_json(index) or {}).get("weight_map")
-    if not isinstance(places, dict) or not all(isinstance(shard, str) for shard in places.values()):
-        raise ConfigError(f"{index} has no weight_map from tensors to files; download it again")
+    places = shard_of_tensors(index)
     tensors: dict[str, Tensor] = {}
-    files = []
-    for shard in sorted(set(places.values())):
-        if Path(shard).name != shard or not (index.parent / shard).is_file():
-            raise ConfigError(f"{index} names the shard {shard!r}, which is not beside it; download it too")
-        files.append(index.parent / shard)
-        found = _groups(files[-1]).get("", {})
-        if twice := tensors.keys() & found.keys():
-            raise ConfigError(f"tensor {min(twice)!r} is in {files[-1]} and in another shard; download both again")
-        tensors.update(found)
+    others: dict[str, str] = {}
+    files = tuple(index.parent / shard for shard in sorted(set(places.values())))
+    for file in files:
+        found = contents(file)
+        shard = found.groups.get("", {})
+        if twice := tensors.keys() & shard.keys():
+            raise ConfigError(f"tensor {min(twice)!r} is in {file} and in another shard; download both again")
+        tensors |= shard
+        others |= found.others
     if lost := places.keys() - tensors.keys():
         raise ConfigError(f"{index} names the tensor {min(lost)!r}, which is in no shard; download them again")
-    return tuple(files), {"": tensors}
+    return files, Contents({"": tensors}, others)
 
 
-def _groups(file: Path) -> dict[str, dict[str, Tensor]]:
-    """Return the state dicts of one file of either format.
-
-    Raises:
-      ConfigError: If the file cannot be read, whatever the reason.
-    """
-    if not file.is_file():
-        raise ConfigError(f"{file} is not a regular file; name a directory or a file of weights")
-    try:
-        with file.open("rb") as opened:
-            head = opened.read(512)
-        for start, reason in REFUSED_HEADS.items():
-            if head.startswith(start):
-                raise ConfigError(f"{file} {reason}")
-        if head[257:262] == b"ustar":
-            raise ConfigError(
-                f"{file} is a tar archive; unpack it, or if an old version of torch wrote it, torch.save it again"
-            )
-        if head.startswith(b"PK\x03\x04"):
-            return torch_zip.groups(file)
-        if _is_safetensors(file):
-            return {"": safetensors_file.tensors(file)}
-    except ConfigError:
-        raise
-    except OSError as error:
-        raise ConfigError(f"cannot read {file}: {error.strerror or error}; name another file") from error
-    except Exception as error:  # damaged bytes may cause any exception
-        reason = f"{type(error).__name__}: {error}".encode("unicode_escape").decode()[:200]
-        raise ConfigError(f"{file} is truncated or damaged ({reason}); download or save it again") from error
-    raise ConfigError(f"{file} is neither safetensors nor a zip of torch.save; save it again as one of them")
-
-
-def _is_safetensors(file: Path) -> bool:
-    """Return whether the first eight bytes, the length of the header, are followed by a JSON object."""
-    with file.open("rb") as opened:
-        return opened.read(9)[8:] == b"{"
+def _nothing(path: Path, found: Contents) -> ConfigError:
+    """Return the error for a file without tensors by name, which says what there is instead."""
+    kinds = sorted({kind for kind in found.others.values() if "." in kind})
+    if any(key.rpartition(".")[2] == "param_groups" for key in found.others):
+        return ConfigError(f"{path} holds the state of an optimizer and no weights by name; name the file of the model")
+    some = f", but objects such as {printable(', '.join(kinds[:3]))}, whose code is not run" if kinds else ""
+    return ConfigError(f"{path} holds no tensors by name{some}; load it with torch and save a state_dict()")
 
 
 def _config(file: Path, surely: bool) -> tuple[str | None, dict[str, Any] | None]:
@@ -186,16 +135,3 @@ def _preprocessor(folder: Path) -> tuple[str | None, dict[str, Any] | None]:
     name = "preprocessor_config.json"
     found = read_json(folder / name)
     return (None, None) if found is None else (name, found)
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the JSON object in a file, or None if there is no file."""
-    if not path.is_file():
-        return None
-    try:
-        tree = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not JSON ({error}); download it again") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} should hold a JSON object, not a {type(tree).__name__}; download it again")
-    return tree

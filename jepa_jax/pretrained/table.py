@@ -5,13 +5,14 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import jax
 import numpy as np
 
 from jepa_jax.errors import ConfigError
-from jepa_jax.pretrained.tensor import Tensor, forget
+from jepa_jax.pretrained.tensor import Tensor, forget, printable
 
 STRIP_COLUMNS = 64  # written at a time by a transposing copy, so that a page of the source stays in the cache
 ALIGNMENT_BYTES = 64  # alignment with which jax uses the memory of an array without copying it
@@ -58,6 +59,11 @@ class Rule:
     how: Callable[[np.ndarray], np.ndarray] = same
     part: tuple[int, int] = (0, 1)
 
+    @cached_property
+    def pattern(self) -> re.Pattern[str]:
+        """Expression of the keys that the rule takes, with the index of the block as `i`."""
+        return re.compile(re.escape(self.source).replace(re.escape("{i}"), r"(?P<i>0|[1-9]\d*)"))
+
 
 def linear(source: str, target: str, part: tuple[int, int] = (0, 1)) -> tuple[Rule, Rule]:
     """Return the rules for the weight and the bias of a linear map."""
@@ -77,7 +83,7 @@ class Piece:
     """Tensor and the rule that assigns it to a parameter.
 
     Attributes:
-      key: Name of the tensor in the file.
+      key: Name of the tensor in the file, for messages.
       tensor: Tensor, not yet read.
       rule: Rule of the key.
       layer: Index of the block, or None.
@@ -107,24 +113,20 @@ def match(
     Returns:
       The pieces, the keys without a rule, and the ignored expressions that occurred, with their reasons.
     """
-    patterns = [(_pattern(rule.source), rule) for rule in rules]
+    patterns = [(rule.pattern, rule) for rule in rules]
     pieces, unknown, left_out = [], [], {}
     for key, tensor in tensors.items():
         found = [(m, rule) for pattern, rule in patterns if (m := pattern.fullmatch(key))]
         reasons = [(expression, reason) for expression, reason in ignored if re.fullmatch(expression, key)]
         if len(found) == 1 and not reasons:
             m, rule = found[0]
-            pieces.append(Piece(key, tensor, rule, int(m["i"]) if "i" in m.groupdict() else None))
+            pieces.append(Piece(printable(key), tensor, rule, int(m["i"]) if "i" in m.groupdict() else None))
         elif reasons and not found:
             left_out.update(reasons)
         else:
             assert not found, f"two lines of the table for {key}"
-            unknown.append(key)
+            unknown.append(printable(key))
     return pieces, unknown, left_out
-
-
-def _pattern(source: str) -> re.Pattern[str]:
-    return re.compile(re.escape(source).replace(re.escape("{i}"), r"(?P<i>0|[1-9]\d*)"))
 
 
 def check(pieces: list[Piece], unknown: list[str], abstract: Any) -> None:

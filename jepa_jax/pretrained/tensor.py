@@ -16,6 +16,8 @@ DTYPES = {
     "bfloat16": np.dtype(ml_dtypes.bfloat16),
 }
 
+SHOWN = 200  # characters of a name that a message shows
+
 
 @dataclass(frozen=True)
 class Tensor:
@@ -33,9 +35,28 @@ class Tensor:
     read: Callable[[], np.ndarray]
 
 
+@dataclass(frozen=True)
+class Contents:
+    """Contents of a file of weights.
+
+    Attributes:
+      groups: Tensors by the dict that holds them, a path such as `teacher.backbone`, and their names in it; a file
+        whose top is a state dict has the group "".
+      others: Entries of these dicts that are no tensors: full names, and the names of their types.
+    """
+
+    groups: dict[str, dict[str, Tensor]]
+    others: dict[str, str]
+
+
 def tensor(view: np.ndarray) -> Tensor:
     """Return a view of a mapped file as a `Tensor`."""
     return Tensor(view.shape, view.dtype, lambda: view)
+
+
+def printable(text: str) -> str:
+    """Return a name in a file as it may be printed in a message: in one line, and not long."""
+    return text if text.isprintable() and len(text) <= SHOWN else ascii(text)[1:-1][:SHOWN]
 
 
 def mapped(path: Path) -> memoryview:

@@ -1,12 +1,13 @@
 """Reading of the pickle in a file of torch.save, without torch and without running the code that it names.
 
-A pickle is a program that calls any function by name. Here it may use only the names in `_allowed`, and receives a
-placeholder for each of them. Tensors become `View`s, which hold the values in the pickle and are checked where they are
-used.
+A pickle is a program that calls any function by name. Here every name stands for an object that does nothing, except
+for those of dicts and of the functions that rebuild a tensor. Tensors become `View`s, which hold the values in the
+pickle and are checked where they are used.
 """
 
 import io
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,19 +26,12 @@ STORAGES = {
     "BoolStorage": "bool",
 }
 
-# Names that occur beside the weights in the checkpoints of training scripts; read as an object without content.
-IGNORED_GLOBALS = (
-    "argparse.Namespace",
-    "collections.Counter",
-    "numpy.dtype",
-    "numpy.ndarray",
-    "numpy.core.multiarray.scalar",
-    "numpy.core.multiarray._reconstruct",
-    "numpy._core.multiarray.scalar",
-    "numpy._core.multiarray._reconstruct",
-    "_codecs.encode",
-    "torch.device",
-)
+# Bounds on the time and the memory that a hostile pickle costs. A checkpoint has about a hundred steps a tensor, and a
+# module of TorchScript one name a submodule.
+MAX_STEPS = 5_000_000
+MAX_NAMES = 20_000
+
+SCRIPTED_MODULES = "__torch__."  # TorchScript's names of the classes of modules
 
 
 class Storage(NamedTuple):
@@ -57,6 +51,40 @@ class View(NamedTuple):
     stride: Any
 
 
+class StandIn(dict):
+    """Object without behaviour in place of one whose class or function is not among those of plain weights.
+
+    It keeps the items that the pickle puts into it, because a subclass of dict may hold the weights, and its state only
+    if it is a module of TorchScript, whose attributes they are.
+    """
+
+    name = ""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "StandIn":
+        """Return an empty object, whatever the arguments; an instance may stand in for a class, too."""
+        kind: Any = cls if isinstance(cls, type) else type(cls)
+        return dict.__new__(kind)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+    def __call__(self, *args: Any, **kwargs: Any) -> "StandIn":
+        """Return another stand-in."""
+        return type(self)()
+
+    __hash__ = object.__hash__  # type: ignore[assignment]  # it may be a key of a dict
+
+    def __setstate__(self, state: Any) -> None:
+        """Keep the attributes of a module of TorchScript, and ignore the state of any other object."""
+        if self.name.startswith(SCRIPTED_MODULES) and isinstance(state, dict):
+            dict.update(self, state)
+
+    def append(self, *items: Any) -> None:
+        """Ignore the items of a list or a set."""
+
+    extend = add = append
+
+
 def load(data: bytes, path: Path) -> Any:
     """Return the pickled object, with a `View` in place of each tensor.
 
@@ -65,35 +93,47 @@ def load(data: bytes, path: Path) -> Any:
       path: File that contains it, for the message.
 
     Raises:
-      ConfigError: If the pickle names something that weights do not need. A damaged pickle may raise any exception.
+      ConfigError: If the pickle has more steps or names than weights need. A damaged pickle may raise any exception.
     """
     return _Unpickler(data, path).load()
+
+
+def _counted(step: Callable[[Any], None]) -> Callable[[Any], None]:
+    def counted(unpickler: "_Unpickler") -> None:
+        unpickler.steps += 1
+        if unpickler.steps > MAX_STEPS:
+            raise ConfigError(f"the pickle in {unpickler.path} has more than {MAX_STEPS} steps; save a state_dict()")
+        step(unpickler)
+
+    return counted
 
 
 class _Unpickler(pickle._Unpickler):
     """Unpickler in Python, because the one in C allocates as much memory as a damaged byte requests."""
 
+    dispatch = {code: _counted(step) for code, step in pickle._Unpickler.dispatch.items()}  # noqa: RUF012
+
     def __init__(self, data: bytes, path: Path) -> None:
         super().__init__(io.BytesIO(data))
         self.path = path
-        self.allowed = _allowed()
+        self.steps = 0
+        self.names = _tensor_names()
 
     def find_class(self, module: str, name: str) -> Any:
         dotted = f"{module}.{name}"
-        if dotted not in self.allowed:
-            raise ConfigError(
-                f"{self.path} asks for {dotted[:200]!r}, which plain weights do not need; no code in it was run: "
-                "if you trust the file, load it with torch and save its state_dict()"
-            )
-        return self.allowed[dotted]
+        if dotted not in self.names:
+            if len(self.names) >= MAX_NAMES:
+                raise ConfigError(f"the pickle in {self.path} has more than {MAX_NAMES} names; save a state_dict()")
+            self.names[dotted] = type("StandIn", (StandIn,), {"name": dotted})
+        return self.names[dotted]
 
     def persistent_load(self, pid: Any) -> Storage:
         _, dtype, key, _, count = pid
         return Storage(dtype, key, count)
 
 
-def _allowed() -> dict[str, Any]:
-    """Return the names that a pickle may use, and the object that it receives for each.
+def _tensor_names() -> dict[str, Any]:
+    """Return the names of which tensors and state dicts are made, and the object that the pickle receives for each.
 
     A pickle can set attributes of these objects, so they are either created for each file or immutable.
     """
@@ -101,19 +141,18 @@ def _allowed() -> dict[str, Any]:
     class Mapping(dict):  # a class, because a dict takes no attributes, and a state dict has `_metadata`
         pass
 
-    class Nothing:
-        def __init__(self, *args: Any) -> None:
-            pass
-
-        def __setstate__(self, state: Any) -> None:
-            pass
-
-    # Weights have no seventh argument, which marks conjugated and negated tensors; a tensor with one raises.
-    def rebuild(storage: Any, offset: Any, size: Any, stride: Any, gradient: Any = None, hooks: Any = None) -> View:
-        return View(storage, offset, size, stride)
+    # Weights have no seventh argument, which marks conjugated and negated tensors.
+    def rebuild(
+        storage: Any, offset: Any, size: Any, stride: Any, gradient: Any = None, hooks: Any = None, *marks: Any
+    ) -> Any:
+        return StandIn() if marks else View(storage, offset, size, stride)
 
     def parameter(data: Any, *rest: Any) -> Any:
         return data
+
+    def with_attributes(function: Any, kind: Any, arguments: Any, state: Any) -> Any:
+        plain = function is rebuild and getattr(kind, "name", "") in ("torch.Tensor", "torch.nn.parameter.Parameter")
+        return rebuild(*arguments) if plain else StandIn()
 
     return {
         "collections.OrderedDict": Mapping,
@@ -122,7 +161,7 @@ def _allowed() -> dict[str, Any]:
         "torch._utils._rebuild_tensor_v2": rebuild,
         "torch._utils._rebuild_parameter": parameter,
         "torch._utils._rebuild_parameter_with_state": parameter,
+        "torch._tensor._rebuild_from_type_v2": with_attributes,
         **{f"torch.{name}": dtype for name, dtype in STORAGES.items()},
         **{f"torch.{dtype}": dtype for dtype in STORAGES.values()},
-        **dict.fromkeys(IGNORED_GLOBALS, Nothing),
     }

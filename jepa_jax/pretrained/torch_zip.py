@@ -1,7 +1,8 @@
-"""State dicts of a file of torch.save: a zip archive with a pickle, and an uncompressed entry for each storage."""
+"""Tensors of a file of torch.save or torch.jit.save: a zip archive with a pickle, and an entry for each storage."""
 
 import zipfile
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +10,28 @@ import numpy as np
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained import torch_pickle
-from jepa_jax.pretrained.tensor import DTYPES, Tensor, mapped, tensor
+from jepa_jax.pretrained.tensor import DTYPES, Contents, Tensor, mapped, tensor
 from jepa_jax.pretrained.torch_pickle import Storage, View
 
 MAX_PICKLE_BYTES = 100_000_000  # the pickle of a model with a billion parameters has a few hundred thousand bytes
+# Bounds on dicts inside dicts, which a pickle may also put into themselves.
+MAX_DEPTH = 64
+MAX_ENTRIES = 1_000_000
+MAX_KEY_LENGTH = 1000
 
 
-def groups(path: Path) -> dict[str, dict[str, Tensor]]:
-    """Return the state dicts in a file: those one level below the top by key, or else the top itself as "".
+def contents(path: Path) -> Contents:
+    """Return the tensors in a file by the dict that holds them, and what else these dicts hold.
 
-    Other content, such as optimiser states and epochs, is skipped, and its bytes are not read.
+    A module of TorchScript has one group, with the names of its state dict. Tensors with other keys than strings, such
+    as those of an optimizer, are skipped. No bytes of tensors are read.
 
     Raises:
-      ConfigError: If the archive is of another kind, or its pickle names something that is not allowed. A damaged
-        archive may raise any exception.
+      ConfigError: If the archive is of another kind, or larger than weights need. A damaged archive may raise any
+        exception.
     """
     with zipfile.ZipFile(path) as archive:
-        root = _root(archive, path)
+        root, scripted = _root(archive, path)
         if f"{root}/byteorder" in archive.namelist() and _small(archive, f"{root}/byteorder", path) != b"little":
             raise ConfigError(f"{path} was saved on a big-endian machine; save it again on a little-endian one")
         tree = torch_pickle.load(_small(archive, f"{root}/data.pkl", path), path)
@@ -34,22 +40,33 @@ def groups(path: Path) -> dict[str, dict[str, Tensor]]:
     def stored(key: str) -> memoryview:
         return _stored(archive.getinfo(f"{root}/data/{key}"), buffer)
 
-    return {
-        group: {name: tensor(_view(value, stored)) for name, value in views.items()}
-        for group, views in _state_dicts(tree).items()
-    }
+    groups: dict[str, dict[str, Tensor]] = {}
+    others = {}
+    for group, name, value in _entries(tree, path):
+        if _is_tensor(value):
+            if scripted:
+                group, name = "", join(group, name)
+            groups.setdefault(group, {})[name] = tensor(_view(value, stored))
+        else:
+            others[join(group, name)] = _kind(value)
+    if not groups and not others:
+        others[""] = _kind(tree)
+    return Contents(groups, others)
 
 
-def _root(archive: zipfile.ZipFile, path: Path) -> str:
-    """Return the top folder inside the archive; refuse an archive that torch.save did not write."""
+def join(group: str, name: str) -> str:
+    """Return the full name of an entry of a group."""
+    return f"{group}.{name}" if group else name
+
+
+def _root(archive: zipfile.ZipFile, path: Path) -> tuple[str, bool]:
+    """Return the top folder inside the archive, and whether torch.jit.save wrote it; refuse other archives."""
     names = archive.namelist()
     roots = [name.removesuffix("/data.pkl") for name in names if name.endswith("/data.pkl") and name.count("/") == 1]
     if len(roots) != 1:
         raise ConfigError(f"{path} is a zip, but not of torch.save; unpack it, or name the file of weights")
     root = roots[0]
-    if f"{root}/constants.pkl" in names or any(name.startswith(f"{root}/code/") for name in names):
-        raise ConfigError(f"{path} is a TorchScript archive; load it with torch.jit.load and save its state_dict()")
-    return root
+    return root, f"{root}/constants.pkl" in names or any(name.startswith(f"{root}/code/") for name in names)
 
 
 def _small(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
@@ -59,22 +76,36 @@ def _small(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     return archive.read(name)
 
 
-def _state_dicts(tree: Any) -> dict[str, dict[str, View]]:
-    """Return the mappings from names to tensors: those below the top, or else the top itself."""
-    if not isinstance(tree, dict):
-        return {}
-    items = dict.items(tree)
-    below = {key: dict(dict.items(value)) for key, value in items if isinstance(key, str) and _is_state_dict(value)}
-    top = {key: value for key, value in items if isinstance(key, str) and type(value) is View}
-    return below or ({"": top} if top else {})
+def _entries(tree: Any, path: Path) -> Iterator[tuple[str, str, Any]]:
+    """Yield (path of the dict, key, value) of everything in nested dicts that is no dict with entries itself."""
+    count = 0
+    waiting = deque([("", tree, 0)] if isinstance(tree, dict) else [])
+    while waiting:
+        group, mapping, depth = waiting.popleft()
+        for key, value in dict.items(mapping):
+            if not isinstance(key, str):
+                continue
+            count += 1
+            if count > MAX_ENTRIES or depth > MAX_DEPTH or len(group) + len(key) > MAX_KEY_LENGTH:
+                raise ConfigError(f"{path} holds more names, or longer ones, than weights need; save a state_dict()")
+            if isinstance(value, dict) and len(value):
+                waiting.append((join(group, key), value, depth + 1))
+            else:
+                yield group, key, value
 
 
-def _is_state_dict(value: Any) -> bool:
-    return (
-        isinstance(value, dict)
-        and len(value) > 0
-        and all(isinstance(name, str) and type(entry) is View for name, entry in dict.items(value))
-    )
+def _is_tensor(value: Any) -> bool:
+    """Return whether this is a tensor, and of a type of number that is read."""
+    if type(value) is not View:
+        return False
+    return type(value.storage) is not Storage or type(value.storage.dtype) is str
+
+
+def _kind(value: Any) -> str:
+    """Return the name of the type of an entry that is no tensor."""
+    if type(value) is View:  # of numbers that are not read, such as complex ones
+        value = value.storage.dtype
+    return getattr(value, "name", None) or type(value).__name__
 
 
 def _view(view: View, stored: Callable[[str], memoryview]) -> np.ndarray:

@@ -68,6 +68,13 @@ class Global(NamedTuple):
         """The pickler wants to see that it could be called."""
 
 
+class Instance(NamedTuple):
+    """An object of a class with this name, made without arguments, and its state."""
+
+    kind: Global
+    state: Any
+
+
 class Storage(NamedTuple):
     """Says that the entry `data/key` holds `count` numbers."""
 
@@ -103,6 +110,12 @@ class _Pickler(pickle._Pickler):
     def save_claim(self, obj: Claim) -> None:
         self.save_reduce(Global("torch._utils", "_rebuild_tensor_v2"), (*obj, False, OrderedDict()), obj=obj)
 
+    def save_instance(self, obj: Instance) -> None:
+        self.save(obj.kind)
+        self.write(pickle.EMPTY_TUPLE + pickle.NEWOBJ)
+        self.save(obj.state)
+        self.write(pickle.BUILD)
+
     def save_array(self, obj: np.ndarray) -> None:
         base = obj
         while isinstance(base.base, np.ndarray) and base.base.dtype == base.dtype:
@@ -120,10 +133,22 @@ class _Pickler(pickle._Pickler):
     dispatch = pickle._Pickler.dispatch | {
         Global: save_global_by_name,
         Claim: save_claim,
+        Instance: save_instance,
         np.ndarray: save_array,
         Parameter: save_parameter,
     }
 
+
+def scripted(tensors: dict[str, Any]) -> Instance:
+    """Return the module that torch.jit.save would write for a state dict: modules in modules, by their attributes."""
+    attributes: dict[str, Any] = {"training": False, "_is_full_backward_hook": None}
+    for name in dict.fromkeys(key.partition(".")[0] for key in tensors):
+        below = {key[len(name) + 1 :]: value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        attributes[name] = scripted(below) if below else tensors[name]
+    return Instance(Global("__torch__.torch.nn", f"Module_{len(tensors)}"), attributes)
+
+
+SCRIPT = {"constants.pkl": b"\x80\x02).", "code/__torch__.py": b"class Module: ..."}  # entries of torch.jit.save
 
 X = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
 

@@ -96,16 +96,22 @@ def test_files_of_torch_that_are_refused(tmp_path: Path) -> None:
     torch.save({"x": X.to_sparse()}, tmp_path / "sparse.pth")
     for name, words in {
         "legacy": r"before 1\.6",
-        "model": "asks for '.*Model'",
-        "complex": "asks for 'torch.ComplexFloatStorage'",
-        "sparse": "asks for 'torch._utils._rebuild_sparse_tensor'",
+        "model": "objects such as .*Model, whose code is not run",
+        "complex": "objects such as torch.ComplexFloatStorage",
+        "sparse": "objects such as torch._utils._rebuild_sparse_tensor",
     }.items():
         with pytest.raises(ConfigError, match=words):
             open_weights(tmp_path / f"{name}.pth")
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_torchscript_is_refused(tmp_path: Path) -> None:
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "a.pt")
-    with pytest.raises(ConfigError, match="is a TorchScript archive"):
-        open_weights(tmp_path / "a.pt")
+def test_torchscript(tmp_path: Path) -> None:
+    """A scripted and a traced module have the names of their state dict; nothing of their code is needed."""
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Sequential(torch.nn.BatchNorm1d(4))).eval()
+    for name, module in {"s": torch.jit.script(model), "t": torch.jit.trace(model.half(), X[0].half())}.items():
+        torch.jit.save(module, tmp_path / f"{name}.pt")
+        groups = open_weights(tmp_path / f"{name}.pt").groups
+        assert groups.keys() == {""}
+        assert groups[""].keys() == module.state_dict().keys()
+        for key, tensor in groups[""].items():
+            np.testing.assert_array_equal(tensor.read(), numbers(module.state_dict()[key]), err_msg=key)

@@ -211,7 +211,7 @@ def test_all_faults_stand_in_one_line(tmp_path: Path) -> None:
         ("dinov2_hf", ["--heads", "4"], "--heads is 4, and the config file"),
         ("dinov2_hf", ["--image-size", "18"], "image size 18 is not a multiple of patch size 4"),
         ("dinov2_hf", ["--image-size", "0"], "--image-size is 0"),
-        ("dinov2_hf", ["--branch", "target"], "--branch is for original I-JEPA"),
+        ("dinov2_hf", ["--branch", "target"], "--branch is target, and dinov2_hf holds one encoder"),
         ("ijepa_hf", ["--positions", "cubic"], "--positions cannot be 'cubic'"),
         ("dinov2_meta", [], "does not specify its number of attention heads"),
         ("dinov2_meta", ["--heads", "3"], "3 heads do not divide the width 16"),

@@ -56,6 +56,8 @@ def show(result: Result) -> None:
     if summary["without_score_count"]:
         reasons = Counter(row["reason"] for row in summary["without_score"])
         print(f"{summary['without_score_count']} samples have no score: {' or '.join(reasons)}")
+    if summary.get("passed_over"):
+        print(f"files that are no pictures: {', '.join(f'{n} {kind}' for kind, n in summary['passed_over'].items())}")
     if summary["arithmetic_error"] is not None:
         print(f"the encoder's arithmetic moves a score by at most {summary['arithmetic_error']:.1e} nats")
     for name, label in (

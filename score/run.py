@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from jepa_jax import compile_cache
 from jepa_jax.data import LazyImages, Samples, in_memory, read_samples
+from jepa_jax.data.arrays import layout_hint
 from jepa_jax.data.tfds import PREFIX
 from jepa_jax.density import MemoryWarning, arithmetic_error, evaluate
 from jepa_jax.distributed import join
@@ -75,10 +76,11 @@ def run(a: Arguments, console: Console) -> Result | str:
     if a.compile_cache:
         compile_cache.enable()
     encoder = load(a.model, weights=a.weights, step=a.step)
-    samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing)
+    samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing, max_pixels=a.max_pixels)
     if samples.x.shape[1:] != encoder.shape:
         raise ConfigError(
             f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
+            + layout_hint(samples.x.shape, encoder.shape)
         )
     say_if_raw(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
@@ -235,11 +237,22 @@ def default_table(a: Arguments) -> Path:
 
 
 def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
-    """Warn if arrays are passed to an encoder that was trained on standardised images, since they may be raw pixels."""
-    recipe = encoder.preprocessing
-    if recipe is not None and recipe.standardises and not isinstance(samples.x, LazyImages):
-        text = "passed to the encoder unchanged, neither resized nor standardised as an image folder would be"
-        console.print(f"warning: the arrays in {a.data} are {text}", markup=False)
+    """Warn if arrays that look like raw pixels are passed to an encoder that takes standardised images."""
+    recipe, xs = encoder.preprocessing, samples.x
+    if recipe is None or not recipe.standardises or isinstance(xs, LazyImages) or xs.min() < 0:
+        return
+    if samples.from_bytes:
+        done = "scaled from bytes to [0, 1], and not standardised"
+    elif xs.max() <= 255:
+        done = f"passed unchanged, with values from {xs.min():.4g} to {xs.max():.4g}, and not standardised"
+    else:
+        return
+    mean, std = list(recipe.mean), list(recipe.std)
+    console.print(
+        f"warning: the arrays in {a.data} are {done} as a folder of images would be; this encoder expects "
+        f"(x - mean) / std, with x in [0, 1], mean {mean} and std {std}",
+        markup=False,
+    )
 
 
 def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
@@ -256,6 +269,7 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
         "step",
         "data",
         "limit",
+        "max_pixels",
         "views",
         "rank",
         "tangent",

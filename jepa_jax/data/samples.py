@@ -25,6 +25,8 @@ class Samples:
       states: States [N, ...] from which a world rendered the samples, or None.
       tangent: Orthonormal bases of the tangent spaces of the manifold, [N, D, d], if the world knows them; or None.
       name: Name in messages.
+      passed_over: Numbers of the files in a folder that are no pictures, by their kind; None for other data.
+      from_bytes: Whether x was uint8 and is divided by 255.
     """
 
     x: np.ndarray | LazyImages
@@ -35,6 +37,8 @@ class Samples:
     states: np.ndarray | None = None
     tangent: np.ndarray | None = None
     name: str = ""
+    passed_over: dict[str, int] | None = None
+    from_bytes: bool = False
 
     in_memory = True
 

@@ -86,7 +86,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     scorer, source = prepare(a, encoder, samples)
     scorer, law = measured_law(a, scorer, console)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
-    others = {name: ood.outliers(name, typical, encoder.picture_preprocessing) for name in a.against}
+    others = {name: ood.outliers(name, typical, encoder.picture_preprocessing, a.max_pixels) for name in a.against}
     out = Path(a.out) if a.out else default_table(a)
     page = Path(a.report) if a.report else None
     for path in (out, Path(a.spectra) if a.spectra else None, page):

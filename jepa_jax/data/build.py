@@ -1,6 +1,7 @@
 """Opening the source that a config names, and reading the samples to score, with the same grammar and readers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +107,7 @@ def read_samples(
     assert preprocessing is not None
     images = LazyImages(dataset, preprocessing, limit)
     if isinstance(dataset, TfdsDataset):
-        return Samples(images, name=spec, **dataset.columns(len(images)))
+        columns: dict[str, Any] = dict(dataset.columns(len(images)))
+        return Samples(images, name=spec, **columns)
     ids = np.array([dataset.id(number) for number in range(len(images))])
     return Samples(images, ids=ids, name=spec, passed_over=dataset.passed_over)

@@ -87,7 +87,7 @@ def test_a_limit_of_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "slide.ppm").write_bytes(b"P4 19000 10000\n")
     with pytest.raises(Unreadable, match=rf"190000000 pixels, more than the limit of 178956970.*{MAX_PIXELS_VARIABLE}"):
         decode(tmp_path / "slide.ppm", 1)
-    with pytest.raises(Unreadable, match="cut short|damaged"):  # there is nothing behind the header
+    with pytest.raises(Unreadable, match=r"cut short|damaged"):  # there is nothing behind the header
         decode(tmp_path / "slide.ppm", 1, 190_000_000)
     monkeypatch.setenv(MAX_PIXELS_VARIABLE, "17")
     assert (pixel_limit(), pixel_limit(5)) == (17, 5)

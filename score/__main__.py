@@ -66,6 +66,8 @@ def show(result: Result) -> None:
         names = ", ".join(str(row["id"]) for row in summary["without_score"][:NAMED_ROWS])
         more = ", ..." if count > NAMED_ROWS else ""
         print(f"{count} samples have no score: {' or '.join(reasons)} ({names}{more})")
+    if summary.get("passed_over"):
+        print(f"files that are no pictures: {', '.join(f'{n} {kind}' for kind, n in summary['passed_over'].items())}")
     if summary["arithmetic_error"] is not None:
         print(f"the encoder's arithmetic moves a score by at most {summary['arithmetic_error']:.1e} nats")
     for name, label in (

@@ -20,7 +20,9 @@ from .seen import Seen
 EMBEDDING_BATCH_SIZE = 1024  # samples that are embedded at once
 
 
-def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> np.ndarray:
+def outliers(
+    name: str, xs: np.ndarray, preprocessing: Preprocessing | None, max_pixels: int | None = None
+) -> np.ndarray:
     """Return outliers for a comparison: a corruption of the samples themselves, or other data.
 
     An image that cannot be read is NaN in `xs` and in a corruption of it.
@@ -29,6 +31,7 @@ def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> 
       name: Name of a corruption, or other data in the syntax of --data.
       xs: Samples [N, ...].
       preprocessing: Recipe for the images of a folder, or None.
+      max_pixels: Maximum number of pixels of an image file, or None.
 
     Raises:
       ConfigError: If the data have another shape, or the corruption does not apply to the samples.
@@ -40,7 +43,7 @@ def outliers(name: str, xs: np.ndarray, preprocessing: Preprocessing | None) -> 
             return evaluate.corrupt(name, xs)
         except ValueError as error:
             raise ConfigError(f"--against: {error}") from None
-    other = read_samples(name, None, preprocessing=preprocessing).x
+    other = read_samples(name, None, preprocessing=preprocessing, max_pixels=max_pixels).x
     if other.shape[1:] != xs.shape[1:]:
         raise ConfigError(f"--against {name} has samples of shape {other.shape[1:]}, not {xs.shape[1:]}")
     other = in_memory(other, f"--against {name}", "name a folder with fewer images")

@@ -77,6 +77,9 @@ class Arguments:
     training drives them, if it is known. `knn`, `kde`: measured among embeddings of training samples, or if the model
     has none, among those of the samples that are scored; by nearest neighbours or by kernels. The score stays as it is.
     None: that of the training, `density.law`."""
+    max_pixels: int | None = None
+    """Maximum number of pixels of an image file; larger ones have no score. None: 178956970, or the value of the
+    environment variable JEPA_JAX_MAX_PIXELS, which training heeds too."""
     drop_clipped: bool = False
     """Leave clipped singular values out of the sum, instead of adding log(eps) for each."""
     method: Method = "auto"
@@ -127,6 +130,7 @@ def check(a: Arguments) -> None:
         "batch_size",
         "limit",
         "sample",
+        "max_pixels",
         "views",
         "devices",
         "shard_parameters",

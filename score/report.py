@@ -13,6 +13,7 @@ from PIL import Image
 from jepa_jax import evaluate, plots
 from jepa_jax.data import LazyImages, Samples
 from jepa_jax.files import write_atomically
+from jepa_jax.images import MARK
 from jepa_jax.images.preprocessing import Preprocessing
 
 from .options import Arguments
@@ -133,6 +134,7 @@ def summarise(
         "clipped_mean": float(rows["clipped"][scored].mean()) if scored.any() else None,
         "null_directions": scorer.encoder.null_directions,
         "law": scorer.encoder.base,
+        **({} if samples.passed_over is None else {"passed_over": samples.passed_over}),
         "without_score_count": len(bad),
         "without_score": [
             {"id": ids[i].item(), "reason": reason(samples, rows, i)} for i in bad[:MAX_LISTED_ROWS].tolist()
@@ -239,10 +241,10 @@ def draw(
     if finite.any():
         plots.spectrum(right, sigma[finite])
     paths = [out.with_suffix(".png")]
-    write_atomically(paths[0], lambda temporary: figure.savefig(temporary))
+    write_atomically(paths[0], lambda temporary: figure.savefig(temporary, metadata=MARK))
     if thumbnail is not None and len(rows):
         gallery = plots.Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
         plots.extremes(gallery, thumbnail, everyone)
         paths.append(out.with_name(f"{out.stem}_extremes.png"))
-        write_atomically(paths[1], lambda temporary: gallery.savefig(temporary))
+        write_atomically(paths[1], lambda temporary: gallery.savefig(temporary, metadata=MARK))
     return paths

@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 from jepa_jax import compile_cache
 from jepa_jax.cli import as_flags
 from jepa_jax.data import LazyImages, Samples, in_memory, read_samples
+from jepa_jax.data.arrays import layout_hint
 from jepa_jax.density import MemoryWarning, arithmetic_error, evaluate
 from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
@@ -79,22 +80,22 @@ def run(a: Arguments, console: Console) -> Result | str:
         compile_cache.enable()
     encoder = open_encoder(a)
     say_origin(encoder, console)
-    samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing)
+    samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing, max_pixels=a.max_pixels)
     samples = some_of(a, samples)
     if samples.x.shape[1:] != encoder.shape:
         raise ConfigError(
             f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
+            + layout_hint(samples.x.shape, encoder.shape)
         )
     say_if_raw(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
     scorer, law = measured_law(a, scorer, console)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
-    others = {name: ood.outliers(name, typical, encoder.picture_preprocessing) for name in a.against}
+    others = {name: ood.outliers(name, typical, encoder.picture_preprocessing, a.max_pixels) for name in a.against}
     out = table_path(a, console)
     page = Path(a.report) if a.report else None
-    for path in (out, Path(a.spectra) if a.spectra else None, page):
-        if path is not None:
-            make_directory(path.parent)
+    for path in filter(None, (out, a.spectra, page)):
+        make_directory(Path(path).parent)
     shards = Shards(out, scorer.record, identity(a, samples), len(samples.x))
     with warnings_as_lines(console):
         seconds, sigma = score_share(scorer, shards, *share.bounds(len(samples.x)), console)
@@ -298,11 +299,22 @@ def some_of(a: Arguments, samples: Samples) -> Samples:
 
 
 def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
-    """Warn if arrays are passed to an encoder that was trained on standardised images, since they may be raw pixels."""
-    recipe = encoder.preprocessing
-    if recipe is not None and recipe.standardises and not isinstance(samples.x, LazyImages):
-        text = "passed to the encoder unchanged, neither resized nor standardised as an image folder would be"
-        console.print(f"warning: the arrays in {a.data} are {text}", markup=False)
+    """Warn if arrays that look like raw pixels are passed to an encoder that takes standardised images."""
+    recipe, xs = encoder.preprocessing, samples.x
+    if recipe is None or not recipe.standardises or isinstance(xs, LazyImages) or xs.min() < 0:
+        return
+    if samples.from_bytes:
+        done = "scaled from bytes to [0, 1], and not standardised"
+    elif xs.max() <= 255:
+        done = f"passed unchanged, with values from {xs.min():.4g} to {xs.max():.4g}, and not standardised"
+    else:
+        return
+    mean, std = list(recipe.mean), list(recipe.std)
+    console.print(
+        f"warning: the arrays in {a.data} are {done} as a folder of images would be; this encoder expects "
+        f"(x - mean) / std, with x in [0, 1], mean {mean} and std {std}",
+        markup=False,
+    )
 
 
 def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
@@ -321,6 +333,7 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
         "limit",
         "sample",
         "sample_seed",
+        "max_pixels",
         "views",
         "rank",
         "tangent",

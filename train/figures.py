@@ -14,6 +14,7 @@ from jepa_jax.data import Source
 from jepa_jax.density import base_log_density
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import write_atomically
+from jepa_jax.images import MARK, MARK_BYTES
 
 from .monitor import Look, score_all
 
@@ -47,7 +48,7 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
         plots.spectrum(axes[1], look.singular_values)
         _curves(axes[2], rows)
     figure.suptitle(f"step {step}: {look.health.finding}", fontsize=10)
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
+    write_atomically(path, lambda temporary: figure.savefig(temporary, metadata=MARK))
 
 
 def picture(out: Path, step: int) -> Path:
@@ -81,7 +82,7 @@ def extremes(path: Path, look: Look) -> None:
     """Draw the most and the least likely images of the probe set."""
     figure = plots.Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
     plots.extremes(figure, np.asarray(look.probe.x), look.learned)
-    write_atomically(path, lambda temporary: figure.savefig(temporary))
+    write_atomically(path, lambda temporary: figure.savefig(temporary, metadata=MARK))
 
 
 def animate(path: Path, frames: list[Path]) -> None:
@@ -91,7 +92,13 @@ def animate(path: Path, frames: list[Path]) -> None:
     write_atomically(
         path,
         lambda temporary: images[0].save(
-            temporary, save_all=True, append_images=images[1:], duration=durations, loop=0, optimize=True
+            temporary,
+            save_all=True,
+            append_images=images[1:],
+            duration=durations,
+            loop=0,
+            optimize=True,
+            comment=MARK_BYTES,
         ),
     )
 

@@ -1,5 +1,6 @@
 """Array files, and the digits that are distributed with scikit-learn. Pickles are never loaded, so no code is run."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,28 @@ def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
     ):
         if array is not None and array.shape != shape:
             raise ConfigError(f"{path}: {name} has shape {list(array.shape)}; with this x it must be {list(shape)}")
-    return Samples(x, log_density, label, pair, name=str(path))
+    return Samples(x, log_density, label, pair, name=str(path), from_bytes=arrays["x"].dtype == np.uint8)
+
+
+def layout_hint(shape: tuple[int, ...], want: tuple[int, ...]) -> str:
+    """Return how to bring an array to samples of a shape by a change of its layout alone; "" if there is no way.
+
+    Args:
+      shape: Shape of the array, with the samples on the first axis.
+      want: Shape of a sample as the encoder takes it, [H, W, C].
+    """
+    have = shape[1:]
+    if len(want) != 3 or have == want:
+        return ""
+    if shape == want:
+        return "; samples go on the first axis, even a single one: numpy.save(FILE, x[None])"
+    if have == (want[2], *want[:2]):
+        return "; channels go last: numpy.save(FILE, x.transpose(0, 2, 3, 1))"
+    if have == want[:2] and want[2] == 1:
+        return "; the one channel goes last: numpy.save(FILE, x[..., None])"
+    if have == (math.prod(want),):
+        return f"; if they are images in rows: numpy.save(FILE, x.reshape(-1, {', '.join(map(str, want))}))"
+    return ""
 
 
 def read_digits() -> Samples:

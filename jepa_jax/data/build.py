@@ -1,6 +1,7 @@
 """Opening the source that a config names, and reading the samples to score, with the same grammar and readers."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +80,9 @@ def is_stream(data: cfg.Data) -> bool:
     return path.is_file() and path.stat().st_size > STREAM_THRESHOLD_BYTES
 
 
-def read_samples(spec: str, limit: int | None, *, preprocessing: Preprocessing | None = None) -> Samples:
+def read_samples(
+    spec: str, limit: int | None, *, preprocessing: Preprocessing | None = None, max_pixels: int | None = None
+) -> Samples:
     """Read samples to score, by the grammar of data; of a world, draw `limit` (or `WORLD_SAMPLE_COUNT`) new ones.
 
     Args:
@@ -87,6 +90,7 @@ def read_samples(spec: str, limit: int | None, *, preprocessing: Preprocessing |
       limit: Maximum number of samples; the first ones are taken.
       preprocessing: Preprocessing of the images of a folder or a TFDS dataset; None for an encoder that takes no
         images. Arrays are not preprocessed.
+      max_pixels: Maximum number of pixels of an image file; None for that of the environment.
 
     Raises:
       ConfigError: As in `open_source`, or if the samples are images and the encoder takes none.
@@ -96,12 +100,14 @@ def read_samples(spec: str, limit: int | None, *, preprocessing: Preprocessing |
     reader = find_reader(spec)
     if reader.streamed and preprocessing is None:
         raise ConfigError(f"{spec} is {reader.form}, but this encoder takes no images")
-    dataset = open_dataset(spec, Options(channels=preprocessing.channels if preprocessing else 3))
+    dataset = open_dataset(spec, Options(preprocessing.channels if preprocessing else 3, max_pixels=max_pixels))
     if isinstance(dataset, Samples):
         return dataset if limit is None else dataset.first(limit)
     assert isinstance(dataset, ImageFolder | TfdsDataset)
     assert preprocessing is not None
     images = LazyImages(dataset, preprocessing, limit)
     if isinstance(dataset, TfdsDataset):
-        return Samples(images, name=spec, **dataset.columns(len(images)))
-    return Samples(images, ids=np.array([dataset.id(number) for number in range(len(images))]), name=spec)
+        columns: dict[str, Any] = dict(dataset.columns(len(images)))
+        return Samples(images, name=spec, **columns)
+    ids = np.array([dataset.id(number) for number in range(len(images))])
+    return Samples(images, ids=ids, name=spec, passed_over=dataset.passed_over)

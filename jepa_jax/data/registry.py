@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from jepa_jax.data.arrays import read_arrays, read_digits
 from jepa_jax.data.dataset import Dataset
-from jepa_jax.data.image_folder import ImageFolder
+from jepa_jax.data.image_folder import ImageFolder, open_image, open_list
 from jepa_jax.data.tfds import PREFIX, TfdsDataset
 from jepa_jax.errors import ConfigError, nearest
+from jepa_jax.images import SUFFIXES, identified
 from jepa_jax.worlds import WORLDS
 
 
@@ -18,10 +19,12 @@ class Options(NamedTuple):
     Attributes:
       channels: Channels of decoded images: 3 for colour, 1 for grey.
       keep_bytes: Leave uint8 arrays unchanged, which takes a quarter of the memory, instead of scaling them to [0, 1].
+      max_pixels: Maximum number of pixels of an image file; None for that of the environment.
     """
 
     channels: int = 3
     keep_bytes: bool = False
+    max_pixels: int | None = None
 
 
 class Reader(NamedTuple):
@@ -56,10 +59,23 @@ READERS = (
     Reader(
         "a folder of images",
         lambda spec: bool(spec) and Path(spec).is_dir(),
-        lambda spec, options: ImageFolder(Path(spec), options.channels),
+        lambda spec, options: ImageFolder(Path(spec), options.channels, max_pixels=options.max_pixels),
+        True,
+    ),
+    Reader(
+        "a .txt list of images",
+        lambda spec: Path(spec).suffix == ".txt" and Path(spec).is_file(),
+        lambda spec, options: open_list(Path(spec), options.channels, options.max_pixels),
+        True,
+    ),
+    Reader(
+        "an image",
+        lambda spec: Path(spec).suffix.lower() in SUFFIXES or (not _is_table(spec) and identified(spec)),
+        lambda spec, options: open_image(Path(spec), options.channels, options.max_pixels),
         True,
     ),
 )
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
 def find_reader(spec: str) -> Reader:
@@ -79,7 +95,17 @@ def find_reader(spec: str) -> Reader:
     if not spec:
         raise ConfigError("this config needs your data: `data.source` FILE.npy, FILE.npz or a folder of images")
     forms = ", ".join(reader.form for reader in READERS)
+    path = Path(spec)
+    if path.is_file():
+        hint = "; save its numeric columns with numpy.save" if _is_table(spec) else ""
+        raise ConfigError(f"unknown data {spec!r}: the file is not a world, {forms}{hint}")
+    if path.suffix or path.name != spec:
+        raise ConfigError(f"unknown data {spec!r}: it does not exist, and it is not a world, {forms}")
     raise ConfigError(f"unknown data {spec!r}: not a world, {forms}{nearest(spec, WORLDS)}")
+
+
+def _is_table(spec: str) -> bool:
+    return Path(spec).suffix.lower() in TABLE_SUFFIXES
 
 
 def open_dataset(spec: str, options: Options | None = None) -> Dataset:

@@ -26,6 +26,8 @@ class Samples:
       tangent: Orthonormal bases of the tangent spaces of the manifold, [N, D, d], if the world knows them; or None.
       rows: Numbers [N] of the samples in their dataset, if only some were taken; None for consecutive ones from 0.
       name: Name in messages.
+      passed_over: Numbers of the files in a folder that are no pictures, by their kind; None for other data.
+      from_bytes: Whether x was uint8 and is divided by 255.
     """
 
     x: np.ndarray | LazyImages
@@ -37,6 +39,8 @@ class Samples:
     tangent: np.ndarray | None = None
     rows: np.ndarray | None = None
     name: str = ""
+    passed_over: dict[str, int] | None = None
+    from_bytes: bool = False
 
     in_memory = True
 

@@ -1,5 +1,6 @@
 """Decoding of an image file to an upright picture in RGB or grey, or to a short reason why it cannot be read."""
 
+import os
 import re
 import stat
 import warnings
@@ -8,9 +9,11 @@ from pathlib import Path
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm")
-# Formats that Pillow may read. Some of its other readers start a program (EPS: Ghostscript).
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
+from jepa_jax.errors import ConfigError
+from jepa_jax.images.formats import formats_of
+
+MAX_PIXELS = 178_956_970  # of a file, Pillow's own limit; a picture of this size takes 0.5 GB
+MAX_PIXELS_VARIABLE = "JEPA_JAX_MAX_PIXELS"  # environment variable that holds another limit
 
 _PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # in the form in which `warnings` stores a filter
 
@@ -19,8 +22,25 @@ class Unreadable(ValueError):
     """Error for a file that cannot be read as a picture; its message is a short reason without the file's name."""
 
 
-def decode(path: Path, channels: int) -> Image.Image:
+def pixel_limit(wanted: int | None = None) -> int:
+    """Return the maximum number of pixels of a file: `wanted`, or that of the environment, or `MAX_PIXELS`.
+
+    Raises:
+      ConfigError: If it is no positive integer.
+    """
+    text = str(wanted) if wanted is not None else os.environ.get(MAX_PIXELS_VARIABLE, "") or str(MAX_PIXELS)
+    if not re.fullmatch("[0-9]{1,18}", text) or int(text) == 0:
+        raise ConfigError(f"the limit of pixels ({MAX_PIXELS_VARIABLE}) is {text}; it must be a positive integer")
+    return int(text)
+
+
+def decode(path: Path, channels: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the picture in a file, as `convert` returns it; for an animation, the first frame.
+
+    Args:
+      path: File.
+      channels: 3 for RGB, 1 for grey.
+      max_pixels: Maximum number of pixels, a guard against files that are small and decode to gigabytes.
 
     Raises:
       Unreadable: If the file cannot be read.
@@ -35,8 +55,16 @@ def decode(path: Path, channels: int) -> Image.Image:
             raise Unreadable("not a file")
         if not status.st_size:
             raise Unreadable("the file is empty")
-        with Image.open(path, formats=FORMATS) as picture:
+        _let_pillow_open(max_pixels)
+        with Image.open(path, formats=formats_of(str(path))) as picture:
+            if (pixels := picture.width * picture.height) > max_pixels:
+                raise Unreadable(_too_large(f"{picture.width} x {picture.height} = {pixels}", max_pixels))
             return convert(picture, channels)
+    except Image.DecompressionBombError as error:
+        pixels = re.search(r"\d+", str(error))
+        raise Unreadable(_too_large(pixels[0] if pixels else "too many", max_pixels)) from None
+    except UnidentifiedImageError:
+        raise Unreadable(_unidentified(path)) from None
     except Exception as error:  # a damaged file can raise any exception in Pillow's readers
         raise Unreadable(_reason(error)) from None
 
@@ -82,14 +110,31 @@ def _upright(picture: Image.Image) -> Image.Image:
         return picture
 
 
+def _let_pillow_open(max_pixels: int) -> None:
+    """Raise Pillow's own limit, which is one of the process, to this one; Pillow refuses twice its number."""
+    if Image.MAX_IMAGE_PIXELS is not None and max_pixels > max(2 * Image.MAX_IMAGE_PIXELS, MAX_PIXELS):
+        Image.MAX_IMAGE_PIXELS = -(-max_pixels // 2)
+
+
+def _too_large(size: str, limit: int) -> str:
+    return (
+        f"the picture has {size} pixels, more than the limit of {limit} against decompression bombs; raise it with "
+        f"--max-pixels of score or {MAX_PIXELS_VARIABLE}"
+    )
+
+
+def _unidentified(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(4)
+    if head in (b"II*\0", b"MM\0*"):
+        return "a TIFF file that is damaged, or whose bands or numbers are of a kind that is not supported"
+    return "not in a supported image format"
+
+
 def _reason(error: Exception) -> str:
     match error:
         case Unreadable():
             return str(error)
-        case UnidentifiedImageError():
-            return "not in a supported image format"
-        case Image.DecompressionBombError():
-            return "possibly a decompression bomb, because of its number of pixels"
         case OSError(strerror=str(text)):
             return text[0].lower() + text[1:]
         case MemoryError():

@@ -273,9 +273,9 @@ def recoloured(image: np.ndarray | Image.Image, channels: int) -> np.ndarray:
 
 def _margin(have: int, want: int, rule: str) -> int:
     """Return the number of pixels to crop at the left or the top; negative if pixels are missing."""
-    if rule == "floor":
-        return (have - want) // 2
-    return round((have - want) / 2) if have > want else -((want - have) // 2)
+    if have < want:
+        return -((want - have) // 2)
+    return (have - want) // 2 if rule == "floor" else round((have - want) / 2)
 
 
 def _as_picture(picture: np.ndarray | Image.Image) -> Image.Image:

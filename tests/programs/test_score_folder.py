@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from PIL import Image
 from rich.console import Console
 
 import jepa_jax
-from jepa_jax.data import LazyImages, Samples, lazy_images
+from jepa_jax.data import LazyImages, Samples, lazy_images, read_samples
 from jepa_jax.data import image_folder as folder
 from jepa_jax.images.preprocessing import Preprocessing
 from score import __main__ as program
@@ -132,7 +133,7 @@ def test_rows_of_other_files_do_not_count(runs: TrainedRuns, tmp_path: Path, mon
 
 def test_the_first_so_many(runs: TrainedRuns, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decode, opened = folder.decode, set()
-    monkeypatch.setattr(folder, "decode", lambda path, c: (opened.add(path.name), decode(path, c))[1])
+    monkeypatch.setattr(folder, "decode", lambda path, *how: (opened.add(path.name), decode(path, *how))[1])
     assert score(runs / "images", "--data", photos, "--limit", "3", "--out", tmp_path / "s.csv") == 0
     assert list(table(tmp_path / "s.csv")) == ["a/00.png", "a/02.webp", "a/04.jpg"]
     assert opened == {"00.png", "02.webp", "04.jpg"}
@@ -214,15 +215,34 @@ def test_an_encoder_with_its_own_recipe(
         x = RECIPE(picture)
     expected = float(jepa_jax.jepa_score(encoder, jnp.asarray(x)))
     assert float(table(out)["a/02.webp"]["score"]) == pytest.approx(expected, abs=2e-4)
-    # The same as an array: taken as it is, with one line that says so.
+    # The same as an array: taken as it is, without a warning, because it looks standardised.
     np.save(tmp_path / "x.npy", x[None])
     out = tmp_path / "x.csv"
     assert score(runs / "images", "--data", tmp_path / "x.npy", "--out", out) == 0
-    error = capsys.readouterr().err
-    assert error.count("\n") == 1
-    assert "neither resized nor standardised" in error
+    assert capsys.readouterr().err == ""
     assert float(table(out)["0"]["score"]) == pytest.approx(expected, abs=2e-4)
     assert json.loads(out.with_suffix(".json").read_text())["preprocessing"] is None
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "dtype", "says"),
+    [
+        (0, 255, np.uint8, "scaled from bytes to [0, 1], and not standardised"),
+        (0, 1, np.float32, "passed unchanged, with values from 0 to 1, and not standardised"),
+        (0, 255, np.float32, "passed unchanged, with values from 0 to 255, and not standardised"),
+        (-2, 2, np.float32, ""),
+    ],
+)
+def test_arrays_for_an_encoder_that_standardises(
+    low: float, high: float, dtype: Any, says: str, runs: TrainedRuns, tmp_path: Path
+) -> None:
+    encoder = dataclasses.replace(jepa_jax.load(runs / "images"), preprocessing=RECIPE)
+    np.save(tmp_path / "x.npy", np.linspace(low, high, 5 * 192).reshape(5, 8, 8, 3).astype(dtype))
+    samples = read_samples(str(tmp_path / "x.npy"), None)
+    told = io.StringIO()
+    story.say_if_raw(story.Arguments("m", "x.npy"), encoder, samples, Console(file=told, soft_wrap=True))
+    assert told.getvalue().count("\n") == bool(says)
+    assert says in told.getvalue()
 
 
 def test_an_encoder_that_makes_numbers_of_nan(

@@ -67,8 +67,8 @@ def test_which_files_count(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     (tmp_path / "a folder.png").mkdir()
-    assert find_images(tmp_path) == sorted(wanted)
-    assert find_images(tmp_path / "a") == ["2.Tif", "b/c/1.webp"]
+    assert find_images(tmp_path) == (sorted(wanted), {".txt": 2, "no suffix": 1, ".zip": 1})
+    assert find_images(tmp_path / "a") == (["2.Tif", "b/c/1.webp"], {".zip": 1})
 
 
 def test_links(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_links(tmp_path: Path) -> None:
         ("data/out too", "../elsewhere"), ("data/3.png", "z/1.png"), ("data/4.png", "nowhere"), ("data/5", "nowhere"),
     ):  # fmt: skip
         (tmp_path / link).symlink_to(to)
-    assert find_images(tmp_path / "data") == ["3.png", "4.png", "out/2.png", "z/1.png"]
+    assert find_images(tmp_path / "data") == (["3.png", "4.png", "out/2.png", "z/1.png"], {"no suffix": 2})
     (tmp_path / "link").symlink_to("data")
     assert find_images(tmp_path / "link") == find_images(tmp_path / "data")
 
@@ -88,8 +88,8 @@ def test_folders_without_images(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").mkdir()
     (tmp_path / "text" / "a.txt").touch()
-    for name in ("empty", "text"):
-        with pytest.raises(ConfigError, match=f"{name} has no images in it; names of images end in .png"):
+    for name, says in (("empty", "empty has no images in it$"), ("text", "text has no images in it; it has 1 .txt")):
+        with pytest.raises(ConfigError, match=says):
             read_samples(str(tmp_path / name), None, preprocessing=RECIPE)
     with pytest.raises(ConfigError, match="cannot be listed"):
         find_images(tmp_path / "missing")
@@ -147,9 +147,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     decode = folder.decode
 
-    def noted(path: Path, channels: int) -> Image.Image:
+    def noted(path: Path, channels: int, max_pixels: int) -> Image.Image:
         names.append(path.stem)
-        return decode(path, channels)
+        return decode(path, channels, max_pixels)
 
     monkeypatch.setattr(folder, "decode", noted)
     return names
@@ -198,7 +198,7 @@ def test_a_jump_drops_what_was_ahead(numbered: Path) -> None:
 def test_who_reads_in_order_does_not_wait(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Given the time, what is asked for next is decoded before, once."""
     decode, decoded = folder.decode, []
-    monkeypatch.setattr(folder, "decode", lambda path, channels: (decoded.append(path.name), decode(path, channels))[1])
+    monkeypatch.setattr(folder, "decode", lambda path, *how: (decoded.append(path.name), decode(path, *how))[1])
     images, names = images_of(numbered, RECIPE), [f"{i:02d}.png" for i in range(40)]
     for start in range(0, 40, 4):
         if start:
@@ -210,7 +210,7 @@ def test_who_reads_in_order_does_not_wait(numbered: Path, monkeypatch: pytest.Mo
 
 def test_nothing_is_left_when_it_goes(numbered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = folder.decode
-    monkeypatch.setattr(folder, "decode", lambda path, channels: (time.sleep(0.02), decode(path, channels))[1])
+    monkeypatch.setattr(folder, "decode", lambda path, *how: (time.sleep(0.02), decode(path, *how))[1])
     images = images_of(numbered, RECIPE)
     threads = {t for t in threading.enumerate() if t.name.startswith("decode")}
     images[0:10]

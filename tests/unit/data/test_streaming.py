@@ -227,7 +227,9 @@ def test_wrong_options(arrays: str, changes: dict[str, Any], message: str) -> No
 def test_wrong_folders(folder: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     refused(str(tmp_path / "empty"), options(), "empty has no images in it")
-    refused(str(tmp_path / "none"), options(), "unknown data '.*none': not a world, digits")
+    refused(
+        str(tmp_path / "none"), options(), "unknown data '.*none': it does not exist, and it is not a world, digits"
+    )
     refused(folder, options(channels=4), "cannot be read in 4 channels; use 3 for colour or 1 for grey")
     with pytest.raises(ConfigError, match=r"image \d+ has \d+ x \d+ pixels and another has 8 x 8; set `data\.size`"):
         take(open_stream(folder, options()).batches(), 5)

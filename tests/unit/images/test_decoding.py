@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jepa_jax.images.decoding import FORMATS, SUFFIXES, Unreadable, convert, decode
+from jepa_jax.images.decoding import Unreadable, convert, decode
+from jepa_jax.images.formats import FORMATS, SUFFIXES, UNMARKED
 
 Y, X = np.mgrid[:24, :32]
 RGB = np.stack([8 * X, 255 - 8 * X, 10 * Y], -1).astype(np.uint8)
@@ -192,4 +193,6 @@ def test_pillow_warns_of_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_every_suffix_has_a_reader() -> None:
     Image.init()
-    assert {Image.EXTENSION[suffix] for suffix in SUFFIXES} <= set(FORMATS)
+    assert {Image.EXTENSION[suffix] for suffix in SUFFIXES} <= {*FORMATS, "TGA"}
+    assert {suffix: Image.EXTENSION[suffix] for suffix in UNMARKED} == UNMARKED
+    assert all(Image.OPEN[name][1] for name in FORMATS)  # each is recognised by its first bytes

@@ -52,7 +52,8 @@ def test_where_an_odd_number_of_pixels_goes(more: int) -> None:
 @pytest.mark.parametrize("missing", range(5))
 def test_a_small_picture_is_padded(missing: int) -> None:
     picture = np.full((8 - missing, 8 - missing), 255, np.uint8)
-    for crop, first in (("round", missing // 2), ("floor", -(-missing // 2))):
+    first = missing // 2
+    for crop in ("round", "floor"):
         x = Preprocessing((8, 8), 8 - missing, "nearest", crop=crop)(picture)
         np.testing.assert_array_equal(np.flatnonzero(x[:, first, 0]), first + np.arange(8 - missing))
 

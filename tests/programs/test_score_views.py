@@ -44,7 +44,8 @@ def test_a_view_without_a_score_leaves_none(bad):
 @pytest.mark.parametrize(("name", "data"), [("normal", "mixture_2d"), ("digits", "digits"), ("sprites", "sprites")])
 def test_views_of_the_program(runs, tmp_path, name, data):
     found = table(tmp_path / "s.csv", runs / name, "--data", data, "--limit", "12", "--views", "5")
-    assert list(found) == ["id", "score", "log_density", "clipped", "standard_error", "percentile"]
+    labelled = ["label"] if data == "digits" else []
+    assert list(found) == ["id", "score", "log_density", "clipped", "standard_error", "percentile", *labelled]
     # By hand, of the last sample, which shares no batch here.
     encoder, samples = jepa_jax.load(runs / name), read_samples(data, 12)
     views = open_views(runs / name, data, samples, 5)(11, 12)

@@ -69,7 +69,7 @@ def as_images(xs: np.ndarray) -> Callable[[int], Image.Image]:
 
 
 def extremes(
-    figure: Any, xs: np.ndarray | Callable[[int], Image.Image | None], learned: np.ndarray, columns: int = 10
+    figure: Any, xs: np.ndarray | Callable[[int], Image.Image | None], score: np.ndarray, columns: int = 10
 ) -> None:
     """Show the most and the least likely images, as in the paper's first figure.
 
@@ -77,18 +77,18 @@ def extremes(
       figure: A matplotlib figure.
       xs: Images [N, H, W, C]; or a function from a row to its image, which is called only for the images that are
         shown.
-      learned: Log-density [N] in nats; NaN for images that are not to be shown.
+      score: Scores [N] in nats; NaN for images that are not to be shown.
       columns: Number of images per row of the figure.
     """
     image = as_images(xs) if isinstance(xs, np.ndarray) else xs
-    shown = np.flatnonzero(np.isfinite(learned))
-    order = shown[np.argsort(-learned[shown], kind="stable")]
+    shown = np.flatnonzero(np.isfinite(score))
+    order = shown[np.argsort(-score[shown], kind="stable")]
     axes, half = figure.subplots(4, columns).reshape(2, -1), -(-len(order) // 2)
     for rows, places in ((order[:half][: axes.shape[1]], axes[0]), (order[half:][-axes.shape[1] :], axes[1])):
         for ax, row in zip(places, rows, strict=False):
             if (picture := image(int(row))) is not None:
                 ax.imshow(picture.convert("RGB"))
-            ax.set_title(f"{learned[row]:.0f}", fontsize=7)
+            ax.set_title(f"{score[row]:.0f}", fontsize=7)
     for ax in axes.flat:
         ax.set_axis_off()
-    figure.suptitle("most likely (upper two rows), least likely (lower two rows); log-density in nats")
+    figure.suptitle("most likely (upper two rows), least likely (lower two rows); JEPA-SCORE in nats")

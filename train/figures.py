@@ -81,7 +81,7 @@ def finish(out: Path, look: Look, source: Source, step: int) -> Path:
 def extremes(path: Path, look: Look) -> None:
     """Draw the most and the least likely images of the probe set."""
     figure = plots.Figure(figsize=(10, 4.8), dpi=85, layout="constrained")
-    plots.extremes(figure, np.asarray(look.probe.x), look.learned)
+    plots.extremes(figure, np.asarray(look.probe.x), look.score)
     write_atomically(path, lambda temporary: figure.savefig(temporary, metadata=MARK))
 
 

@@ -54,7 +54,12 @@ def histogram(score: np.ndarray, digits: int) -> str:
             f'<g data-tip="{where} nats: {count:,} samples">{hit(i * width, width)}'
             f'<rect class="whole" {bar}/><rect class="part" {bar}/></g>'
         )
+    below, above = int((score < edges[0]).sum()), int((score > edges[-1]).sum())
     said = "Number of samples by score. Solid: the samples in the table below."
+    if below:
+        said += f" The first bar also holds {below:,} below {number(edges[0], f'.{digits}f')}."
+    if above:
+        said += f" The last bar also holds {above:,} above {number(edges[-1], f'.{digits}f')}."
     attributes = f'id="histogram" data-low="{edges[0]:.9g}" data-high="{edges[-1]:.9g}"'
     return chart("Scores", said, x, y, shapes, attributes)
 

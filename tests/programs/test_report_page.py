@@ -188,7 +188,10 @@ def test_the_histogram_counts_everything():
     score = np.concatenate([np.random.default_rng(0).normal(size=1000), [-1e3, 1e4]])
     edges = charts.bin_edges(score)
     assert -10 < edges[0] < edges[-1] < 10
-    bars = Parsed(charts.histogram(score, 2))
+    drawn = charts.histogram(score, 2)
+    assert "The first bar also holds 1 below" in drawn
+    assert "The last bar also holds 1 above" in drawn
+    bars = Parsed(drawn)
     tips = [a["data-tip"] for tag, a in bars.elements if tag == "g"]
     assert sum(int(tip.split(": ")[1].split(" ")[0].replace(",", "")) for tip in tips) == 1002
     assert tips[0].startswith("below")

@@ -1,6 +1,5 @@
 """Trained encoder as one object: a pure function of one sample that carries its weights as a pytree."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,6 +12,21 @@ from jax import Array
 from PIL import Image
 
 from jepa_jax.images import Preprocessing, squashed
+
+
+class Told:
+    """Description of weights. All are equal, because none plays a part in what is computed and compiled."""
+
+    def __init__(self, origin: dict[str, Any] | None = None) -> None:
+        self.origin = origin
+
+    def __eq__(self, other: object) -> bool:
+        """Return whether this is a description of weights, too."""
+        return isinstance(other, Told)
+
+    def __hash__(self) -> int:
+        """Return the hash that all have."""
+        return 0
 
 
 @jax.tree_util.register_dataclass
@@ -36,7 +50,7 @@ class Encoder:
         map; () if the density is known up to a constant at most.
       maps: Functions `apply` and `volume` of each member of a mixture; () if the encoder is a single map.
       weights: Weights of the members in the mixture, [M], which sum to 1; None gives all the same weight.
-      origin_json: Description of where the weights came from, if they were trained elsewhere, as JSON; or None.
+      told: Description of where the weights came from, if they were trained elsewhere.
       units: Standard deviation of every input number [*shape], in which derivatives are taken if the columns of the
         data are too different for the precision of a decomposition, or too far from 1 for `eps`; or None.
     """
@@ -52,7 +66,7 @@ class Encoder:
     preprocessing: Preprocessing | None = field(default=None, metadata={"static": True})
     densities: tuple[Callable[[Any, Array], Array], ...] = field(default=(), metadata={"static": True})
     maps: tuple[tuple[Callable[[Any, Array], Array], ...], ...] = field(default=(), metadata={"static": True})
-    origin_json: str | None = field(default=None, metadata={"static": True})
+    told: Told = field(default=Told(), metadata={"static": True})
     weights: Array | None = None
     units: Array | None = None
     carries_weights: ClassVar[bool] = True  # for the scorer, which need not trace it again to find what it reads
@@ -81,7 +95,7 @@ class Encoder:
     @property
     def origin(self) -> dict[str, Any] | None:
         """Description of where the weights came from: family, layout, heads, notes and so on; None for our own runs."""
-        return None if self.origin_json is None else json.loads(self.origin_json)
+        return self.told.origin
 
     def log_volume(self, x: Array) -> Array:
         """Return the log of the factor by which the encoder enlarges volumes at one sample [*shape], in nats.

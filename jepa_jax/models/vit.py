@@ -1,12 +1,11 @@
 """Vision transformers of foreign weights: one flat description for all families, and the encoder that it describes."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
-from jepa_jax.encoder import Encoder
+from jepa_jax.encoder import Encoder, Told
 from jepa_jax.images import Preprocessing
 from jepa_jax.models.token_encoder import TokenEncoder
 from jepa_jax.models.tokens import Patches
@@ -126,5 +125,5 @@ def vit_encoder(
         null_directions=config.null_directions,
         factor=network.factor,
         preprocessing=preprocessing,
-        origin_json=None if origin is None else json.dumps(origin),
+        told=Told(None if origin is None else dict(origin)),
     )

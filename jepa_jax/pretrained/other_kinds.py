@@ -1,5 +1,6 @@
 """Models that are not read: they are recognised by their config file or their keys, and refused by name."""
 
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -113,7 +114,8 @@ def refuse_adapter(path: Path) -> None:
     Raises:
       ConfigError: Then.
     """
-    alone = path.is_dir() and any(path.glob("adapter_model.*")) and not any(path.glob("model*.safetensors"))
+    # Unlike Path.is_dir, False for a name that is too long or denied, which the reader of the weights explains.
+    alone = os.path.isdir(path) and any(path.glob("adapter_model.*")) and not any(path.glob("model*.safetensors"))
     if alone and (path / "adapter_config.json").is_file():
         raise _adapter(path, path.name)
 

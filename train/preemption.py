@@ -1,28 +1,36 @@
-"""Preemption: the scheduler of a cluster sends a signal before it takes the machine away."""
+"""Preemption: a signal asks the run to stop, from the scheduler of a cluster or by Ctrl-C."""
 
 import signal
 import threading
 from types import FrameType
+from typing import Any
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Preemption:
-    """Context in which SIGTERM only sets the attribute `received`."""
+    """Context in which SIGTERM and the first SIGINT (Ctrl-C) only set the attribute `received`.
+
+    A second Ctrl-C interrupts at once, in case the run does not come to its next step.
+    """
 
     def __init__(self) -> None:
         self.received = False
-        self._before: signal.Handlers | int | None = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Preemption":
-        """Install the signal handler, which is possible only in the main thread."""
+        """Install the signal handlers, which is possible only in the main thread."""
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._note)  # type: ignore[assignment]
+            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restore the previous signal handler."""
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)
+        """Restore the previous signal handlers."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        del number, frame
+        del frame
         self.received = True
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)

@@ -34,6 +34,7 @@ from train.input_pipeline import InputPipeline
 from train.log import read_rows
 from train.loop import TrainingError, train
 from train.monitor import Monitor
+from train.preemption import Preemption
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 LARGE = [name for name in config_names() if name.startswith(("cifar10_", "imagenet_"))]
@@ -170,12 +171,13 @@ def test_resume_goes_on_at_the_next_sample(images: str, whole: Path, tmp_path: P
     the_same_run(tmp_path, whole)
 
 
-def test_told_to_stop_it_saves_where_it_is(images: str, whole: Path, tmp_path: Path, monkeypatch) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_told_to_stop_it_saves_where_it_is(images: str, whole: Path, tmp_path: Path, monkeypatch, number) -> None:
     """Also between two lines of the metrics file, whose mean is then over the steps of both runs."""
     advance = InputPipeline.advance
 
     def told(self, trainer, state, step, stop):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), number)
         return advance(self, trainer, state, step, min(stop, step + 4))
 
     monkeypatch.setattr(InputPipeline, "advance", told)
@@ -185,8 +187,18 @@ def test_told_to_stop_it_saves_where_it_is(images: str, whole: Path, tmp_path: P
     assert len(read_progress(tmp_path, 4)["window"]) == 4
     monkeypatch.undo()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
     train(small(images), tmp_path, quiet())
     the_same_run(tmp_path, whole)
+
+
+def test_a_second_interrupt_stops_at_once() -> None:
+    with Preemption() as told:
+        signal.raise_signal(signal.SIGINT)
+        assert told.received
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler
 
 
 def run_until(config: Config, out: Path) -> None:

@@ -21,7 +21,9 @@ class Preemption:
     def __enter__(self) -> "Preemption":
         """Install the signal handlers, which is possible only in the main thread."""
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in SIGNALS}
+            for number in SIGNALS:
+                if signal.getsignal(number) != signal.SIG_IGN:  # as a shell lets its background jobs ignore Ctrl-C
+                    self._before[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:

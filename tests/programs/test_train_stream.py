@@ -9,6 +9,7 @@ import random
 import resource
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -171,6 +172,15 @@ def test_resume_goes_on_at_the_next_sample(images: str, whole: Path, tmp_path: P
     the_same_run(tmp_path, whole)
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C as in a terminal; a shell lets its background jobs ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_saves_where_it_is(images: str, whole: Path, tmp_path: Path, monkeypatch, number) -> None:
     """Also between two lines of the metrics file, whose mean is then over the steps of both runs."""
@@ -192,6 +202,7 @@ def test_told_to_stop_it_saves_where_it_is(images: str, whole: Path, tmp_path: P
     the_same_run(tmp_path, whole)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_interrupt_stops_at_once() -> None:
     with Preemption() as told:
         signal.raise_signal(signal.SIGINT)

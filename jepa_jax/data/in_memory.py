@@ -37,7 +37,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     refuse_options(data, shape)
     check_values(np.asarray(samples.x), data.source)
     digest = _digest(samples)
-    held = is_held_out(len(samples.x), data.holdout)
+    held = is_held_out(len(samples.x), data.holdout) if samples.held_out is None else samples.held_out
     # Noise of one width cannot fit rows that are close in one place and far apart in another. Only if it was asked for
     # are repeated values spread, because only a density in nats has no upper limit at them.
     local = data.noise == "local" or (data.noise is None and len(shape) == 1 and samples.pair is None)
@@ -46,7 +46,8 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     else:
         notes, degenerate = (), False
     _check_counts(held, data)
-    columns = {"x": samples.x} | ({} if samples.pair is None else {"pair": samples.pair})
+    columns = {"x": samples.x, "pair": samples.pair, "condition": samples.condition}
+    columns = {name: column for name, column in columns.items() if column is not None}
     arrays = {name: jnp.asarray(column[~held]) for name, column in columns.items()}
     count = len(arrays["x"])
     batch_size = min(data.batch_size, count)
@@ -84,13 +85,16 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         degenerate=degenerate,
         digest=digest,
         known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),
+        conditions=0 if samples.condition is None else samples.condition.shape[1],
+        categories=samples.categories,
+        row_features=samples.row_features,
     )
 
 
 def _digest(samples: Samples) -> bytes:
     """Return the SHA-256 of the samples and of what belongs to them."""
     found = hashlib.sha256()
-    for column in (samples.x, samples.pair):
+    for column in (samples.x, samples.pair, samples.condition):
         if column is not None:
             found.update(np.ascontiguousarray(column).data)
     return found.digest()

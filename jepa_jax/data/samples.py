@@ -25,6 +25,12 @@ class Samples:
       states: States [N, ...] from which a world rendered the samples, or None.
       tangent: Orthonormal bases of the tangent spaces of the manifold, [N, D, d], if the world knows them; or None.
       rows: Numbers [N] of the samples in their dataset, if only some were taken; None for consecutive ones from 0.
+      condition: Numbers [N, C] that are known when the partner of a row is predicted from it, such as a command or an
+        instrument; or None.
+      held_out: Which rows are never trained on, [N], such as those of other people; None to choose at random.
+      categories: Number of categories of each input number, 0 for a continuous one; () if all are continuous. A
+        category is a whole number from 0.
+      row_features: Numbers [H, G] that describe the rows of a sample [H, W, C]; or None.
       name: Name in messages.
       passed_over: Numbers of the files in a folder that are no pictures, by their kind; None for other data.
       from_bytes: Whether x was uint8 and is divided by 255.
@@ -38,6 +44,10 @@ class Samples:
     states: np.ndarray | None = None
     tangent: np.ndarray | None = None
     rows: np.ndarray | None = None
+    condition: np.ndarray | None = None
+    held_out: np.ndarray | None = None
+    categories: tuple[int, ...] = ()
+    row_features: np.ndarray | None = None
     name: str = ""
     passed_over: dict[str, int] | None = None
     from_bytes: bool = False
@@ -81,12 +91,15 @@ class Samples:
 
     def first(self, limit: int) -> "Samples":
         """Return the first `limit` samples."""
-        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: a[:limit] for name, a in columns.items() if isinstance(a, np.ndarray)})
+        return replace(self, **{name: a[:limit] for name, a in self._columns().items()})
 
     def take(self, rows: np.ndarray) -> "Samples":
         """Return the samples of these numbers, which keep their ids."""
-        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
-        taken: dict[str, Any] = {name: a[rows] for name, a in columns.items() if isinstance(a, np.ndarray)}
+        taken: dict[str, Any] = {name: a[rows] for name, a in self._columns().items()}
         taken["x"] = self.x.take(rows) if isinstance(self.x, LazyImages) else self.x[rows]
         return replace(self, **(taken | {"rows": rows, "ids": rows if self.ids is None else self.ids[rows]}))
+
+    def _columns(self) -> dict[str, np.ndarray]:
+        """Return the arrays that have an entry for each sample."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "row_features"}
+        return {name: a for name, a in columns.items() if isinstance(a, np.ndarray)}

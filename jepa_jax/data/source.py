@@ -67,6 +67,11 @@ class Source:
       notes: Sentences about the data that a user should know of.
       degenerate: Whether the data fill no volume, so that they have no density.
       known: Function n -> at most n training samples [n, *shape]; None for a stream.
+      conditions: Number C of the numbers that are known when the second view of an example is predicted from the first,
+        which are its `condition` [C] or that of its world; 0 without them.
+      categories: Number of categories of each input number, 0 for a continuous one; () if all are continuous.
+      row_features: Numbers [H, G] that describe the rows of a sample [H, W, C], from which positions can be learned, such
+        as places of sensors; or None.
       digest: SHA-256 of the samples; None for a world, which draws new ones, and for a stream.
       batches: Function () -> a loader, whose batches take the place of `arrays`, one in each step, if samples are read
         during training; or None.
@@ -88,6 +93,9 @@ class Source:
     degenerate: bool = False
     known: Callable[[int], Array] | None = None
     digest: bytes | None = None
+    conditions: int = 0
+    categories: tuple[int, ...] = ()
+    row_features: np.ndarray | None = None
 
     @property
     def noise_is_local(self) -> bool:

@@ -1,5 +1,6 @@
 """World as a source: new samples in every step, and the exact density of every probe."""
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -62,8 +63,26 @@ def from_world(world: World, data: cfg.Data) -> Source:
         probe,
         world,
         quantiles=quantiles_of(x),
+        labelled=None if world.label is None else partial(_labelled, world),
         known=lambda n: world.sample(jax.random.key(PROBE_SEED + 2), n)[0],
+        conditions=conditions_of(world),
+        categories=world.categories,
     )
+
+
+def conditions_of(world: World) -> int:
+    """Return the number of numbers in the condition of a world, 0 without one."""
+    if world.condition is None:
+        return 0
+    condition = world.condition
+    return jax.eval_shape(lambda key: condition(world.draw(key)), jax.random.key(0)).shape[0]
+
+
+def _labelled(world: World, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return n samples of a world and their classes, other ones than those of the probe set."""
+    assert world.label is not None
+    x, states = world.sample(jax.random.key(PROBE_SEED + 2), n)
+    return np.asarray(x), np.asarray(jax.vmap(world.label)(states))
 
 
 def world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Array]:
@@ -74,7 +93,8 @@ def world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Ar
         x, states = world.sample(key, n)
         smoothed = None if world.log_density_smoothed is None else jax.lax.map(world.log_density_smoothed, states)
         tangent = None if world.tangent is None else jax.vmap(world.tangent)(states)
-        return Probe(x, jax.lax.map(world.log_density, states), smoothed, tangent), states
+        label = None if world.label is None else jax.vmap(world.label)(states)
+        return Probe(x, jax.lax.map(world.log_density, states), smoothed, tangent, label), states
 
     return make(jax.random.key(seed))
 
@@ -82,7 +102,9 @@ def world_probe(world: World, n: int, seed: int = PROBE_SEED) -> tuple[Probe, Ar
 def world_samples(name: str, n: int) -> Samples:
     """Return n samples of a world, to score."""
     probe, states = world_probe(WORLDS[name](), n, SCORE_SEED)
-    tangent = None if probe.tangent is None else np.asarray(probe.tangent)
-    return Samples(
-        np.asarray(probe.x), np.asarray(probe.log_density), states=np.asarray(states), tangent=tangent, name=name
-    )
+    world = WORLDS[name]()
+    columns: dict[str, Any] = {"states": states, "label": probe.label, "tangent": probe.tangent}
+    if world.condition is not None:
+        columns["condition"] = jax.vmap(world.condition)(states)
+    arrays: dict[str, Any] = {name: np.asarray(column) for name, column in columns.items() if column is not None}
+    return Samples(np.asarray(probe.x), np.asarray(probe.log_density), categories=world.categories, name=name, **arrays)

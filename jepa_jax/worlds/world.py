@@ -32,6 +32,11 @@ class World:
       tangent: Function state -> orthonormal basis [D, manifold_dim] of the manifold's tangent space at x.
       manifold_dim: Dimension of the set that the samples lie on; None means D.
       extent: For plots of 2-D worlds: (low, high) of a square that contains nearly all the mass.
+      label: Function state -> class of the sample, a whole number from 0, or None if samples have no class.
+      condition: Function state -> numbers [C] that are known when the second view is predicted from the first, such as
+        a command; or None.
+      categories: Number of categories of each input number, 0 for a continuous one; () if all are continuous. A
+        category is a whole number from 0.
     """
 
     name: str
@@ -45,6 +50,9 @@ class World:
     tangent: Callable[[Array], Array] | None = None
     manifold_dim: int | None = None
     extent: tuple[float, float] | None = None
+    label: Callable[[Array], Array] | None = None
+    condition: Callable[[Array], Array] | None = None
+    categories: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Let `log_density` refuse a batch, over which some densities would sum without a word."""

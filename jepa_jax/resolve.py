@@ -36,7 +36,8 @@ def resolve(config: Config, source: Source) -> Config:
         steps=_steps(config, math.prod(source.shape)),
         fewer_steps=False,
         data=replace(config.data, batch_size=source.batch_size),
-        encoder=replace(encoder, dim=_dim(config, source), output=_output(config)),
+        encoder=_encoder(config, source),
+        recipe=_recipe(config.recipe, source),
         objective=replace(options, weight=built.weight),
     )
 
@@ -58,6 +59,28 @@ def base_distribution(config: Config) -> str | None:
     return term.base if term.output == config.encoder.output else None
 
 
+def _encoder(config: Config, source: Source) -> cfg.Encoder:
+    """Return the encoder section, with what the data determine."""
+    encoder = replace(config.encoder, dim=_dim(config, source), output=_output(config))
+    if isinstance(encoder, cfg.ViT):
+        features = source.row_features if encoder.row_positions == "given" else None
+        width = 0 if features is None else features.shape[1]
+        encoder = replace(encoder, categories=source.categories, row_features=width)
+    elif any(source.categories):
+        raise ConfigError(
+            f"{config.data.source} has columns of categories, of which only `encoder.kind` vit makes tokens, with "
+            "`encoder.patch_size` 1 and `encoder.per_row`"
+        )
+    return encoder
+
+
+def _recipe(recipe: cfg.Recipe, source: Source) -> cfg.Recipe:
+    """Return the recipe section, with what the data determine."""
+    if not isinstance(recipe, cfg.Pair) or not recipe.predictor:
+        return recipe
+    return replace(recipe, conditions=source.conditions)
+
+
 def _steps(config: Config, size: int) -> int:
     """Return the number of steps for samples of `size` numbers."""
     if not config.fewer_steps or size <= MANY_NUMBERS:
@@ -73,9 +96,25 @@ def _dim(config: Config, source: Source) -> int:
         if encoder.dim not in (None, dim):
             raise ConfigError(f"`encoder.dim` is {encoder.dim}, but that of a triangular map is {dim}; leave it out")
         return dim
+    if isinstance(encoder, cfg.Linear):
+        return math.prod(source.shape)
+    if isinstance(encoder, cfg.ViT) and encoder.readout == "flatten":
+        return encoder.dim or encoder.width * math.prod(_grid(encoder, source.shape))
     if config.recipe.kind == "masked" and isinstance(encoder, cfg.ViT):
         return encoder.dim or encoder.width
     return encoder.dim or max(MIN_DIM, min(MAX_DIM, 4 * math.prod(source.shape)))
+
+
+def _grid(encoder: cfg.ViT, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the numbers of rows and columns of patches; the network checks that patches divide the sample."""
+    height, width = patch_sides(encoder)
+    return shape[0] // height, (shape[1] // width if len(shape) > 1 else 1)
+
+
+def patch_sides(encoder: cfg.ViT) -> tuple[int, int]:
+    """Return the height and the width of a patch."""
+    size = encoder.patch_size
+    return (size, size) if isinstance(size, int) else (size[0], size[-1])
 
 
 def _output(config: Config) -> str:
@@ -129,6 +168,6 @@ def _check_crops(views: cfg.Crops, encoder: cfg.Encoder, shape: tuple[int, ...])
     if size is not None and size != shape[0]:
         if not isinstance(encoder, cfg.ViT):
             raise ConfigError("`views.local_size` needs `encoder.kind` vit, which takes images of any size")
-        if size < encoder.patch_size or size % encoder.patch_size:
-            patch = encoder.patch_size
+        patch = max(patch_sides(encoder))
+        if any(size % side for side in patch_sides(encoder)):
             raise ConfigError(f"`views.local_size` is {size}; it must be a multiple of `encoder.patch_size`, {patch}")

@@ -135,7 +135,7 @@ def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Ex
         noise=noise,
         shift=data.shift,
         world=world,
-        most=RECIPES[config.recipe.kind].views_read,
+        most=RECIPES[config.recipe.kind].views_read(config.recipe),
     )
     return pipeline, examples
 

@@ -79,7 +79,7 @@ class Monitor:
         self._folded = jax.jit(evaluate.fold_fraction)
         self._densities = jax.jit(lambda encoder, xs: jax.vmap(encoder.member_log_densities)(xs))
         # Held-out rows, on which a density in nats is judged: of a world, all that were not drawn in training.
-        self.judged = source.world is not None or config.data.holdout > 0
+        self.judged = source.world is not None or config.data.holdout > 0 or source.held_out
         self._neighbours: np.ndarray | None = None
         self._views: np.ndarray | None = None
         self.baselines: evaluate.Baselines | None = None

@@ -6,8 +6,8 @@ union of dataclasses, which are distinguished by their field `kind`.
 """
 
 from jepa_jax.config.data import Crops, Data, Noise, Views
-from jepa_jax.config.encoders import MLP, Conv, Encoder, Triangular, ViT
-from jepa_jax.config.recipes import Blocks, Distill, Mask, Masked, Multiview, Pair, Recipe
+from jepa_jax.config.encoders import MLP, Conv, Encoder, Linear, Triangular, ViT
+from jepa_jax.config.recipes import Blocks, Cross, Curriculum, Distill, Mask, Masked, Multiview, Pair, Recipe, Windows
 from jepa_jax.config.run import Checkpoints, Config, Density, Mesh, Monitor, Objective, Optim
 
 __all__ = [
@@ -17,10 +17,13 @@ __all__ = [
     "Config",
     "Conv",
     "Crops",
+    "Cross",
+    "Curriculum",
     "Data",
     "Density",
     "Distill",
     "Encoder",
+    "Linear",
     "Mask",
     "Masked",
     "Mesh",
@@ -34,4 +37,5 @@ __all__ = [
     "Triangular",
     "ViT",
     "Views",
+    "Windows",
 ]

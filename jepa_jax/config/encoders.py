@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jepa_jax.config.checks import at_least, check, fractions, widths
+from jepa_jax.config.checks import at_least, check, fractions, positive, widths
 
-EncoderKind = Literal["mlp", "conv", "vit", "triangular"]
+EncoderKind = Literal["mlp", "conv", "vit", "triangular", "linear"]
 Activation = Literal["gelu", "silu", "tanh", "softplus", "elu"]
 
 
@@ -31,8 +31,8 @@ class MLP(Embedding):
 
     kind: EncoderKind = field(default="mlp", kw_only=True)
     """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
-    images [H, W, C], or a `triangular` map on the flattened sample, which cannot fold. Each kind has options of its
-    own; --encoder.kind KIND --help shows them."""
+    images [H, W, C], a `triangular` map on the flattened sample, which cannot fold, or a deep `linear` network. Each
+    kind has options of its own; --encoder.kind KIND --help shows them."""
     widths: tuple[int, ...] = (256, 256, 256)
     """Widths of the hidden layers."""
     activation: Activation = "gelu"
@@ -52,8 +52,8 @@ class Conv(MLP):
 
     kind: EncoderKind = field(default="conv", kw_only=True)
     """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
-    images [H, W, C], or a `triangular` map on the flattened sample, which cannot fold. Each kind has options of its
-    own; --encoder.kind KIND --help shows them."""
+    images [H, W, C], a `triangular` map on the flattened sample, which cannot fold, or a deep `linear` network. Each
+    kind has options of its own; --encoder.kind KIND --help shows them."""
     widths: tuple[int, ...] = (32, 64)
     """Channels of the convolutions; each convolution halves the sides of the image."""
 
@@ -64,23 +64,42 @@ class ViT(Embedding):
 
     kind: EncoderKind = field(default="vit", kw_only=True)
     """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
-    images [H, W, C], or a `triangular` map on the flattened sample, which cannot fold. Each kind has options of its
-    own; --encoder.kind KIND --help shows them."""
+    images [H, W, C], a `triangular` map on the flattened sample, which cannot fold, or a deep `linear` network. Each
+    kind has options of its own; --encoder.kind KIND --help shows them."""
     tokens: Literal["patches"] = "patches"
-    """What a token represents. `patches`: a square patch of an image."""
-    patch_size: int = 4
-    """Side of a patch in pixels; it must divide the sides of the image."""
+    """What a token represents. `patches`: a rectangular patch of a sample [H, W, C]: of an image, of some times of a
+    series whose channels are rows, of a spectrogram; or a column of a table, which is taken as [D, 1, 1]."""
+    patch_size: int | tuple[int, int] = 4
+    """Side of a patch, or its height and width, in pixels; they must divide the sides of the image."""
+    per_row: bool = False
+    """Whether each row of patches has a map of its own to tokens, as for the columns of a table."""
+    row_positions: Literal["none", "sincos", "learned", "given"] = "sincos"
+    """What tells the rows of patches apart: fixed sines and cosines, learned positions, a learned linear map of the
+    `row_features` that the data give, or nothing."""
+    column_positions: Literal["none", "sincos", "learned"] = "sincos"
+    """What tells the columns of patches apart, as for rows."""
+    registers: int = 0
+    """Number of learned tokens beside those of the patches, which masks never hide."""
+    readout: Literal["mean", "register", "flatten"] = "mean"
+    """What becomes the embedding: the mean of the tokens of patches; one more register; or all tokens of patches one
+    after the other, where K is their number times the width of a token."""
     width: int = 96
     """Width of a token."""
     depth: int = 4
     """Number of transformer blocks."""
     heads: int = 3
     """Number of attention heads; it must divide the width."""
+    categories: tuple[int, ...] = field(default=(), metadata={"derived": True})
+    """Number of categories of each input number of a table, 0 for a continuous one, as the data have them."""
+    row_features: int = field(default=0, metadata={"derived": True})
+    """Number of the numbers that the data give for each row."""
 
     def __post_init__(self) -> None:
         """Check the values."""
         super().__post_init__()
-        check("encoder.", self, *at_least(self, 1, "patch_size", "width", "depth", "heads"))
+        sides = self.patch_size if isinstance(self.patch_size, tuple) else (self.patch_size,)
+        rule = ("patch_size", len(sides) in (1, 2) and min(sides) >= 1, "be at least 1, or a height and a width")
+        check("encoder.", self, rule, *at_least(self, 1, "width", "depth", "heads"), *at_least(self, 0, "registers"))
 
 
 @dataclass(frozen=True)
@@ -89,8 +108,8 @@ class Triangular:
 
     kind: EncoderKind = field(default="triangular", kw_only=True)
     """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
-    images [H, W, C], or a `triangular` map on the flattened sample, which cannot fold. Each kind has options of its
-    own; --encoder.kind KIND --help shows them."""
+    images [H, W, C], a `triangular` map on the flattened sample, which cannot fold, or a deep `linear` network. Each
+    kind has options of its own; --encoder.kind KIND --help shows them."""
     dim: int | None = field(default=None, metadata={"derived": True})
     """Width of the embedding, K. None: that of the output, which is the only possible one: D, or 2 D on the torus."""
     output: Literal["auto", "cube", "torus", "gaussian"] = "auto"
@@ -124,4 +143,26 @@ class Triangular:
         )
 
 
-Encoder = MLP | Conv | ViT | Triangular
+@dataclass(frozen=True)
+class Linear:
+    """Deep linear network without biases, of orthogonal layers of one small scale (a balanced start)."""
+
+    kind: EncoderKind = field(default="linear", kw_only=True)
+    """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C], a `triangular` map on the flattened sample, which cannot fold, or a deep `linear` network. Each
+    kind has options of its own; --encoder.kind KIND --help shows them."""
+    dim: int | None = field(default=None, metadata={"derived": True})
+    """Width of the embedding, K, which is D, that of the sample."""
+    output: Literal["auto", "free"] = "auto"
+    """Space of the embedding, which is not restricted."""
+    depth: int = 2
+    """Number of layers, L."""
+    start: float = 0.3
+    """Singular value of every layer at the start, u_0; that of the encoder is u_0^L."""
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        check("encoder.", self, *at_least(self, 1, "dim", "depth"), *positive(self, "start"))
+
+
+Encoder = MLP | Conv | ViT | Triangular | Linear

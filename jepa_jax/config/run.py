@@ -27,6 +27,12 @@ class Objective:
     density alone, so that prediction can only bend it."""
     temperature: float | None = None
     """Scale of the kernel in `uniformity` (t, default 2) and `infonce` (tau, default 0.2)."""
+    distance: Literal["l2", "l1", "smooth_l1", "cosine"] = "l2"
+    """Distance of a prediction from its target: squares, magnitudes, squares that become magnitudes above 1, or 2 minus
+    twice the cosine. A mean over the numbers of a token, a sum over those of an embedding."""
+    anti_collapse_on: Literal["pooled", "tokens"] = "pooled"
+    """Embeddings that the anti-collapse term acts on: those of whole samples, or each token of a `vit` on its own,
+    which also keeps the tokens of one place from becoming equal."""
     num_slices: int = 256
     """Number of random directions per step in `sigreg`."""
 
@@ -42,12 +48,16 @@ class Objective:
 
 @dataclass(frozen=True)
 class Optim:
-    """AdamW with warm-up and cosine decay."""
+    """AdamW or gradient descent, with warm-up and a decay of the rate."""
 
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    """AdamW, or plain gradient descent."""
     lr: float = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate."""
+    decay: Literal["cosine", "none"] = "cosine"
+    """How the learning rate falls after the warm-up: to 0 along a cosine, or not at all."""
     warmup_steps: int = 100
-    """Steps over which the learning rate rises from 0; after them it falls to 0 along a cosine."""
+    """Steps over which the learning rate rises from 0."""
     weight_decay: float = 0.0
     """Decoupled weight decay."""
     clip_norm: float | None = None

@@ -47,29 +47,26 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         notes, degenerate = (), False
     _check_counts(held, data)
     columns = {"x": samples.x, "pair": samples.pair, "condition": samples.condition}
-    columns = {name: column for name, column in columns.items() if column is not None}
-    arrays = {name: jnp.asarray(column[~held]) for name, column in columns.items()}
+    arrays = {name: jnp.asarray(column[~held]) for name, column in columns.items() if column is not None}
     count = len(arrays["x"])
     batch_size = min(data.batch_size, count)
-    mean, scale = standardise(arrays["x"])
+    mean, scale = standardise(arrays["x"], samples.categories)
+    # Another category is another sample, not a view of this one.
+    spread = jnp.where(jnp.asarray(samples.categories) > 0, 0.0, scale) if samples.categories else scale
+    noise: Any = _fixed_noise(samples, data, spread)
     if local:
-        noise: Any = jnp.asarray(local_noise(np.asarray(arrays["x"]), mean, scale, data.noise_factor))
+        noise = jnp.asarray(local_noise(np.asarray(arrays["x"]), mean, scale, data.noise_factor))
         arrays["noise"] = noise
-    elif data.noise is not None:
-        noise = data.noise
-    else:
-        noise = 0.0 if samples.pair is not None else NOISE_FRACTION * scale
 
     def draw(arrays: Any, key: Array) -> tuple[dict[str, Array], Array]:
         pick, view = jax.random.split(key)
         index = jax.random.choice(pick, count, (batch_size,), replace=False)
         examples = {name: column[index] for name, column in arrays.items()}
         if local:
-            examples["noise"] = examples["noise"][:, None] * scale[None]
+            examples["noise"] = examples["noise"][:, None] * spread[None]
         return examples, sample_keys(view, index)
 
     probe, labelled = _fixed_sets(samples, held)
-    quantiles = quantiles_of(arrays["x"])
     return Source(
         shape,
         noise,
@@ -80,7 +77,8 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         draw,
         probe,
         labelled=labelled,
-        quantiles=quantiles,
+        quantiles=quantiles_of(arrays["x"]),
+        held_out=bool(held.any()),
         notes=notes,
         degenerate=degenerate,
         digest=digest,
@@ -89,6 +87,15 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         categories=samples.categories,
         row_features=samples.row_features,
     )
+
+
+def _fixed_noise(samples: Samples, data: cfg.Data, spread: Array) -> Any:
+    """Return the noise of all rows alike, for numbers of these deviations, which are 0 for categories."""
+    if data.noise is None:
+        return 0.0 if samples.pair is not None else NOISE_FRACTION * spread
+    if data.noise == "local" or not samples.categories:
+        return data.noise
+    return data.noise * (spread > 0).astype(jnp.float32)
 
 
 def _digest(samples: Samples) -> bytes:
@@ -121,6 +128,11 @@ def _as_table(samples: Samples, held: np.ndarray) -> tuple[Samples, np.ndarray, 
     if len(shape) != 1:
         raise ConfigError(
             f"`data.noise` local is for vectors, and {samples.name} has samples of shape {list(shape)}; give a number"
+        )
+    if any(samples.categories):
+        raise ConfigError(
+            f"`data.noise` local is for numbers, and {samples.name} has columns of categories, which have no density; "
+            "leave it out, or give a number"
         )
     table = continuous(np.asarray(samples.x))
     notes = table.notes

@@ -70,8 +70,9 @@ class Source:
       conditions: Number C of the numbers that are known when the second view of an example is predicted from the first,
         which are its `condition` [C] or that of its world; 0 without them.
       categories: Number of categories of each input number, 0 for a continuous one; () if all are continuous.
-      row_features: Numbers [H, G] that describe the rows of a sample [H, W, C], from which positions can be learned, such
-        as places of sensors; or None.
+      row_features: Numbers [H, G] that describe the rows of a sample [H, W, C], from which positions can be learned,
+        such as places of sensors; or None.
+      held_out: Whether some samples in memory are kept out of training.
       digest: SHA-256 of the samples; None for a world, which draws new ones, and for a stream.
       batches: Function () -> a loader, whose batches take the place of `arrays`, one in each step, if samples are read
         during training; or None.
@@ -93,6 +94,7 @@ class Source:
     degenerate: bool = False
     known: Callable[[int], Array] | None = None
     digest: bytes | None = None
+    held_out: bool = False
     conditions: int = 0
     categories: tuple[int, ...] = ()
     row_features: np.ndarray | None = None
@@ -154,7 +156,7 @@ def quantiles_of(x: Array) -> Array | None:
     return jnp.quantile(x[:QUANTILE_SAMPLES], (jnp.arange(NUM_QUANTILES, dtype=x.dtype) + 0.5) / NUM_QUANTILES, axis=0)
 
 
-def standardise(x: ArrayLike) -> tuple[Array, Array]:
+def standardise(x: ArrayLike, categories: tuple[int, ...] = ()) -> tuple[Array, Array]:
     """Return the mean and the standard deviation, per number for vectors and over all numbers for images.
 
     A number that never varies, to the rounding of its size, has scale 1. One with outliers so far away that they alone
@@ -162,6 +164,7 @@ def standardise(x: ArrayLike) -> tuple[Array, Array]:
 
     Args:
       x: Samples [N, ...], float32.
+      categories: Number of categories of each number of vectors, 0 for continuous ones; categories stay as they are.
     """
     x = np.asarray(x)
     axis = 0 if x.ndim == 2 else None
@@ -172,4 +175,7 @@ def standardise(x: ArrayLike) -> tuple[Array, Array]:
         outliers = (robust > 0) & (std > OUTLIER_RATIO * robust)
         mean, std = np.where(outliers, middle, mean), np.where(outliers, robust, std)
     scale = np.where(_constant(x, axis), 1.0, std)
+    if categories:
+        kept = np.asarray(categories) > 0
+        mean, scale = np.where(kept, 0.0, mean), np.where(kept, 1.0, scale)
     return jnp.asarray(mean, x.dtype), jnp.asarray(scale, x.dtype)

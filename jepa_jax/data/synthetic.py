@@ -47,7 +47,7 @@ def from_world(world: World, data: cfg.Data) -> Source:
 
     # The mean and the scale affect only the conditioning, not the density, so that any samples are suitable.
     x, _ = jax.jit(world.sample, static_argnums=1)(jax.random.key(PROBE_SEED + 1), STANDARDISING_SAMPLES)
-    mean, scale = standardise(x)
+    mean, scale = standardise(x, world.categories)
 
     def probe(n: int) -> Probe:
         return world_probe(world, n)[0]

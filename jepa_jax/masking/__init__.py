@@ -7,9 +7,46 @@ from collections.abc import Callable
 from typing import Any
 
 from jepa_jax.masking.blocks import Blocks
+from jepa_jax.masking.cross import Cross
+from jepa_jax.masking.curriculum import Curriculum
 from jepa_jax.masking.masks import Law, Masks, pack
+from jepa_jax.masking.windows import Windows
+
+
+def law_of(options: Any) -> Law:
+    """Return the law of a config's `recipe.mask`, or of one of its parts.
+
+    Raises:
+      ValueError: If no mask can have the values.
+    """
+    return LAWS[options.kind](options)
+
+
+def _curriculum(options: Any) -> Curriculum:
+    return Curriculum(law_of(options.early), law_of(options.late), options.start)
+
+
+def _cross(options: Any) -> Cross:
+    names = (
+        "rows",
+        "row_share",
+        "row_runs",
+        "columns",
+        "column_share",
+        "column_runs",
+        "asked",
+        "asked_share",
+        "targets",
+    )
+    return Cross(**{name: getattr(options, name) for name in names})
+
 
 # Each entry maps the options of a config's `recipe.mask` to a law, or raises ValueError if no mask can have the values.
-LAWS: dict[str, Callable[[Any], Law]] = {"blocks": lambda options: Blocks(options.targets)}
+LAWS: dict[str, Callable[[Any], Law]] = {
+    "blocks": lambda options: Blocks(options.targets),
+    "cross": _cross,
+    "windows": lambda options: Windows(options.size, options.share),
+    "curriculum": _curriculum,
+}
 
-__all__ = ["LAWS", "Blocks", "Law", "Masks", "pack"]
+__all__ = ["LAWS", "Blocks", "Cross", "Curriculum", "Law", "Masks", "Windows", "law_of", "pack"]

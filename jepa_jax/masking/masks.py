@@ -2,6 +2,7 @@
 
 from typing import NamedTuple, Protocol
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -11,7 +12,8 @@ Grid = tuple[int, int]
 class Masks(NamedTuple):
     """Visible and predicted tokens of a sample.
 
-    A token is given by its index row * columns + column, in ascending order; entries that are not valid are 0.
+    A token is given by its index row * columns + column, in ascending order; entries that are not valid are 0. A group
+    without valid entries is padding.
 
     Attributes:
       context: Visible tokens, int32 [C].
@@ -63,3 +65,15 @@ def pack(chosen: Array, most: int) -> tuple[Array, Array]:
     """
     (index,) = jnp.nonzero(chosen, size=most, fill_value=0)
     return index.astype(jnp.int32), jnp.arange(most, dtype=jnp.int32) < jnp.sum(chosen, dtype=jnp.int32)
+
+
+def pack_all(seen: Array, asked: Array, most_context: int, most_targets: int) -> Masks:
+    """Return the masks in which the tokens `seen`, bool [N], are visible, and `asked`, bool [M, N], are predicted.
+
+    Args:
+      seen: Which tokens are visible.
+      asked: Which tokens are in each group of predicted tokens.
+      most_context: Largest possible number of visible tokens.
+      most_targets: Largest possible number of tokens in a group.
+    """
+    return Masks(*pack(seen, most_context), *jax.vmap(lambda group: pack(group, most_targets))(asked))

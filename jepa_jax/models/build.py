@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax import Array
 
 from jepa_jax import config as cfg
 from jepa_jax.errors import ConfigError
-from jepa_jax.models.networks import MLP, ConvNet, Encoder, on_sphere
+from jepa_jax.models.networks import MLP, ConvNet, DeepLinear, Encoder, on_sphere
+from jepa_jax.models.positions import GridPositions, row_features
 from jepa_jax.models.token_encoder import TokenEncoder
 from jepa_jax.models.tokens import TOKENISERS
 from jepa_jax.models.transformer import Transformer
@@ -39,8 +41,13 @@ class Model(NamedTuple):
       tokens: Function (params, x, at, valid) -> the tokens at some positions, as `TokenEncoder.encode`; None for
         networks without tokens.
       grid: Numbers of rows and columns of these tokens, or None.
+      token_dim: Width of these tokens.
+      positions: Function params -> positions [rows * columns, D] of the tokens, if they differ by axis; None for sines
+        and cosines.
+      divided: Function x -> the numbers of a sample in each token, [rows * columns, P].
       log_volume: Function (params, x, key=None) -> log of the factor by which the network enlarges volumes at x, in
         nats, for networks that cannot fold; or None. With a key it is that of training, where units are dropped.
+      start: Scale of the layers at the start, for a deep linear network.
       members: Maps that are trained side by side, each a function of the same params; () for a single network.
     """
 
@@ -50,7 +57,11 @@ class Model(NamedTuple):
     null_directions: int = 0
     tokens: Callable[..., Array] | None = None
     grid: tuple[int, int] | None = None
+    token_dim: int = 0
+    positions: Callable[[Params], Array] | None = None
+    divided: Callable[[Array], Array] | None = None
     log_volume: Callable[..., Array] | None = None
+    start: float = 1.0
     members: tuple["Model", ...] = ()
 
 
@@ -59,7 +70,9 @@ def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) 
 
     Its `init` takes the `mean` and `scale` that standardise the input, in addition to the key. They are stored with the
     weights, so that the encoder is a function of raw samples, and they are constant in training. A triangular network
-    also takes `quantiles` [Q, D] of raw samples, at which its components start; None takes those of N(0, I).
+    also takes `quantiles` [Q, D] of raw samples, at which its components start; None takes those of N(0, I). A
+    transformer whose positions are `given` takes the `row_features` [H, G]. A deep linear network is a function of the
+    sample as it is.
 
     Args:
       encoder: Encoder section of the config, with a known `dim`.
@@ -73,42 +86,64 @@ def build(encoder: cfg.Encoder, shape: Shape, output: str, remat: bool = False) 
     if encoder.dim is None:
         raise ValueError("encoder.dim is not set; resolve the config first")
     network = ENCODERS[encoder.kind](encoder, shape, output, remat)
+    nulls = network.null_directions + (1 if output == "sphere" else 0)
+    return _of_raw_samples(network, shape)._replace(
+        init=_init(encoder, network, shape),
+        dim=encoder.dim,
+        null_directions=nulls,
+        members=tuple(_of_raw_samples(member, shape) for member in network.members),
+    )
+
+
+def _init(encoder: cfg.Encoder, network: Model, shape: Shape) -> Callable[..., Params]:
+    """Return the `init` of `build`."""
 
     def init(  # of all members
-        key: Array, mean: Array | float = 0.0, scale: Array | float = 1.0, quantiles: Array | None = None
+        key: Array,
+        mean: Array | float = 0.0,
+        scale: Array | float = 1.0,
+        quantiles: Array | None = None,
+        features: np.ndarray | None = None,
     ) -> Params:
         ones = jnp.ones(shape, jnp.float32)
         start: tuple[Any, ...] = ()
+        if isinstance(encoder, cfg.Linear):
+            mean, scale = 0.0, 1.0
+        if isinstance(encoder, cfg.ViT) and features is not None and network.grid is not None:
+            start = (row_features(features, network.grid[0]),)
         if isinstance(encoder, cfg.Triangular):
             standard = None if quantiles is None else (quantiles - (mean * ones)[None]) / (scale * ones)[None]
             start = (None if standard is None else standard.reshape(len(standard), -1),)
         return {"network": network.init(key, *start), "input": {"mean": mean * ones, "scale": scale * ones}}
 
-    def outside(network: Model) -> Model:
-        """Return a network as a function of raw samples."""
+    return init
 
-        def apply(params: Params, x: Array) -> Array:
-            return network.apply(params["network"], standardised(params, x))
 
-        def log_volume(params: Params, x: Array, key: Array | None = None) -> Array:
-            assert network.log_volume is not None
-            scale = jnp.broadcast_to(params["input"]["scale"], shape)
-            inside = network.log_volume(params["network"], standardised(params, x), key)
-            return inside - jnp.sum(jnp.log(jax.lax.stop_gradient(scale)))
+def _of_raw_samples(network: Model, shape: Shape) -> Model:
+    """Return a network as functions of raw samples, which are standardised first."""
 
-        return network._replace(apply=apply, log_volume=log_volume if network.log_volume else None)
+    def apply(params: Params, x: Array) -> Array:
+        return network.apply(params["network"], standardised(params, x))
+
+    def log_volume(params: Params, x: Array, key: Array | None = None) -> Array:
+        assert network.log_volume is not None
+        scale = jnp.broadcast_to(params["input"]["scale"], shape)
+        inside = network.log_volume(params["network"], standardised(params, x), key)
+        return inside - jnp.sum(jnp.log(jax.lax.stop_gradient(scale)))
 
     def tokens(params: Params, x: Array, at: Array | None = None, valid: Array | None = None) -> Array:
         assert network.tokens is not None
         return network.tokens(params["network"], standardised(params, x), at, valid)
 
-    nulls = network.null_directions + (1 if output == "sphere" else 0)
-    return outside(network)._replace(
-        init=init,
-        dim=encoder.dim,
-        null_directions=nulls,
+    def positions(params: Params) -> Array:
+        assert network.positions is not None
+        return network.positions(params["network"])
+
+    return network._replace(
+        apply=apply,
+        log_volume=log_volume if network.log_volume else None,
         tokens=tokens if network.tokens else None,
-        members=tuple(outside(member) for member in network.members),
+        positions=positions if network.positions else None,
     )
 
 
@@ -123,6 +158,13 @@ def standardised(params: Params, x: Array) -> Array:
 def build_mlp(widths: tuple[int, ...]) -> Model:
     """Build an MLP from its widths, of which the first is that of the input and the last that of the output."""
     return Model(*_pure(lambda key: MLP(widths, "gelu", rngs=nnx.Rngs(key))), widths[-1])
+
+
+def build_linear_map(inputs: int, outputs: int, scale: float) -> Model:
+    """Build a linear map without bias, which starts as the identity times a scale, cut or padded with zeros."""
+    return Model(
+        lambda key: {"kernel": scale * jnp.eye(inputs, outputs)}, lambda params, x: x @ params["kernel"], outputs
+    )
 
 
 def _dense(options: cfg.MLP, shape: Shape, output: str, remat: bool) -> Model:
@@ -156,8 +198,11 @@ def _convolutional(options: cfg.Conv, shape: Shape, output: str, remat: bool) ->
 
 
 def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Model:
-    """Build a transformer whose embedding is the mean token, or a linear map of it if K is not the width of a token."""
-    dim = _dim(options)
+    """Build a transformer whose embedding is the mean token, or a linear map of it if K is not the width of a token.
+
+    Other readouts are one more register, or all tokens.
+    """
+    dim, flat = _dim(options), options.readout == "flatten"
     try:
         tokeniser = TOKENISERS[options.tokens](options, shape)
         body = Transformer(
@@ -165,22 +210,55 @@ def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Mo
             width=options.width,
             depth=options.depth,
             heads=options.heads,
-            class_token=False,
+            class_token=options.readout == "register",
+            registers=options.registers,
             positions="sincos",
-            pooling="mean",
-            projection=None if dim == options.width else dim,
+            pooling="class" if options.readout == "register" else "mean",
+            projection=None if flat or dim == options.width else dim,
             remat=remat,
         )
-        network = TokenEncoder(tokeniser, body)
+        if flat and dim != math.prod(tokeniser.grid) * options.width:
+            whole = math.prod(tokeniser.grid) * options.width
+            raise ValueError(f"`encoder.dim` is {dim}, but all tokens have {whole} numbers; leave it out")
+        axes = options.row_positions, options.column_positions
+        places = None if axes == ("sincos", "sincos") else GridPositions(*axes, options.row_features)
+        network = TokenEncoder(tokeniser, body, places)
         jax.eval_shape(network.init, jax.random.key(0))
     except ValueError as error:
         raise ConfigError(f"`encoder.kind` vit: {error}") from None
+    table = len(shape) == 1
+
+    def image(x: Array) -> Array:
+        return x[:, None, None] if table else x  # the columns of a table are the rows of the grid
 
     def apply(params: Params, x: Array) -> Array:
-        z = network.apply(params, x)
+        z = network.encode(params, image(x)).reshape(-1) if flat else network.apply(params, image(x))
         return on_sphere(z) if output == "sphere" else z
 
-    return Model(network.init, apply, dim, body.null_directions, network.encode, tokeniser.grid)
+    def tokens(params: Params, x: Array, *at: Any) -> Array:
+        return network.encode(params, image(x), *at)
+
+    def positions(params: Params) -> Array:
+        return network.positions(params)[int(body.class_token) :]
+
+    return Model(
+        network.init,
+        apply,
+        dim,
+        2 * math.prod(tokeniser.grid) if flat else body.null_directions,  # a layer norm fixes two of a token
+        tokens,
+        tokeniser.grid,
+        token_dim=options.width if flat else dim,
+        positions=None if places is None else positions,
+        divided=lambda x: tokeniser.divided(image(x)),
+    )
+
+
+def _linear(options: cfg.Linear, shape: Shape, output: str, remat: bool) -> Model:
+    """Build a deep linear network on the flattened sample."""
+    size = math.prod(shape)
+    init, apply = _pure(lambda key: DeepLinear(size, options.depth, options.start, rngs=nnx.Rngs(key)))
+    return Model(init, lambda params, x: apply(params, x.reshape(-1)), size, start=options.start)
 
 
 def _triangular(options: cfg.Triangular, shape: Shape, output: str, remat: bool) -> Model:
@@ -249,6 +327,7 @@ ENCODERS: dict[str, Callable[..., Model]] = {
     "conv": _convolutional,
     "vit": _transformer,
     "triangular": _triangular,
+    "linear": _linear,
 }
 
 

@@ -103,3 +103,26 @@ def on_sphere(z: Array) -> Array:
 def at_least_float32(x: Array) -> Array:
     """Convert narrower types such as bfloat16 to float32, for accurate sums; float32 and float64 stay unchanged."""
     return x.astype(jnp.float32) if jnp.finfo(x.dtype).bits < 32 else x
+
+
+class DeepLinear(nnx.Module):
+    """Product of square matrices, [D] -> [D], each orthogonal times one scale at the start.
+
+    The last layer undoes the rotations of the others, so that the whole is the identity times scale^depth: all layers
+    have equal singular values (a balanced start), and the axes of the input are those of the map.
+    """
+
+    def __init__(self, size: int, depth: int, scale: float, *, rngs: nnx.Rngs) -> None:
+        self.depth = depth
+        orthogonal = nnx.initializers.orthogonal()
+        product = jnp.eye(size)
+        for i in range(depth):
+            rotation = orthogonal(rngs.params(), (size, size), jnp.float32) if i + 1 < depth else product.T
+            product = product @ rotation
+            setattr(self, f"dense_{i}", nnx.Param(scale * rotation))
+
+    def __call__(self, x: Array) -> Array:
+        """Map one vector to one vector."""
+        for i in range(self.depth):
+            x = x @ getattr(self, f"dense_{i}")[...]
+        return x

@@ -11,6 +11,7 @@ from flax import nnx
 from jax import Array
 
 from jepa_jax.models.networks import at_least_float32
+from jepa_jax.models.positions import GridPositions
 from jepa_jax.models.tokens import Tokeniser
 from jepa_jax.models.transformer import (
     Params,
@@ -32,13 +33,19 @@ class TokenEncoder:
     Attributes:
       tokeniser: Tokeniser, which maps a sample to tokens on a grid.
       body: Transformer over this grid.
+      places: Positions by axis, in place of those of the body; or None.
     """
 
     tokeniser: Tokeniser
     body: Transformer
+    places: GridPositions | None = None
 
-    def init(self, key: Array) -> Params:
+    def init(self, key: Array, features: Array | None = None) -> Params:
         """Return random weights as a nested dict of arrays; those of the blocks are stacked, [depth, ...].
+
+        Args:
+          key: Key.
+          features: Given numbers of each row of tokens, [rows, G], if positions are a map of them.
 
         Raises:
           ValueError: If the positions cannot have this width.
@@ -52,7 +59,9 @@ class TokenEncoder:
             "blocks": init_blocks(body, keys[3]),
             "norm": norm,
         }
-        if body.positions == "sincos":  # the position of a class token is zero
+        if self.places is not None:
+            params["positions"] = self.places.init(keys[2], body.grid, body.width, features)
+        elif body.positions == "sincos":  # the position of a class token is zero
             fixed = sincos_positions(body.grid, body.width)
             params["positions"] = jnp.asarray(np.concatenate([np.zeros_like(fixed[: int(body.class_token)]), fixed]))
         if body.class_token:
@@ -81,7 +90,7 @@ class TokenEncoder:
           valid: Which entries of `at` are valid, [C]; no token attends to the others, which are padding.
 
         Returns:
-          Tokens [N, K].
+          Tokens [C, K] or [rows * columns, K] of the grid, without the class token and registers.
         """
         body = self.body
         tokens = self.embed(params, x)
@@ -90,7 +99,16 @@ class TokenEncoder:
         if valid is not None:
             valid = jnp.concatenate([jnp.ones(body.prefix, bool), valid])
         tokens = layer_norm(params["norm"], through(body, params["blocks"], tokens, valid), body.norm_eps)
+        tokens = tokens[body.prefix :]
         return tokens @ params["projection"]["kernel"] if body.projection else tokens
+
+    def positions(self, params: Params) -> Array:
+        """Return the positions of the class token, if there is one, and of the tokens of the grid, [N, D]."""
+        if self.places is None:
+            positions = params["positions"]
+            return jax.lax.stop_gradient(positions) if self.body.positions == "sincos" else positions
+        table = self.places.table(params["positions"], self.body.grid, self.body.width)
+        return jnp.pad(table, ((int(self.body.class_token), 0), (0, 0)))  # that of a class token is zero
 
     def embed(self, params: Params, x: Array) -> Array:
         """Return the tokens before the first block: class token, registers and tokens of the grid, [N, D]."""
@@ -103,10 +121,10 @@ class TokenEncoder:
         tokens, grid = self.tokeniser(params["patch"], x), self.tokeniser.grid_of(x.shape)
         if body.class_token:
             tokens = jnp.concatenate([params["class_token"], tokens])
-        positions = params["positions"]
+        positions = self.positions(params)
         if grid != body.grid:
             positions = resized_positions(positions, first, body.grid, grid)
-        tokens = tokens + (jax.lax.stop_gradient(positions) if body.positions == "sincos" else positions)
+        tokens = tokens + positions
         if body.registers:
             tokens = jnp.concatenate([tokens[:first], params["registers"], tokens[first:]])
         return tokens

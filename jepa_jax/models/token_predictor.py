@@ -1,4 +1,4 @@
-"""Predictor of I-JEPA, from the tokens at visible positions to those at hidden positions."""
+"""Predictor of I-JEPA, from the tokens at visible positions to the targets at hidden positions."""
 
 from dataclasses import dataclass
 
@@ -17,18 +17,23 @@ class TokenPredictor:
     Attributes:
       grid: Numbers of rows and columns of tokens.
       outside: Width of the encoder's tokens, E.
+      answer: Width of a target, F.
       width: Width of a token in the predictor.
       depth: Number of blocks of the predictor.
       heads: Number of attention heads of the predictor.
       remat: Whether the blocks recompute activations in a backward pass.
+      places: Width of the encoder's positions, from which those of the predictor are a learned linear map; None for
+        fixed sines and cosines.
     """
 
     grid: Grid
     outside: int
+    answer: int
     width: int
     depth: int
     heads: int
     remat: bool = False
+    places: int | None = None
 
     @property
     def body(self) -> Transformer:
@@ -41,12 +46,14 @@ class TokenPredictor:
         """Return random weights."""
         enter, leave, mask, blocks = jax.random.split(key, 4)
         kernel = nnx.initializers.lecun_normal()
-        return {
+        place = jax.random.fold_in(key, 1)
+        places = {} if self.places is None else {"place": {"kernel": kernel(place, (self.places, self.width))}}
+        return places | {
             "enter": {"kernel": kernel(enter, (self.outside, self.width)), "bias": jnp.zeros(self.width)},
             "mask_token": 0.02 * jax.random.normal(mask, (1, self.width)),
             "blocks": init_blocks(self.body, blocks),
             "norm": {"scale": jnp.ones(self.width), "bias": jnp.zeros(self.width)},
-            "leave": {"kernel": kernel(leave, (self.width, self.outside)), "bias": jnp.zeros(self.outside)},
+            "leave": {"kernel": kernel(leave, (self.width, self.answer)), "bias": jnp.zeros(self.answer)},
         }
 
     def apply(
@@ -58,7 +65,7 @@ class TokenPredictor:
         target_positions: Array,
         target_valid: Array,
     ) -> Array:
-        """Predict the tokens at hidden positions.
+        """Predict the targets at hidden positions.
 
         Assran et al., "Self-supervised learning from images with a joint-embedding predictive architecture", arXiv
         2301.08243, section 3: a mask token at the position of each target attends to the context and to the other mask
@@ -73,7 +80,7 @@ class TokenPredictor:
           target_valid: Which targets are valid, [T]; no token attends to the others, which are padding.
 
         Returns:
-          Predicted tokens [T, E].
+          Predictions [T, F].
         """
         seen = context @ params["enter"]["kernel"] + params["enter"]["bias"][None] + context_positions
         hidden = params["mask_token"] + target_positions

@@ -208,11 +208,22 @@ def sincos_positions(grid: Grid, width: int) -> np.ndarray:
     """
     if width % 4:
         raise ValueError(f"sincos positions need a width that is a multiple of four, not {width}")
-    quarter = width // 4
-    rate = SINCOS_BASE ** -(np.arange(quarter) / quarter)
     row, column = np.divmod(np.arange(grid[0] * grid[1]), grid[1])
-    angles = [np.outer(place, rate) for place in (column, row)]
-    return np.concatenate([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=1).astype(np.float32)
+    tables = [sincos_table(side, width // 2)[place] for side, place in ((grid[1], column), (grid[0], row))]
+    return np.concatenate(tables, axis=1).astype(np.float32)
+
+
+def sincos_table(side: int, width: int) -> np.ndarray:
+    """Return fixed positions along one axis, [side, D], float64: sines and then cosines of falling frequencies.
+
+    Raises:
+      ValueError: If the width is odd.
+    """
+    if width % 2:
+        raise ValueError(f"sincos positions along one axis need an even width, not {width}")
+    rate = SINCOS_BASE ** -(np.arange(width // 2) / (width // 2))
+    angles = np.outer(np.arange(side), rate)
+    return np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
 
 
 def resized_positions(positions: Array, prefix: int, old: Grid, new: Grid) -> Array:

@@ -2,6 +2,6 @@
 
 from jepa_jax.objectives.anti_collapse import TERMS, Term, build, term_of
 from jepa_jax.objectives.distillation import centred, distillation, sinkhorn
-from jepa_jax.objectives.prediction import prediction
+from jepa_jax.objectives.prediction import distance, prediction
 
-__all__ = ["TERMS", "Term", "build", "centred", "distillation", "prediction", "sinkhorn", "term_of"]
+__all__ = ["TERMS", "Term", "build", "centred", "distance", "distillation", "prediction", "sinkhorn", "term_of"]

@@ -4,11 +4,12 @@ A new recipe needs a new file in this folder and an entry in `build.RECIPES`.
 """
 
 from jepa_jax.models.trained import as_encoder, weighted
-from jepa_jax.recipes.base import Loss, Outcome, Recipe, Setting
+from jepa_jax.recipes.base import Batch, Loss, Outcome, Recipe, Setting
 from jepa_jax.recipes.build import RECIPES, build_loss, build_networks, followed, init_networks, weights_path
 
 __all__ = [
     "RECIPES",
+    "Batch",
     "Loss",
     "Outcome",
     "Recipe",

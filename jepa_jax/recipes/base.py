@@ -32,9 +32,25 @@ class Outcome(NamedTuple):
     log_volume: Array | None = None
 
 
-# (params, teacher, extra, views, key, progress) -> Outcome. `teacher` has the networks that the teacher averages, or is
-# `params` itself if there is no teacher; `progress` goes from 0 to 1 over the run.
-Loss = Callable[[Params, Params, Params, Views, Array, Array], Outcome]
+class Batch(NamedTuple):
+    """What a loss knows of a step.
+
+    Attributes:
+      views: Views of the examples, [V, B, ...] in groups of one size.
+      key: Key of the step.
+      progress: Progress of the run, from 0 to 1.
+      condition: Numbers [B, C] that are known when one view is predicted from another; or None.
+    """
+
+    views: Views
+    key: Array
+    progress: Array
+    condition: Array | None = None
+
+
+# (params, teacher, extra, batch) -> Outcome. `teacher` has the networks that the teacher averages, or is `params`
+# itself if there is no teacher.
+Loss = Callable[[Params, Params, Params, Batch], Outcome]
 
 
 class Setting(NamedTuple):
@@ -45,12 +61,16 @@ class Setting(NamedTuple):
       networks: Networks by name.
       embed: Function from views to the embeddings or projections that the losses compare.
       sphere: Whether these are on the unit sphere.
+      distance: Name of the distance of predictions from targets.
+      on_tokens: Whether the anti-collapse term acts on tokens.
     """
 
     options: Any
     networks: dict[str, Model]
     embed: "Embed"
     sphere: bool
+    distance: str = "l2"
+    on_tokens: bool = False
 
 
 class Recipe(NamedTuple):
@@ -63,7 +83,7 @@ class Recipe(NamedTuple):
       loss: Function setting -> the loss.
       extra: Function options -> values other than parameters that the loss carries, at the first step.
       teacher_is_result: Whether the teacher, if there is one, is the result of a run.
-      views_read: Number of views of an example that the loss reads; None for all.
+      views_read: Function options -> number of views of an example that the loss reads; None for all.
     """
 
     check: Callable[[Any, cfg.Encoder, cfg.Views], None]
@@ -71,7 +91,7 @@ class Recipe(NamedTuple):
     loss: Callable[[Setting], Loss]
     extra: Callable[[Any], Params] = lambda options: {}
     teacher_is_result: bool = False
-    views_read: int | None = None
+    views_read: Callable[[Any], int | None] = lambda options: None
 
 
 class Embed:
@@ -86,6 +106,19 @@ class Embed:
           accumulate: Number of parts in which a batch passes through the networks.
         """
         self.networks, self.sphere, self.accumulate = networks, sphere, accumulate
+
+    def tokens(self, params: Params, views: Views) -> Array:
+        """Return the tokens of all views, [V, B, N, E]."""
+        encode = self.networks["encoder"].tokens
+        assert encode is not None
+
+        def of_samples(params: Params, groups: list[Array]) -> Array:
+            flat = [jax.vmap(encode, (None, 0))(params["encoder"], g.reshape(-1, *g.shape[2:])) for g in groups]
+            each = [z.reshape(*g.shape[:2], *z.shape[1:]) for z, g in zip(flat, groups, strict=True)]
+            return jnp.concatenate(each, axis=1)
+
+        z = in_parts(of_samples, self.accumulate)(params, [jnp.swapaxes(group, 0, 1) for group in views])
+        return jnp.swapaxes(z, 0, 1)
 
     def __call__(self, params: Params, views: Views) -> Array:
         """Return the embeddings or projections of all views, [V, B, K]."""
@@ -106,6 +139,12 @@ class Embed:
             z = jax.vmap(self.networks["projector"].apply, (None, 0))(params["projector"], z)
             z = jax.vmap(on_sphere)(z) if self.sphere else z
         return z.reshape(*group.shape[:2], -1)
+
+
+def each_token(tokens: Array) -> Array:
+    """Return tokens [V, B, N, E] as embeddings of V N views, [V N, B, E], each compared across the batch."""
+    views, batch, count, width = tokens.shape
+    return jnp.moveaxis(tokens, 2, 1).reshape(views * count, batch, width)
 
 
 def in_parts(f: Callable[[Params, Any], Any], parts: int) -> Callable[[Params, Any], Any]:
@@ -163,14 +202,12 @@ def with_log_volume(loss: Loss, encoder: Model) -> Loss:
 
     log_volume = jax.vmap(jax.vmap(of_sample, (None, 0, 0)), (None, 0, 0))
 
-    def with_volume(
-        params: Params, teacher: Params, extra: Params, views: Views, key: Array, progress: Array
-    ) -> Outcome:
-        outcome = loss(params, teacher, extra, views, key, progress)
+    def with_volume(params: Params, teacher: Params, extra: Params, batch: Batch) -> Outcome:
+        outcome = loss(params, teacher, extra, batch)
         # Where no unit is dropped, the compiler computes what this shares with the embedding once.
         volumes = []
-        for i, group in enumerate(views):
-            keys = jax.random.split(jax.random.fold_in(key, i), group.shape[:2])
+        for i, group in enumerate(batch.views):
+            keys = jax.random.split(jax.random.fold_in(batch.key, i), group.shape[:2])
             volumes.append(log_volume(params["encoder"], group, keys))
         return outcome._replace(log_volume=jnp.concatenate(volumes))
 

@@ -1,6 +1,7 @@
 """Networks and loss of a resolved config, and the weights that are the result of a run."""
 
 import jax
+import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
@@ -45,10 +46,11 @@ def init_networks(
     mean: Array | float = 0.0,
     scale: Array | float = 1.0,
     quantiles: Array | None = None,
+    features: np.ndarray | None = None,
 ) -> Params:
     """Return random weights of each network; the other arguments are those of the encoder's `init`."""
     encoder_key, key = jax.random.split(key)
-    params = {"encoder": networks["encoder"].init(encoder_key, mean, scale, quantiles)}
+    params = {"encoder": networks["encoder"].init(encoder_key, mean, scale, quantiles, features)}
     others = [name for name in networks if name != "encoder"]
     # A single other network takes the key unsplit, so that earlier runs with a predictor are reproduced.
     keys = [key] if len(others) == 1 else jax.random.split(key, len(others)) if others else []
@@ -68,7 +70,9 @@ def build_loss(config: cfg.Config, networks: dict[str, Model]) -> tuple[Loss, Pa
     embed = Embed(networks, projected, config.optim.accumulate)
     sphere = config.encoder.output in ("sphere", "torus") or (bool(getattr(options, "projector", ())) and projected)
     recipe = RECIPES[options.kind]
-    loss = recipe.loss(Setting(options, networks, embed, sphere))
+    objective = config.objective
+    setting = Setting(options, networks, embed, sphere, objective.distance, objective.anti_collapse_on == "tokens")
+    loss = recipe.loss(setting)
     if config.objective.anti_collapse == "entropy":
         loss = with_log_volume(loss, networks["encoder"])
     return loss, recipe.extra(options)

@@ -11,8 +11,7 @@ from jepa_jax import config as cfg
 from jepa_jax import objectives
 from jepa_jax.models import Model, build_mlp
 from jepa_jax.models.networks import on_sphere
-from jepa_jax.recipes.base import Loss, Outcome, Params, Recipe, Setting
-from jepa_jax.views import Views
+from jepa_jax.recipes.base import Batch, Loss, Outcome, Params, Recipe, Setting
 
 HEAD_WIDTHS = (256, 64)  # hidden width and bottleneck; the head is DINO's, but smaller
 CENTRE_DECAY = 0.9  # decay of the running mean of the teacher's logits, as in DINO
@@ -45,8 +44,8 @@ def _loss(setting: Setting) -> Loss:
     options, embed = setting.options, setting.embed
     heads = jax.vmap(jax.vmap(setting.networks["head"].apply, (None, 0)), (None, 0))
 
-    def loss(params: Params, teacher: Params, extra: Params, views: Views, key: Array, progress: Array) -> Outcome:
-        del key, progress
+    def loss(params: Params, teacher: Params, extra: Params, batch: Batch) -> Outcome:
+        views = batch.views
         z = embed(params, views)
         logits = jax.lax.stop_gradient(heads(teacher["head"], embed(teacher, views[:1])))
         if options.targets == "sinkhorn":

@@ -1,4 +1,4 @@
-"""Prediction of the normed tokens of hidden patches from those of visible patches.
+"""Prediction of targets at hidden patches from the tokens of visible patches.
 
 Assran et al., "I-JEPA", arXiv 2301.08243.
 """
@@ -11,13 +11,13 @@ from jax import Array
 
 from jepa_jax import config as cfg
 from jepa_jax.errors import ConfigError
-from jepa_jax.masking import LAWS, Law, Masks
-from jepa_jax.models import Model
+from jepa_jax.masking import Law, Masks, law_of
+from jepa_jax.models import Model, standardised
 from jepa_jax.models.token_predictor import TokenPredictor
 from jepa_jax.models.transformer import sincos_positions
-from jepa_jax.recipes.base import Loss, Outcome, Params, Recipe, Setting, in_parts
-from jepa_jax.targets import token_targets
-from jepa_jax.views import Views
+from jepa_jax.objectives import distance, prediction
+from jepa_jax.recipes.base import Batch, Loss, Outcome, Params, Recipe, Setting, each_token, in_parts
+from jepa_jax.targets import Targets, gradient_targets, pixel_targets, token_targets
 
 PREDICTOR_HEADS = 3
 
@@ -32,15 +32,62 @@ def _check(options: cfg.Masked, encoder: cfg.Encoder, views: cfg.Views) -> None:
 def _networks(options: cfg.Masked, encoder: Model, dim: int, remat: bool) -> dict[str, Model]:
     assert encoder.grid is not None
     _law(options, encoder.grid)  # checked before anything is compiled
+    places = None if encoder.positions is None else jax.eval_shape(encoder.positions, _shapes(encoder)).shape[1]
+    sizes = TokenPredictor(
+        encoder.grid,
+        encoder.token_dim,
+        _answer(options, encoder),
+        options.predictor_width,
+        options.predictor_depth,
+        PREDICTOR_HEADS,
+        remat,
+        places,
+    )
     try:
-        sizes = TokenPredictor(
-            encoder.grid, dim, options.predictor_width, options.predictor_depth, PREDICTOR_HEADS, remat
-        )
         jax.eval_shape(sizes.init, jax.random.key(0))
-        sincos_positions(encoder.grid, options.predictor_width)
+        if places is None:
+            sincos_positions(encoder.grid, options.predictor_width)
     except ValueError as error:
         raise ConfigError(f"`recipe.predictor_width` {options.predictor_width}: {error}") from None
-    return {"predictor": Model(sizes.init, sizes.apply, dim)}
+    return {"predictor": Model(sizes.init, sizes.apply, sizes.answer)}
+
+
+def _shapes(encoder: Model) -> Params:
+    """Return the shapes of the weights of an encoder."""
+    return jax.eval_shape(encoder.init, jax.random.key(0))
+
+
+def _answer(options: cfg.Masked, encoder: Model) -> int:
+    """Return the width of a target, F.
+
+    Raises:
+      ConfigError: If the samples have no such targets.
+    """
+    if options.target == "tokens":
+        return encoder.token_dim
+    assert encoder.divided is not None
+    shape = _shapes(encoder)["input"]["mean"].shape
+    if options.target == "pixels":
+        return jax.eval_shape(encoder.divided, jax.ShapeDtypeStruct(shape, jnp.float32)).shape[1]
+    if len(shape) != 3 or max(options.scales) >= min(shape[:2]):
+        raise ConfigError(
+            f"`recipe.target` gradient compares squares of half-width {max(options.scales)} in images larger than "
+            f"that, and a sample has shape {list(shape)}; use smaller `recipe.scales`"
+        )
+    maps = jax.ShapeDtypeStruct((*shape[:2], shape[2] * len(options.scales)), jnp.float32)
+    return jax.eval_shape(encoder.divided, maps).shape[1]
+
+
+def _targets(options: cfg.Masked, encoder: Model) -> Targets:
+    """Return the targets of all tokens of a sample."""
+    tokens, divided = encoder.tokens, encoder.divided
+    assert tokens is not None
+    assert divided is not None
+    if options.target == "tokens":
+        return token_targets(tokens, options.normed)
+    if options.target == "pixels":
+        return pixel_targets(lambda params, x: divided(standardised(params, x)), options.normed)
+    return gradient_targets(divided, options.scales, options.normed)
 
 
 def _law(options: cfg.Masked, grid: tuple[int, int]) -> Law:
@@ -50,7 +97,7 @@ def _law(options: cfg.Masked, grid: tuple[int, int]) -> Law:
       ConfigError: If there are no such masks on this grid.
     """
     try:
-        law = LAWS[options.mask.kind](options.mask)
+        law = law_of(options.mask)
         law.check(grid)
     except ValueError as error:
         raise ConfigError(f"`recipe.mask`: {error}") from None
@@ -58,46 +105,70 @@ def _law(options: cfg.Masked, grid: tuple[int, int]) -> Law:
 
 
 def _loss(setting: Setting) -> Loss:
-    """Return the loss: the squared error of predicted tokens, a mean over the tokens of a target and over targets."""
+    """Return the loss: the distance of predicted tokens, a mean over the tokens of a target, over targets and masks."""
     options, encoder, predictor = setting.options, setting.networks["encoder"], setting.networks["predictor"]
     grid, tokens = encoder.grid, encoder.tokens
     assert grid is not None
     assert tokens is not None
-    law, targets = _law(options, grid), token_targets(tokens)
-    positions = jnp.asarray(sincos_positions(grid, options.predictor_width))
+    law, targets = _law(options, grid), _targets(options, encoder)
+    fixed = None if encoder.positions else jnp.asarray(sincos_positions(grid, options.predictor_width))
+
+    def places(params: Params) -> Array:
+        if fixed is not None:
+            return fixed
+        assert encoder.positions is not None
+        return encoder.positions(params["encoder"]) @ params["predictor"]["place"]["kernel"]
 
     def error(params: Params, teacher: Params, x: Array, masks: Masks) -> Array:
         wanted = targets(teacher["encoder"], x)
         context = tokens(params["encoder"], x, masks.context, masks.context_valid)
+        positions = places(params)
 
         def group(at: Array, valid: Array) -> Array:
             seen = (context, positions[masks.context], masks.context_valid)
             predicted = predictor.apply(params["predictor"], *seen, positions[at], valid)
-            off = jnp.mean((predicted - wanted(at)) ** 2, axis=-1)
+            off = distance(setting.distance, predicted, wanted(at), mean=True)
             counted = valid.astype(off.dtype)
-            return jnp.sum(off * counted) / jnp.sum(counted)
+            return jnp.sum(off * counted) / jnp.maximum(jnp.sum(counted), 1)
 
-        return jnp.mean(jax.vmap(group)(masks.targets, masks.targets_valid))
+        there = jnp.any(masks.targets_valid, axis=1).astype(jnp.float32)  # other targets are padding
+        return jnp.sum(jax.vmap(group)(masks.targets, masks.targets_valid) * there) / jnp.sum(there)
 
-    def loss(params: Params, teacher: Params, extra: Params, views: Views, key: Array, progress: Array) -> Outcome:
-        batch = views[0][0], jax.random.split(key, views[0].shape[1])
-        some = _over_samples(error, law, grid, progress)
-        errors = in_parts(some, setting.embed.accumulate)({"params": params, "teacher": teacher}, batch)
-        # Embed whole samples: the mean of visible tokens also varies with the mask, which could hide a collapse.
-        return Outcome(errors, setting.embed(params, (views[0][:1],)), extra)
+    def loss(params: Params, teacher: Params, extra: Params, batch: Batch) -> Outcome:
+        views, embed = batch.views, setting.embed
+        keys = jax.random.split(batch.key, views[0].shape[1])
+        some = _over_samples(error, law, grid, batch.progress, options.masks)
+        errors = in_parts(some, embed.accumulate)({"params": params, "teacher": teacher}, (views[0][0], keys))
+        if options.pair_weight:
+            z = embed(params, views)
+            targets = jax.lax.stop_gradient(embed(teacher, views)) if teacher is not params else z
+            errors = errors + options.pair_weight * jnp.mean(prediction(z, targets[::-1]), axis=0)
+            views = (views[0][:2],)
+        else:
+            # Embed whole samples: the mean of visible tokens also varies with the mask, which could hide a collapse.
+            views = (views[0][:1],)
+            z = embed(params, views)
+        return Outcome(errors, each_token(embed.tokens(params, views)) if setting.on_tokens else z, extra)
 
     return loss
 
 
 def _over_samples(
-    error: Callable[..., Array], law: Law, grid: tuple[int, int], progress: Array
+    error: Callable[..., Array], law: Law, grid: tuple[int, int], progress: Array, masks: int
 ) -> Callable[[Params, tuple[Array, Array]], Array]:
-    """Return a function (both networks, (samples, keys)) -> the error of each sample, with its own masks."""
+    """Return a function (both networks, (samples, keys)) -> the error of each sample, with masks of its own."""
 
     def one(both: Params, x: Array, key: Array) -> Array:
-        return error(both["params"], both["teacher"], x, law.draw(key, grid, progress))
+        def with_masks(key: Array) -> Array:
+            return error(both["params"], both["teacher"], x, law.draw(key, grid, progress))
+
+        return with_masks(key) if masks == 1 else jnp.mean(jax.vmap(with_masks)(jax.random.split(key, masks)))
 
     return lambda both, batch: jax.vmap(one, (None, 0, 0))(both, *batch)
 
 
-MASKED = Recipe(_check, _networks, _loss, teacher_is_result=True, views_read=1)
+def _views_read(options: cfg.Masked) -> int:
+    return 2 if options.pair_weight else 1
+
+
+MASKED = Recipe(_check, _networks, _loss, teacher_is_result=True, views_read=_views_read)

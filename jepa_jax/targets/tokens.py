@@ -13,22 +13,23 @@ VARIANCE_FLOOR = 1e-6
 Targets = Callable[[Any, Array], Callable[[Array], Array]]
 
 
-def token_targets(encode: Callable[[Any, Array], Array]) -> Targets:
-    """Return targets that are the normalised tokens of a network, without a gradient.
+def token_targets(encode: Callable[[Any, Array], Array], normalise: bool = True) -> Targets:
+    """Return targets that are the tokens of a network, without a gradient.
 
     Assran et al., arXiv 2301.08243: the targets are normalised so that they have the same size whatever the encoder's
     gain.
 
     Args:
       encode: Function (params, x) -> tokens [N, E] of one sample.
+      normalise: Whether each token is normalised to mean 0 and variance 1.
 
     Returns:
-      Function (params, x) -> at [T] -> [T, E], each token with mean 0 and variance 1.
+      Function (params, x) -> at [T] -> [T, E].
     """
 
     def targets(params: Any, x: Array) -> Callable[[Array], Array]:
         tokens = jax.lax.stop_gradient(encode(params, x))
-        return lambda at: normed(tokens[at])
+        return lambda at: normed(tokens[at]) if normalise else tokens[at]
 
     return targets
 

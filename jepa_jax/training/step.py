@@ -13,7 +13,16 @@ from jepa_jax import config as cfg
 from jepa_jax import objectives
 from jepa_jax.data import Source
 from jepa_jax.encoder import Encoder
-from jepa_jax.recipes import RECIPES, as_encoder, build_loss, build_networks, followed, init_networks, weights_path
+from jepa_jax.recipes import (
+    RECIPES,
+    Batch,
+    as_encoder,
+    build_loss,
+    build_networks,
+    followed,
+    init_networks,
+    weights_path,
+)
 from jepa_jax.resolve import base_distribution
 from jepa_jax.sharding import batch_sharding, replicated, state_shardings
 from jepa_jax.training import optim
@@ -67,7 +76,7 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
 
     def init() -> State:
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
-        params = init_networks(networks, key, source.mean, source.scale, source.quantiles)
+        params = init_networks(networks, key, source.mean, source.scale, source.quantiles, source.row_features)
         state: State = {"params": params, "optimizer": optimizer.init(params)}
         # Copy the averages: the state is donated, and a buffer cannot be donated twice.
         if config.recipe.ema:
@@ -82,7 +91,7 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
             params = params[name]
         return as_encoder(model, params, source.shape, base, source.scale)
 
-    run = many_steps(make_step(config, views_of(config, source), loss, optimizer, mesh))
+    run = many_steps(make_step(config, batch_of(config, source), loss, optimizer, mesh))
     if mesh is None:
         return Trainer(jax.jit(init, compiler_options=RUN_ONCE_OPTIONS), jax.jit(run, donate_argnums=0), encoder)
     shardings = state_shardings(jax.eval_shape(init), mesh)
@@ -94,7 +103,7 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
 
 def make_step(
     config: cfg.Config,
-    views_of_batch: Callable[[Any, Array], Views],
+    draw: Callable[[Any, Array], tuple[Views, Array | None]],
     loss: Callable[..., Any],
     optimizer: optax.GradientTransformation,
     mesh: Mesh | None,
@@ -103,7 +112,7 @@ def make_step(
 
     Args:
       config: Resolved config.
-      views_of_batch: Function (arrays, key) -> views.
+      draw: Function (arrays, key) -> views and conditions of a batch.
       loss: Loss of the recipe.
       optimizer: Optimiser, from Optax.
       mesh: Mesh of several devices, or None.
@@ -113,15 +122,13 @@ def make_step(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
     )
 
-    def objective(
-        params: State, state: State, views: Views, key: Array, progress: Array
-    ) -> tuple[Array, tuple[Any, ...]]:
-        outcome = loss(params, state.get("teacher", params), state.get("extra", {}), views, key, progress)
+    def objective(params: State, state: State, batch: Batch) -> tuple[Array, tuple[Any, ...]]:
+        outcome = loss(params, state.get("teacher", params), state.get("extra", {}), batch)
         prediction = jnp.mean(outcome.prediction)
         # Not 0 times the term, whose gradient would still be computed.
         total = options.prediction_weight * prediction if options.prediction_weight else 0.0
         if outcome.log_volume is None:
-            anti_collapse = regulariser.term(outcome.embedding, key)
+            anti_collapse = regulariser.term(outcome.embedding, batch.key)
         else:
             gaussian = config.encoder.output == "gaussian"
             anti_collapse = regulariser.term(outcome.embedding, outcome.log_volume, gaussian=gaussian)
@@ -129,14 +136,15 @@ def make_step(
 
     def step(state: State, arrays: Any, number: Array) -> tuple[State, Array]:
         data_key, loss_key = jax.random.split(jax.random.fold_in(root, number))
-        views = views_of_batch(arrays, data_key)
+        views, condition = draw(arrays, data_key)
         if mesh is not None:
             # The other shardings follow from this one and that of the state: sums over the batch span all devices.
             views = jax.lax.with_sharding_constraint(views, batch_sharding(mesh, axis=1))
+            condition = jax.lax.with_sharding_constraint(condition, batch_sharding(mesh))
         params: Any = state["params"]
         progress = number / config.steps
         (value, (prediction, anti_collapse, extra)), grads = jax.value_and_grad(objective, has_aux=True)(
-            params, state, views, loss_key, progress
+            params, state, Batch(views, loss_key, progress, condition)
         )
         with jax.numpy_dtype_promotion("standard"):  # Optax mixes dtypes, which strict promotion does not allow
             updates, opt_state = optimizer.update(grads, state["optimizer"], params)
@@ -199,16 +207,28 @@ def pipeline_of(config: cfg.Config, source: Source) -> Pipeline:
         noise=source.noise,
         shift=config.data.shift,
         world=source.world,
-        most=RECIPES[config.recipe.kind].views_read,
+        most=RECIPES[config.recipe.kind].views_read(config.recipe),
     )
+
+
+def batch_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], tuple[Views, Array | None]]:
+    """Return a function (arrays, key) -> views [V, B, ...] of a batch, in groups of one size, and conditions [B, C].
+
+    The conditions are None if the data have none.
+    """
+    pipeline, world = pipeline_of(config, source), source.world
+
+    def batch(arrays: Any, key: Array) -> tuple[Views, Array | None]:
+        examples, keys = source.draw(arrays, key)
+        condition = examples.get("condition")
+        if world is not None and world.condition is not None:
+            condition = jax.vmap(world.condition)(examples["state"])
+        return jax.vmap(pipeline, out_axes=1)(keys, examples), condition
+
+    return batch
 
 
 def views_of(config: cfg.Config, source: Source) -> Callable[[Any, Array], Views]:
     """Return a function (arrays, key) -> views [V, B, ...] of a batch from the source, in groups of one size."""
-    pipeline = pipeline_of(config, source)
-
-    def views(arrays: Any, key: Array) -> Views:
-        examples, keys = source.draw(arrays, key)
-        return jax.vmap(pipeline, out_axes=1)(keys, examples)
-
-    return views
+    batch = batch_of(config, source)
+    return lambda arrays, key: batch(arrays, key)[0]

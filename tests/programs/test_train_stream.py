@@ -244,13 +244,13 @@ def processes() -> multiprocessing.context.ForkServerContext:
 
 
 @pytest.mark.slow
-def test_killed_ten_times(images: str, tmp_path: Path, processes) -> None:
+def test_killed_five_times(images: str, tmp_path: Path, processes) -> None:
     """By SIGKILL, at random moments: metrics and parameters are those of a run that was left alone."""
     few = {"views": cfg.Noise(), "recipe": cfg.Pair()}  # operations, as each process traces them again
     config = small(images, steps=300, checkpoint={"every": 5}, **few)
     train(config, tmp_path / "whole", quiet())
     out, moments = tmp_path / "cut", random.Random(0)
-    for _ in range(10):
+    for _ in range(5):
         before = len(saved_steps(out)) and saved_steps(out)[-1]
         process = processes.Process(target=run_until, args=(config, out))
         process.start()
@@ -338,21 +338,21 @@ def test_large_configs_are_whole(name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize(
+    "name", [name for name in LARGE if name.startswith("imagenet")]
+)  # those of cifar10 are smaller
 def test_large_configs_step_on_a_mesh(name: str, tmp_path: Path) -> None:
     """On made-up images, four virtual devices, two of them to a copy of the parameters; less deep and smaller."""
     import tensorflow_datasets as tfds
 
     config = find_config(name)[1]
-    large = name.startswith("imagenet")
     narrow = {"projector": (16,), "prototypes": 16, "predictor_width": 12, "predictor_depth": 1}
     recipe = {name: value for name, value in narrow.items() if getattr(config.recipe, name, None)}
-    small_size = 32 if large else 16
-    views = {"local_views": 1, "local_size": small_size} if getattr(config.views, "local_views", 0) else {}
+    views = {"local_views": 1, "local_size": 32} if getattr(config.views, "local_views", 0) else {}
     config = dataclasses.replace(
         config,
         steps=2,
-        data=dataclasses.replace(config.data, size=64 if large else 32, batch_size=8, workers=0),
+        data=dataclasses.replace(config.data, size=64, batch_size=8, workers=0),
         views=dataclasses.replace(config.views, **views),
         encoder=dataclasses.replace(config.encoder, depth=1, width=24, dim=24 if "ijepa" in name else 8),
         recipe=dataclasses.replace(config.recipe, **recipe),

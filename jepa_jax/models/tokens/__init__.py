@@ -38,11 +38,21 @@ class Tokeniser(Protocol):
         """Return the tokens [rows * columns, D] of one sample."""
         ...
 
+    def divided(self, x: Array) -> Array:
+        """Return the numbers of one sample in each token, [rows * columns, P]."""
+        ...
+
 
 def _patches(options: cfg.ViT, shape: tuple[int, ...]) -> Patches:
+    size = options.patch_size
+    patch = (size, size) if isinstance(size, int) else (size[0], size[-1])
+    if len(shape) == 1 and (options.per_row or options.categories) and patch == (1, 1):
+        shape = (shape[0], 1, 1)  # a table, whose columns are the rows of the grid
     if len(shape) != 3:
-        raise ValueError(f"needs images [H, W, C], but a sample has shape {list(shape)}; use mlp")
-    return Patches((shape[0], shape[1], shape[2]), (options.patch_size, options.patch_size), options.width)
+        more = ", or for a table patch_size 1 and per_row" if len(shape) == 1 else ""
+        raise ValueError(f"needs images [H, W, C]{more}, but a sample has shape {list(shape)}; use mlp")
+    image = (shape[0], shape[1], shape[2])
+    return Patches(image, patch, options.width, per_row=options.per_row, categories=options.categories)
 
 
 # Functions (options, shape of a sample) -> tokeniser; they raise ValueError if the two are incompatible.

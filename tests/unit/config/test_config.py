@@ -59,7 +59,7 @@ def test_json_fills_in_defaults_and_takes_whole_numbers_for_real_ones() -> None:
         ('{"data": 3}', "config.data should be an object"),
         ('{"step": 3}', "unknown field config.step; did you mean steps"),
         ('{"data": {"batchsize": 3}}', "config.data.batchsize; did you mean batch_size"),
-        ('{"optim": {"zzzz": 3}}', "config.optim.zzzz; known: accumulate, clip_norm, compute, ema"),
+        ('{"optim": {"zzzz": 3}}', "config.optim.zzzz; known: accumulate, clip_norm, compute, decay"),
         ('{"steps": "3"}', "config.steps is '3'"),
         ('{"steps": 3.5}', "config.steps is 3.5"),
         ('{"steps": true}', "config.steps is True"),

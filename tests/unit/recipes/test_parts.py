@@ -1,0 +1,203 @@
+"""Parts of the recipes that related systems need: conditions, categories, registers, positions, linear networks."""
+
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jepa_jax
+from jepa_jax import config as cfg
+from jepa_jax.data import Samples
+from jepa_jax.data.in_memory import from_samples
+from jepa_jax.errors import ConfigError
+from jepa_jax.models import build
+from jepa_jax.objectives import distance
+from jepa_jax.recipes import Batch, build_loss, build_networks, init_networks
+from jepa_jax.resolve import resolve
+from jepa_jax.training.step import make_trainer
+
+VIT = cfg.ViT(patch_size=(2, 4), width=8, depth=1, heads=2, dim=8)
+
+
+@pytest.mark.parametrize("readout", ["mean", "register", "flatten"])
+def test_registers_are_outside_of_every_mask(key: jax.Array, readout: str) -> None:
+    dim = 6 * 8 if readout == "flatten" else 8
+    options = dataclasses.replace(VIT, registers=2, readout=readout, dim=dim)
+    network = build(options, (6, 8, 1), "free")
+    params, x = network.init(key), jax.random.normal(key, (6, 8, 1))
+    assert network.grid == (3, 2)
+    assert network.tokens is not None
+    some = network.tokens(params, x, jnp.asarray([4]), jnp.ones(1, bool))
+    assert some.shape == (1, 8)  # tokens of the grid alone come out
+    moved = jax.tree.map(jnp.copy, params)
+    moved["network"]["registers"] += jnp.arange(8.0)[None]
+    assert not np.allclose(
+        network.tokens(moved, x, jnp.asarray([4]), jnp.ones(1, bool)), some
+    )  # and all attend to them
+    assert network.apply(params, x).shape == (dim,)
+
+
+def test_each_row_has_a_map_of_its_own(key: jax.Array) -> None:
+    options = dataclasses.replace(VIT, patch_size=(1, 2), per_row=True, row_positions="none", column_positions="none")
+    network = build(options, (3, 4, 1), "free")
+    params = network.init(key)["network"]["patch"]
+    assert params["kernel"].shape == (3, 2, 8)
+    tokens = jepa_jax.models.tokens.Patches((3, 4, 1), (1, 2), 8, per_row=True)(
+        params, jnp.arange(12.0).reshape(3, 4, 1)
+    )
+    np.testing.assert_allclose(tokens[3], jnp.asarray([6.0, 7.0]) @ params["kernel"][1] + params["bias"][1], rtol=1e-5)
+
+
+TABLE = cfg.ViT(
+    patch_size=1, per_row=True, width=8, depth=1, heads=2, dim=24, readout="flatten", categories=(3, 0, 2),
+    row_positions="learned", column_positions="none",
+)  # fmt: skip
+
+
+def test_a_category_is_a_vector_and_no_direction(key: jax.Array) -> None:
+    network = build(TABLE, (3,), "free")
+    params = network.init(key)
+    apply = jax.jit(network.apply)
+    jacobian = jax.jacrev(lambda x: network.apply(params, x))(jnp.asarray([2.0, 0.3, 1.0]))
+    assert (jacobian[:, [0, 2]] == 0).all()
+    assert (jacobian[:, 1] != 0).any()
+    assert not np.allclose(apply(params, jnp.asarray([0.0, 0.3, 1.0])), apply(params, jnp.asarray([1.0, 0.3, 1.0])))
+    assert np.isnan(apply(params, jnp.asarray([3.0, 0.3, 1.0]))).any()  # unseen in training
+    assert np.isnan(apply(params, jnp.asarray([-1.0, 0.3, 1.0]))).any()
+
+
+def test_rows_with_equal_features_have_equal_positions(key: jax.Array) -> None:
+    options = dataclasses.replace(VIT, patch_size=(1, 2), row_positions="given", row_features=2)
+    network = build(options, (4, 4, 1), "free")
+    params = network.init(key, features=np.array([[0, 1], [3, 2], [0, 1], [5, 5.0]]))
+    assert network.positions is not None
+    places = np.asarray(network.positions(params)).reshape(4, 2, 8)
+    np.testing.assert_array_equal(places[0], places[2])
+    assert not np.allclose(places[0], places[1])
+    np.testing.assert_array_equal(places[:, 0, :4], places[[0] * 4, 0, :4])  # half of the numbers are for the column
+    with pytest.raises(ConfigError, match="row positions `given` need `row_features`"):
+        build(dataclasses.replace(options, row_features=0), (4, 4, 1), "free")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "value"),
+    [("l2", (3.0, 0.5), 9.25), ("l1", (3.0, -0.5), 3.5), ("smooth_l1", (3.0, 0.5), 2.625), ("l2", (0.0, 0.0), 0.0)],
+)
+def test_distances(name: str, error: tuple[float, float], value: float) -> None:
+    e = jnp.asarray(error)
+    assert float(distance(name, 1 + e, jnp.ones(2))) == pytest.approx(value)
+    assert float(distance(name, 1 + e, jnp.ones(2), mean=True)) == pytest.approx(value / 2)
+
+
+def test_the_cosine_does_not_see_lengths(key: jax.Array) -> None:
+    a, b = jax.random.normal(key, (2, 5))
+    assert float(distance("cosine", a, b)) == pytest.approx(float(distance("cosine", 3 * a, 0.1 * b)), abs=1e-5)
+    cosine = a @ b / jnp.linalg.norm(a) / jnp.linalg.norm(b)
+    assert float(distance("cosine", a, b)) == pytest.approx(float(2 - 2 * cosine), abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def turned() -> Samples:
+    """Vectors whose partners are turned by an angle that only the condition tells."""
+    draw = np.random.default_rng(0)
+    x, angle = draw.standard_normal((2000, 2)), draw.uniform(0, 2 * np.pi, 2000)
+    c, s = np.cos(angle), np.sin(angle)
+    pair = np.stack([c * x[:, 0] - s * x[:, 1], s * x[:, 0] + c * x[:, 1]], axis=1)
+    columns = {"x": x, "pair": pair, "condition": np.stack([c, s], axis=1)}
+    return Samples(**{name: a.astype(np.float32) for name, a in columns.items()}, name="turned")  # type: ignore[arg-type]
+
+
+def test_a_wrong_condition_hurts(turned: Samples, key: jax.Array) -> None:
+    config = cfg.Config(
+        steps=400,
+        data=cfg.Data("turned", batch_size=128),
+        encoder=cfg.MLP(widths=(32,), dim=4),
+        recipe=cfg.Pair(predictor=(64,), direction="forward"),
+        objective=cfg.Objective("sigreg", weight=0.1, num_slices=32),
+        optim=cfg.Optim(lr=3e-3, warmup_steps=10),
+    )
+    source = from_samples(turned, config.data)
+    config = resolve(config, source)
+    assert config.recipe.conditions == 2
+    trainer = make_trainer(config, source)
+    state, _ = trainer.run(trainer.init(), source.arrays, 0, config.steps)
+    loss, _ = build_loss(config, build_networks(config, source.shape))
+    views = (jnp.stack([turned.x[:500], turned.pair[:500]]),)
+    condition = jnp.asarray(turned.condition[:500])
+    error = jax.jit(
+        lambda c: jnp.mean(loss(state["params"], state["params"], {}, Batch(views, key, 0.0, c)).prediction)
+    )
+    assert error(condition[::-1]) > 2 * error(condition)
+
+
+def test_a_target_without_gradient_has_none(key: jax.Array) -> None:
+    """With stopped gradients only the predictor and the first view's encoder are pulled."""
+    networks, grads = {}, {}
+    views = (jax.random.normal(key, (2, 16, 3)),)
+    for stopped in (False, True):
+        config = cfg.Config(
+            encoder=cfg.MLP(widths=(8,), dim=3),
+            recipe=cfg.Pair(predictor="linear", direction="forward", stop_gradient=stopped),
+            objective=cfg.Objective("none"),
+        )
+        config = resolve(
+            config, from_samples(Samples(np.asarray(views[0][0])), dataclasses.replace(config.data, noise=0.0))
+        )
+        networks = build_networks(config, (3,))
+        params = init_networks(networks, key)
+        loss, _ = build_loss(config, networks)
+
+        def error(params, views=views, loss=loss):
+            return jnp.mean(loss(params, params, {}, Batch(views, key, jnp.asarray(0.0))).prediction)
+
+        grads[stopped] = jax.jit(jax.grad(error))(params)
+        flat = views[0].reshape(32, 3)
+        z = jax.vmap(networks["encoder"].apply, (None, 0))(params["encoder"], flat).reshape(2, 16, 3)
+        assert float(error(params)) == pytest.approx(float(jnp.mean(jnp.sum((z[0] - z[1]) ** 2, -1))), rel=1e-5)
+    bias = [grads[s]["encoder"]["network"]["network"]["dense_1"]["bias"] for s in (False, True)]
+    np.testing.assert_allclose(bias[0], 0, atol=1e-6)  # a shift of both embeddings changes nothing
+    assert np.abs(bias[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_a_deep_linear_network_starts_balanced(key: jax.Array, depth: int) -> None:
+    network = build(cfg.Linear(dim=4, depth=depth, start=0.3), (4,), "free")
+    params = network.init(key, 5.0, 2.0)  # which are not used: the moments of the sample matter
+    whole = jax.jacfwd(lambda x: network.apply(params, x))(jnp.zeros(4))
+    np.testing.assert_allclose(whole, 0.3**depth * np.eye(4), atol=1e-6)
+    for i in range(depth):
+        layer = params["network"][f"dense_{i}"]
+        np.testing.assert_allclose(layer @ layer.T, 0.09 * np.eye(4), atol=1e-6)
+
+
+def test_options_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    base = cfg.Config(steps=2, data=cfg.Data(str(tmp_path / "x.npz"), noise=0.0, batch_size=4), encoder=VIT)
+    masked = dataclasses.replace(base, recipe=cfg.Masked(predictor_width=12), objective=cfg.Objective("none"))
+    cases = [
+        (
+            dataclasses.replace(base, encoder=dataclasses.replace(VIT, patch_size=(3, 4))),
+            "not a multiple of patch size 3",
+        ),
+        (
+            dataclasses.replace(masked, recipe=dataclasses.replace(masked.recipe, mask=cfg.Cross())),
+            "rows and columns none",
+        ),
+        (
+            dataclasses.replace(masked, recipe=dataclasses.replace(masked.recipe, target="gradient", scales=(9,))),
+            "half-width 9",
+        ),
+        (
+            dataclasses.replace(base, encoder=cfg.MLP(), recipe=cfg.Pair(target="tokens", predictor=(4,))),
+            "tokens needs `encoder.kind` vit",
+        ),
+    ]
+    for config, message in cases:
+        with pytest.raises(ConfigError, match=message):
+            jepa_jax.fit(config)
+    with pytest.raises(ConfigError, match="direction forward"):
+        cfg.Pair(target="sample", predictor=(4,))

@@ -6,7 +6,22 @@ To add a world, add a file here and an entry to `WORLDS`.
 from collections.abc import Callable
 from functools import partial
 
-from jepa_jax.worlds import banana, checkerboard, coupling, mixture, moons, rings, spiral, sprites
+from jepa_jax.worlds import (
+    banana,
+    beats,
+    cartpole,
+    checkerboard,
+    coupling,
+    linear,
+    mixture,
+    moons,
+    processes,
+    rings,
+    speckle,
+    spiral,
+    sprites,
+    table,
+)
 from jepa_jax.worlds.world import World
 
 WORLDS: dict[str, Callable[..., World]] = {
@@ -22,6 +37,13 @@ WORLDS: dict[str, Callable[..., World]] = {
     "coupling_8d": partial(coupling.make, 8),
     "coupling_32d": partial(coupling.make, 32),
     "sprites": sprites.make,
+    "processes": processes.make,
+    "speckle": speckle.make,
+    "speckle_1": speckle.make_one_look,
+    "table": table.make,
+    "cartpole": cartpole.make,
+    "beats": beats.make,
+    "linear": linear.make,
 }
 
 __all__ = ["WORLDS", "World"]

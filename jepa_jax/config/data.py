@@ -11,7 +11,8 @@ class Data:
     """Data of a run."""
 
     source: str = "mixture_2d"
-    """Name of a world, FILE.npy, FILE.npz, a folder of images, `digits` or `tfds:NAME[/CONFIG][:SPLIT]`."""
+    """Name of a world, FILE.npy, FILE.npz, a folder of images, `digits`, data of an installed package (`bold`,
+    `chorales`, `diamonds`, `vowels`) or `tfds:NAME[/CONFIG][:SPLIT]`."""
     batch_size: int = 512
     """Samples per step, B. Every loss is computed over the whole batch."""
     noise: float | Literal["local"] | None = None

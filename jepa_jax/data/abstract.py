@@ -10,6 +10,7 @@ import numpy as np
 from jepa_jax import config as cfg
 from jepa_jax.data.build import is_stream, open_source
 from jepa_jax.data.in_memory import from_samples
+from jepa_jax.data.installed import INSTALLED
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Source
 from jepa_jax.data.streaming import stream_source
@@ -23,8 +24,8 @@ def abstract_source(data: cfg.Data) -> Source:
     Raises:
       ConfigError: If the shape of a sample cannot be found in this way, or as in `open_source`.
     """
-    if data.source in WORLDS or data.source == "digits":
-        return open_source(data)  # generated, or distributed with scikit-learn
+    if data.source in WORLDS or data.source == "digits" or data.source in INSTALLED:
+        return open_source(data)  # generated, or distributed with a package
     path = Path(data.source)
     if path.suffix in (".npy", ".npz"):
         shape, dtype = _header(path)

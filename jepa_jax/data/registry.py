@@ -7,6 +7,7 @@ from typing import NamedTuple
 from jepa_jax.data.arrays import read_arrays, read_digits
 from jepa_jax.data.dataset import Dataset
 from jepa_jax.data.image_folder import ImageFolder, open_image, open_list
+from jepa_jax.data.installed import INSTALLED
 from jepa_jax.data.tfds import PREFIX, TfdsDataset
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.images import SUFFIXES, identified
@@ -45,6 +46,11 @@ class Reader(NamedTuple):
 
 READERS = (
     Reader("digits", lambda spec: spec == "digits", lambda spec, options: read_digits()),
+    Reader(
+        f"data of an installed package ({', '.join(INSTALLED)})",
+        lambda spec: spec in INSTALLED,
+        lambda spec, options: INSTALLED[spec](),
+    ),
     Reader(
         "a TFDS dataset tfds:NAME[/CONFIG][:SPLIT]",
         lambda spec: spec.startswith(PREFIX),
@@ -101,7 +107,7 @@ def find_reader(spec: str) -> Reader:
         raise ConfigError(f"unknown data {spec!r}: the file is not a world, {forms}{hint}")
     if path.suffix or path.name != spec:
         raise ConfigError(f"unknown data {spec!r}: it does not exist, and it is not a world, {forms}")
-    raise ConfigError(f"unknown data {spec!r}: not a world, {forms}{nearest(spec, WORLDS)}")
+    raise ConfigError(f"unknown data {spec!r}: not a world, {forms}{nearest(spec, (*WORLDS, *INSTALLED))}")
 
 
 def _is_table(spec: str) -> bool:

@@ -2,13 +2,16 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from jepa_jax.data.samples import Samples
 from jepa_jax.errors import ConfigError, first_line
 
-COLUMNS = ("x", "log_density", "label", "pair")  # arrays of an .npz that are read; others may lie beside them
+# Arrays of an .npz that are read; others may lie beside them.
+COLUMNS = ("x", "log_density", "label", "pair", "condition", "tangent", "held_out", "categories")
+ORTHONORMAL = 1e-3  # largest error of the products of the vectors of a basis
 
 
 def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
@@ -29,19 +32,63 @@ def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
         raise ConfigError(f"{path}: x has shape {list(x.shape)}; samples go on the first axis, [N, ...]")
     if x.size == 0:
         raise ConfigError(f"{path}: x is empty, shape {list(x.shape)}")
-    log_density = numbers(arrays["log_density"], "log_density", path) if "log_density" in arrays else None
-    pair = numbers(arrays["pair"], "pair", path) if "pair" in arrays else None
-    label = arrays.get("label")
-    if label is not None and label.dtype.kind not in "biufSU":
-        raise ConfigError(f"{path}: label has dtype {label.dtype}; save numbers or strings")
-    for name, array, shape in (
-        ("log_density", log_density, x.shape[:1]),
-        ("label", label, x.shape[:1]),
-        ("pair", pair, x.shape),
-    ):
-        if array is not None and array.shape != shape:
-            raise ConfigError(f"{path}: {name} has shape {list(array.shape)}; with this x it must be {list(shape)}")
-    return Samples(x, log_density, label, pair, name=str(path), from_bytes=arrays["x"].dtype == np.uint8)
+    columns = _columns(arrays, x, path)
+    categories = _categories(arrays["categories"], x, path) if "categories" in arrays else ()
+    return Samples(x, categories=categories, name=str(path), from_bytes=arrays["x"].dtype == np.uint8, **columns)
+
+
+def _columns(arrays: dict[str, np.ndarray], x: np.ndarray, path: Path) -> dict[str, Any]:
+    """Return the arrays of a file that have an entry for each sample in x, beside x.
+
+    Raises:
+      ConfigError: If one has another shape or type.
+    """
+    count, size = len(x), math.prod(x.shape[1:])
+    found: dict[str, Any] = {
+        name: numbers(arrays[name], name, path)
+        for name in ("log_density", "pair", "condition", "tangent")
+        if name in arrays
+    }
+    for name, kinds, like in (("label", "biufSU", "numbers or strings"), ("held_out", "b", "booleans")):
+        if name in arrays:
+            found[name] = arrays[name]
+            if arrays[name].dtype.kind not in kinds:
+                raise ConfigError(f"{path}: {name} has dtype {arrays[name].dtype}; save {like}")
+    shapes = {"pair": x.shape, "condition": (count, None), "tangent": (count, size, None)}
+    for name, array in found.items():
+        shape = shapes.get(name, (count,))
+        if len(array.shape) != len(shape) or any(n not in (m, None) for m, n in zip(array.shape, shape, strict=True)):
+            wanted = str([n if n is not None else {"condition": "C", "tangent": "d"}[name] for n in shape])
+            raise ConfigError(
+                f"{path}: {name} has shape {list(array.shape)}; with this x it must be {wanted.replace(chr(39), '')}"
+            )
+    if "tangent" in found:
+        basis = found["tangent"]
+        off = np.abs(np.einsum("nij,nik->njk", basis, basis) - np.eye(basis.shape[2]))
+        if not basis.shape[2] or off.max(initial=0) > ORTHONORMAL:
+            raise ConfigError(
+                f"{path}: tangent should have orthonormal columns; numpy.linalg.qr(tangent)[0] makes them"
+            )
+    return found
+
+
+def _categories(array: np.ndarray, x: np.ndarray, path: Path) -> tuple[int, ...]:
+    """Return the number of categories of each column of x, 0 for numbers.
+
+    Raises:
+      ConfigError: If a column does not hold whole numbers below its number of categories.
+    """
+    if x.ndim != 2 or array.shape != x.shape[1:] or array.dtype.kind not in "iu" or (array < 0).any():
+        raise ConfigError(
+            f"{path}: categories should be the number of categories of each column of x [N, D], 0 for none"
+        )
+    for column in np.flatnonzero(array):
+        values = x[:, column]
+        if (values != np.round(values)).any() or values.min() < 0 or values.max() >= array[column]:
+            raise ConfigError(
+                f"{path}: column {column} of x should have categories as whole numbers from 0 to {array[column] - 1}"
+            )
+    return tuple(int(n) for n in array)
 
 
 def layout_hint(shape: tuple[int, ...], want: tuple[int, ...]) -> str:
@@ -110,13 +157,13 @@ def numbers(array: np.ndarray, name: str, place: Path | str) -> np.ndarray:
 
     Args:
       array: Array [N, ...].
-      name: Its name: `x`, `pair` or `log_density`, which is not scaled.
+      name: Its name; `x` and `pair` alone are scaled.
       place: File, or other origin of the array, for messages.
 
     Raises:
       ConfigError: If it does not hold numbers, or they are not finite or too large for float32.
     """
-    samples = name != "log_density"
+    samples = name in ("x", "pair")
     if array.dtype == np.uint8 and samples:
         return array.astype(np.float32) / 255
     if array.dtype.kind not in "biuf":

@@ -5,6 +5,7 @@ It covers agreement with the exact density, rank, health, distribution, probes, 
 
 from jepa_jax.evaluate.agreement import LEAST_SAMPLES, Agreement, agreement
 from jepa_jax.evaluate.calibration import Calibration, calibrate, wide_proposal
+from jepa_jax.evaluate.control import share_kept
 from jepa_jax.evaluate.corruptions import CORRUPTIONS, corrupt
 from jepa_jax.evaluate.density import density_agreement, part_agreement
 from jepa_jax.evaluate.detectors import (
@@ -18,11 +19,15 @@ from jepa_jax.evaluate.detectors import (
 )
 from jepa_jax.evaluate.gaussianity import slice_statistic, sphere_slice_statistic
 from jepa_jax.evaluate.health import Health, diagnose, fold_fraction, judge
+from jepa_jax.evaluate.label_budget import Budget, label_budget
 from jepa_jax.evaluate.law import LAW_NEIGHBOUR, REFERENCE_SAMPLES, Law, MeasuredLaw
 from jepa_jax.evaluate.lidar import lidar
 from jepa_jax.evaluate.likelihood import Baselines, baselines, mixture_log_density, mixture_weights, spread
 from jepa_jax.evaluate.moments import Moments, effective_rank, moments
 from jepa_jax.evaluate.probes import knn_accuracy, linear_probe, pca
+from jepa_jax.evaluate.retrieval import Retrieval, retrieval
+from jepa_jax.evaluate.ridge import ridge, ridge_r2
+from jepa_jax.evaluate.second_order import second_order
 
 __all__ = [
     "CORRUPTIONS",
@@ -31,12 +36,14 @@ __all__ = [
     "REFERENCE_SAMPLES",
     "Agreement",
     "Baselines",
+    "Budget",
     "Calibration",
     "Detectors",
     "Health",
     "Law",
     "MeasuredLaw",
     "Moments",
+    "Retrieval",
     "agreement",
     "auroc",
     "baselines",
@@ -51,6 +58,7 @@ __all__ = [
     "knn_accuracy",
     "knn_distance",
     "knn_log_density",
+    "label_budget",
     "lidar",
     "linear_probe",
     "mahalanobis",
@@ -59,7 +67,12 @@ __all__ = [
     "moments",
     "part_agreement",
     "pca",
+    "retrieval",
+    "ridge",
+    "ridge_r2",
+    "second_order",
     "separation",
+    "share_kept",
     "slice_statistic",
     "sphere_slice_statistic",
     "spread",

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from jepa_jax import config as cfg
-from jepa_jax.data import Source, ignored_options, is_held_out, open_source, read_arrays, read_samples
+from jepa_jax.data import Samples, Source, ignored_options, is_held_out, open_source, read_arrays, read_samples
+from jepa_jax.data.in_memory import from_samples
 from jepa_jax.errors import ConfigError
 from jepa_jax.training.step import views_of
 from jepa_jax.views import jittered
@@ -351,3 +352,41 @@ def test_options_without_effect_are_named(options: dict[str, Any], says: str | N
     data = cfg.Data(**options)
     found = ignored_options(data, open_source(data))
     assert (found is None) if says is None else (found is not None and says in found)
+
+
+def test_what_lies_beside_x_is_read_and_checked(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    x = draw.standard_normal((6, 3)).astype(np.float32)
+    x[:, 2] = [0, 1, 2, 1, 0, 2]
+    beside = {
+        "condition": draw.standard_normal((6, 2)),
+        "tangent": np.linalg.qr(draw.standard_normal((6, 3, 2)))[0],
+        "held_out": np.arange(6) % 2 == 1,
+        "categories": np.array([0, 0, 3]),
+    }
+    path = tmp_path / "x.npz"
+
+    def read(**changes: np.ndarray) -> Samples:
+        np.savez(path, x=x, **(beside | changes))
+        return read_arrays(path)
+
+    samples = read()
+    np.testing.assert_allclose(samples.condition, beside["condition"], rtol=1e-6)
+    assert samples.tangent is not None
+    assert samples.held_out is not None
+    assert samples.categories == (0, 0, 3)
+    source = from_samples(samples, cfg.Data("x", batch_size=2))
+    np.testing.assert_allclose(np.asarray(source.arrays["x"]), x[::2])
+    assert source.held_out
+    for name, array, says in (
+        ("condition", np.zeros((5, 2)), r"condition has shape \[5, 2\]; with this x it must be \[6, C\]"),
+        ("tangent", np.zeros((6, 2, 2)), r"must be \[6, 3, d\]"),
+        ("tangent", np.ones((6, 3, 2)), "orthonormal"),
+        ("held_out", np.arange(6), "save booleans"),
+        ("categories", np.array([0, 0, 2]), "column 2 of x should have categories as whole numbers from 0 to 1"),
+        ("categories", np.array([4, 0, 0]), "column 0"),
+        ("categories", np.array([0, 3]), "each column"),
+    ):
+        with pytest.raises(ConfigError, match=says) as caught:
+            read(**{name: array})
+        assert "\n" not in str(caught.value)

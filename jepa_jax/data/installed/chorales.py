@@ -8,6 +8,7 @@ import numpy as np
 
 from jepa_jax.data.installed.locate import files, reading
 from jepa_jax.data.samples import Samples
+from jepa_jax.errors import ConfigError
 
 LOWEST, BINS, FRAMES, VOICES = 36, 72, 16, 4  # MIDI number of the first of the semitones; eighths of a window
 HARMONICS = [(round(12 * np.log2(h)), h**-2.0) for h in range(1, 6)]  # semitones above the tone, and power
@@ -19,21 +20,24 @@ def read_chorales() -> Samples:
 
     Each row is a window of two bars of four quarters, in eighths. A tone has the power of five harmonics, powers of
     voices add, and x is log(1 + 10 power). `condition` says by one of four numbers which voice the partner is; `label`
-    is that voice, soprano to bass. The windows of about a fifth of the pieces are held out.
+    is that voice, soprano to bass. The windows of about a fifth of the pieces are held out. A window that has occurred
+    before is left out: lines are repeated, and some pieces share theirs, so that others would be trained on, too.
 
     Raises:
       ConfigError: If music21 is not installed, or a file is damaged.
     """
-    windows, pieces = [], []
+    windows: dict[bytes, tuple[np.ndarray, int]] = {}
     for number, path in enumerate(files("chorales", "music21", "corpus/bach/*.mxl")):
         with reading("chorales", path):
             tones = voices(path)
         if tones is not None:
             power = np.stack([spectrum(voice) for voice in tones])  # [voices, bins, eighths]
             for start in range(0, power.shape[2] - FRAMES + 1, FRAMES):
-                windows.append(power[:, :, start : start + FRAMES])
-                pieces.append(number)
-    each, piece = np.stack(windows), np.array(pieces)
+                window = power[:, :, start : start + FRAMES]
+                windows.setdefault(window.tobytes(), (window, number))
+    if not windows:
+        raise ConfigError("chorales: no piece of the installed music21 has four voices; install it again")
+    each, piece = (np.stack(column) for column in zip(*windows.values(), strict=True))
     test = np.random.default_rng(0).random(piece.max() + 1) < 0.22
     rest = each.sum(axis=1, keepdims=True) - each
     x, pair = (np.log1p(10 * a).reshape(-1, BINS, FRAMES, 1).astype(np.float32) for a in (rest, each))

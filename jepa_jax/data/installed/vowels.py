@@ -28,6 +28,8 @@ def read_vowels() -> Samples:
                 cepstra = np.array([[float(n) for n in one.split(",")] for one in series])
                 if cepstra.shape[0] != CEPSTRA:
                     raise ValueError(f"an utterance has {cepstra.shape[0]} cepstra instead of {CEPSTRA}")
+                if not np.isfinite(cepstra).all():
+                    raise ValueError("a cepstrum is not finite")
                 x.append(spectrogram(cepstra))
                 label.append(int(speaker))
                 held_out.append(part == "TEST")

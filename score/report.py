@@ -84,6 +84,8 @@ def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None)
     columns["percentile"] = map(number, percentiles(rows["score"]))
     if samples.label is not None:
         columns["label"] = samples.label
+    if samples.held_out is not None:
+        columns["split"] = np.where(samples.held_out, "held out", "train")
     if rows["reason"].any():
         columns["reason"] = (reason(samples, rows, i) for i in range(len(rows)))
 

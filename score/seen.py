@@ -9,6 +9,7 @@ import numpy as np
 
 from jepa_jax.config import Config
 from jepa_jax.data import LazyImages, Samples, read_samples
+from jepa_jax.data.installed import INSTALLED
 from jepa_jax.data.tfds import PREFIX
 from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS
@@ -20,7 +21,8 @@ MAX_FILES = 20_000  # images whose sizes are compared; only those of equal size 
 def seen(config: Config | None, data: str, samples: Samples) -> Seen:
     """Return whether training has seen the samples, or their file, as far as it can be found out.
 
-    Rows that a run kept out of training (`data.holdout`) count as those of its file here.
+    Rows that a run kept out of training at random (`data.holdout`) count as those of its file here. Data whose held-out
+    rows have names (`held_out`) are held out if all these rows are.
 
     Args:
       config: Config of the training; None if the encoder was trained elsewhere.
@@ -32,15 +34,18 @@ def seen(config: Config | None, data: str, samples: Samples) -> Seen:
     source = config.data.source
     if source in WORLDS or data in WORLDS:  # a world draws new samples in every step
         return "held out"
+    inside: Seen = "trained on" if samples.held_out is None or not samples.held_out.all() else "held out"
     if source == data:
-        return "trained on"
+        return inside
     if source.startswith(PREFIX) or data.startswith(PREFIX):
         # Splits may overlap, and a folder may hold images of the dataset.
         return "held out" if source.split(":")[:2] != data.split(":")[:2] and source[:5] == data[:5] else "not known"
     ours, theirs = Path(data).resolve(), Path(source).resolve()
-    if ours == theirs or ours in theirs.parents or theirs in ours.parents:
+    if ours == theirs:
+        return inside
+    if ours in theirs.parents or theirs in ours.parents:
         return "trained on"
-    if source != "digits" and not theirs.exists():
+    if source not in ("digits", *INSTALLED) and not theirs.exists():
         return "not known"
     try:
         return "trained on" if _share_content(data, samples, source) else "held out"
@@ -53,7 +58,8 @@ def _share_content(data: str, samples: Samples, source: str) -> bool:
     if isinstance(samples.x, LazyImages) != Path(source).is_dir():
         return False
     if not isinstance(samples.x, LazyImages):
-        known = read_samples(source, None).x
+        whole = read_samples(source, None)
+        known = whole.x if whole.held_out is None else whole.x[~whole.held_out]
         assert not isinstance(known, LazyImages)
         return known.shape[1:] == samples.x.shape[1:] and not _digests(samples.x).isdisjoint(_digests(known))
     known = _files_by_size(Path(source))

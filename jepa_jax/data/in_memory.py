@@ -101,7 +101,7 @@ def _fixed_noise(samples: Samples, data: cfg.Data, spread: Array) -> Any:
 def _digest(samples: Samples) -> bytes:
     """Return the SHA-256 of the samples and of what belongs to them."""
     found = hashlib.sha256()
-    for column in (samples.x, samples.pair, samples.condition):
+    for column in (samples.x, samples.pair, samples.condition, samples.held_out):
         if column is not None:
             found.update(np.ascontiguousarray(column).data)
     return found.digest()
@@ -149,7 +149,8 @@ def _fixed_sets(samples: Samples, held: np.ndarray) -> tuple[Any, Any]:
         rows = _choice(held if held.any() else ~held, n)
         truth = None if samples.log_density is None else jnp.asarray(samples.log_density[rows])
         label = None if classes is None else jnp.asarray(classes[rows])
-        return Probe(jnp.asarray(samples.x[rows]), truth, label=label)
+        tangent = None if samples.tangent is None else jnp.asarray(samples.tangent[rows])
+        return Probe(jnp.asarray(samples.x[rows]), truth, tangent=tangent, label=label)
 
     def labelled(n: int) -> tuple[np.ndarray, np.ndarray]:
         assert classes is not None

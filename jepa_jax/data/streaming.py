@@ -249,6 +249,11 @@ def _open_images(spec: str, channels: int, labels: bool) -> Dataset:
                 f"{spec}: a sample has shape {shape}; a stream needs images, x [N, H, W, C]; "
                 "to hold other samples in memory, set `data.stream` False"
             )
+        beside = [name for name in ("condition", "held_out", "row_features") if getattr(dataset, name) is not None]
+        if beside:
+            raise ConfigError(
+                f"{spec} has {' and '.join(beside)}, which a stream does not read; set `data.stream` False"
+            )
         if dataset.pair is not None:
             raise ConfigError(f"{spec} has pairs, but a stream reads single images; leave out the array named pair")
     if labels and dataset.classes is None:

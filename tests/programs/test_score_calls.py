@@ -152,6 +152,44 @@ def test_training_is_recognised_by_path_containment_and_content(
     assert seen(None, "fresh.npy", read_samples("fresh.npy", None)) == "not known"
 
 
+def test_rows_that_are_held_out_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    x, held = np.random.default_rng(0).standard_normal((20, 2)).astype(np.float32), np.arange(20) >= 12
+    np.savez("all.npz", x=x, held_out=held)
+    np.save("known.npy", x[:5])
+    np.save("new.npy", x[15:])
+    config = Config(data=Data("all.npz"))
+    whole = read_samples("all.npz", None)
+    for data, samples, says in (
+        ("all.npz", whole, "trained on"),
+        ("./all.npz", whole, "trained on"),
+        ("all.npz", whole.take(np.arange(12, 20)), "held out"),
+        ("./all.npz", whole.take(np.arange(12, 20)), "held out"),
+        ("known.npy", read_samples("known.npy", None), "trained on"),
+        ("new.npy", read_samples("new.npy", None), "held out"),
+    ):
+        assert seen(config, data, samples) == says
+
+
+def test_the_table_says_which_rows_are_held_out(runs: Any, tmp_path: Path) -> None:
+    """By name, and --against compares with them alone."""
+    x = np.asarray(read_samples("mixture_2d", 60).x)
+    held = np.arange(60) % 3 == 0
+    data = tmp_path / "x.npz"
+    np.savez(data, x=x, held_out=held)
+    config = json.loads((runs / "sphere" / "config.json").read_text())
+    config["data"]["source"] = str(data)
+    run = tmp_path / "run"
+    shutil.copytree(runs / "sphere", run)
+    (run / "config.json").write_text(json.dumps(config))
+    assert program.main([str(run), "--data", str(data), "--out", str(tmp_path / "s.csv"), "--against", "noise"]) == 0
+    assert [row["split"] for row in read(tmp_path / "s.csv")] == ["held out" if h else "train" for h in held]
+    summary = json.loads((tmp_path / "s.json").read_text())
+    assert summary["against_count"] == held.sum()
+    assert summary["against_fitted_count"] == (~held).sum()
+    assert summary["encoder_trained_on_them"] == "held out"
+
+
 @pytest.mark.parametrize("name", sorted(p.name for p in GOLDEN.iterdir() if p.is_dir()))
 def test_every_layout_says_what_was_assumed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     folder = GOLDEN / name

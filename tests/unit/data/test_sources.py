@@ -378,6 +378,7 @@ def test_what_lies_beside_x_is_read_and_checked(tmp_path: Path) -> None:
     source = from_samples(samples, cfg.Data("x", batch_size=2))
     np.testing.assert_allclose(np.asarray(source.arrays["x"]), x[::2])
     assert source.held_out
+    np.testing.assert_allclose(source.probe(9).tangent, samples.tangent[1::2])
     for name, array, says in (
         ("condition", np.zeros((5, 2)), r"condition has shape \[5, 2\]; with this x it must be \[6, C\]"),
         ("tangent", np.zeros((6, 2, 2)), r"must be \[6, 3, d\]"),

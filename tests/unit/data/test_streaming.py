@@ -245,6 +245,8 @@ def test_wrong_arrays(tmp_path: Path) -> None:
     refused(path, options(), r"a sample has shape \[3\]; a stream needs images")
     np.savez(path, x=x, pair=x)
     refused(path, options(), "has pairs, but a stream reads single images")
+    np.savez(path, x=x, held_out=np.arange(9) > 4, condition=np.ones((9, 2)))
+    refused(path, options(), "has condition and held_out, which a stream does not read")
     np.savez(path, x=x)
     refused(path, options(labels=True), r"x.npz has no labels; .* the array label \[N\] in an .npz")
     np.savez(path, x=x, label=np.array([5, -1, 7] * 3))

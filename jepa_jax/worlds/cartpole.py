@@ -14,9 +14,9 @@ HEIGHT, WIDTH = 16, 24
 GRAVITY, CART, POLE, HALF_LENGTH, INTERVAL = 9.8, 1.0, 0.1, 0.5, 0.02  # m/s^2, kg, kg, m, s
 MAX_FORCE = 10.0  # N
 DEVIATIONS = np.array([0.002, 0.02, 0.004, 0.04])  # of the noise of one step: m, m/s, rad, rad/s
-EXPLORATION = 2.0  # standard deviation of the random part of a command in N
-LAG = 5  # steps between the two frames of an observation
-PIXELS_PER_METRE = 9.0
+EXPLORATION = 5.0  # standard deviation of the random part of a command in N
+LAG = 8  # steps between the two frames of an observation
+PIXELS_PER_METRE = 6.0
 POLE_PIXELS = 11.0
 
 
@@ -58,7 +58,7 @@ def command(state: Array) -> Array:
 
 
 def observe(state: Array) -> Array:
-    """Return two frames [16, 24, 2]: of the state, and of where the cart and the pole were five steps earlier.
+    """Return two frames [16, 24, 2]: of the state, and of where the cart and the pole were eight steps earlier.
 
     The earlier place and angle are those of constant velocities, so that an observation is a function of its state.
     """

@@ -1,0 +1,200 @@
+"""Judges: functions (trained cell) -> figures by name, with the same measure of the untrained encoder beside."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from benchmarks.family.training import Trained, embedded, labelled
+from jepa_jax import evaluate
+from jepa_jax.config import Linear
+from jepa_jax.data import Samples
+from jepa_jax.data.registry import open_dataset
+from jepa_jax.recipes import weights_path
+from jepa_jax.targets import normed
+from jepa_jax.worlds import WORLDS, cartpole, linear
+
+PCA_WIDTH = 16
+Figures = dict[str, float]
+Judge = Callable[[Trained], Figures]
+
+
+def probe(cell: Trained, *, shots: int | None = None, second_order: bool = False) -> Figures:
+    """Return the accuracy of a linear probe of trained and untrained embeddings, and of baselines.
+
+    Args:
+      cell: Trained cell.
+      shots: Labels of each class; None for all.
+      second_order: Whether covariances of the rows of samples are a baseline.
+    """
+    fit_x, fit_y, x, y = labelled(cell.config.data.source)
+
+    def accuracy(features: Callable[[np.ndarray], np.ndarray]) -> float:
+        fit, query = features(fit_x), features(x)
+        if shots is None:
+            return evaluate.linear_probe(fit, fit_y, query, y)
+        return evaluate.label_budget(fit, fit_y, query, y, shots=shots).mean
+
+    untrained, after = cell.encoders
+    z = embedded(after, x)
+    found = {
+        "trained": accuracy(partial(embedded, after)),
+        "untrained": accuracy(partial(embedded, untrained)),
+        "raw": accuracy(lambda x: raw(x, cell.source.categories)),
+        "PCA": accuracy(evaluate.pca(raw(fit_x, cell.source.categories), PCA_WIDTH))
+        if not cell.source.categories
+        else np.nan,
+        "effective rank": float(evaluate.effective_rank(jnp.asarray(z))),
+    }
+    if second_order:
+        found["second order"] = accuracy(evaluate.second_order)
+        found["second order, lag 1"] = accuracy(lambda x: evaluate.second_order(x, 1))
+    return found
+
+
+def raw(x: np.ndarray, categories: tuple[int, ...]) -> np.ndarray:
+    """Return samples as vectors, with a number for every category of a table."""
+    if not any(categories):
+        return x.reshape(len(x), -1)
+    columns = [
+        np.eye(n)[column.astype(int)] if n else column[:, None] for n, column in zip(categories, x.T, strict=True)
+    ]
+    return np.concatenate(columns, axis=1)
+
+
+def dynamics(cell: Trained) -> Figures:
+    """Return how far a deep linear network is from its differential equation, and which feature comes first.
+
+    With u the singular value of a layer: du/dt = lambda u^(2 L) (1 - u / rho) for distillation with stopped gradients,
+    and lambda u^L (1 - u^(L + 1) / rho) for reconstruction. Littwin et al., arXiv 2407.03475.
+    """
+    from jepa_jax import fit
+
+    config = cell.config
+    assert isinstance(config.encoder, Linear)
+    depth, start, rho, lam = config.encoder.depth, config.encoder.start, linear.COEFFICIENTS, linear.COVARIANCES
+    distilled = getattr(config.recipe, "target", "") == "embedding"
+    looks: list[tuple[int, np.ndarray]] = []
+    zero = jnp.zeros(linear.DIM)
+    fit(
+        config, callback=lambda step, _, encoder: looks.append((step, np.asarray(jax.jacfwd(encoder)(zero)))), every=100
+    )
+    time = np.array([step for step, _ in looks]) * config.optim.lr
+
+    def slope(_: float, u: np.ndarray) -> np.ndarray:
+        return lam * (u ** (2 * depth) * (1 - u / rho) if distilled else u**depth * (1 - u ** (depth + 1) / rho))
+
+    exact = (
+        solve_ivp(slope, (0, time[-1]), np.full(linear.DIM, start), t_eval=time, rtol=1e-10, atol=1e-12).y.T ** depth
+    )
+    w = np.stack([np.diag(jacobian) for _, jacobian in looks])
+    limit = rho ** (depth if distilled else depth / (depth + 1))
+    half = [np.interp(0.5 * limit[i], w[:, i], time) for i in (0, -1)]
+    return {"off the equation": float(np.abs(w / exact - 1).max()), "time of feature 1 / 8": float(half[0] / half[1])}
+
+
+def control(cell: Trained) -> Figures:
+    """Return the share of cart-poles that stay upright if each tenth observation is sent, as an embedding.
+
+    The command is read from embeddings, real and predicted, by ridge regression on the regulator's commands.
+    """
+    world = WORLDS["cartpole"]()
+    _, states = world.sample(jax.random.key(5), 8000)
+    wanted = [np.asarray(jax.vmap(cartpole.command)(states[:, at])) for at in (slice(4), slice(5, 9))]
+    deviations = jnp.asarray(cartpole.DEVIATIONS, jnp.float32)
+    encoder, predictor = cell.networks["encoder"], cell.networks["predictor"]
+
+    def kept(state: Any, every: int) -> float:
+        params = state
+        for name in weights_path(cell.config):
+            params = params[name]
+
+        def sense(s: Any, key: Any) -> Any:
+            seen = cartpole.observe(s) + world.noise * jax.random.normal(key, world.shape)
+            return encoder.apply(params, seen)
+
+        def predict(z: Any, force: Any) -> Any:
+            condition = force[None] / cartpole.MAX_FORCE
+            ahead = predictor.apply(state["params"]["predictor"], jnp.concatenate([z, condition]))
+            return ahead / jnp.linalg.norm(ahead) if cell.config.encoder.output == "sphere" else ahead
+
+        z = jax.jit(jax.vmap(sense))(states[:, :4], jax.random.split(jax.random.key(1), len(states)))
+        ahead = jax.jit(jax.vmap(predict))(z, states[:, 4])
+        read = evaluate.ridge(np.concatenate([z, ahead]), np.concatenate(wanted))
+        if read is None:
+            return 0.0
+        offset = read(np.zeros((1, z.shape[1])))
+        weight = jnp.asarray(read(np.eye(z.shape[1])) - offset, jnp.float32)[:, 0]
+        level = jnp.asarray(offset[0, 0], jnp.float32)
+        return evaluate.share_kept(
+            move=lambda s, force, key: cartpole.move(s, force) + deviations * jax.random.normal(key, (4,)),
+            sense=sense,
+            act=lambda z: jnp.clip(z @ weight + level, -cartpole.MAX_FORCE, cartpole.MAX_FORCE),
+            predict=predict,
+            kept=lambda s: (jnp.abs(s[2]) < 0.2) & (jnp.abs(s[0]) < 2.4),
+            start=jnp.zeros(4),
+            key=jax.random.key(0),
+            every=every,
+        )
+
+    return {
+        "trained": kept(cell.after, 10),
+        "untrained": kept(cell.before, 10),
+        "trained, all sent": kept(cell.after, 1),
+        "trained, each 4th": kept(cell.after, 4),
+    }
+
+
+def stems(cell: Trained) -> Figures:
+    """Return how well the fourth voice of held-out chorales is found among all of its kind, and without its name."""
+    samples = open_dataset("chorales")
+    assert isinstance(samples, Samples)
+    assert samples.held_out is not None
+    rows = samples.held_out
+    x, pair, voice = np.asarray(samples.x[rows]), np.asarray(samples.pair)[rows], np.asarray(samples.label)[rows]
+    condition = np.asarray(samples.condition)[rows]
+    encode, predict = cell.networks["encoder"].tokens, cell.networks["predictor"].apply
+    assert encode is not None
+    tokens = jax.jit(jax.vmap(encode, (None, 0)))
+    answer = jax.jit(jax.vmap(jax.vmap(predict, (None, 0)), (None, 0)))
+
+    def found(state: Any, told: np.ndarray) -> list[evaluate.Retrieval]:
+        teacher = state.get("teacher", state["params"])["encoder"]
+        z, wanted = tokens(state["params"]["encoder"], x), normed(tokens(teacher, pair))
+        given = jnp.broadcast_to(jnp.asarray(told)[:, None], (*z.shape[:2], told.shape[1]))
+        predicted = answer(state["params"]["predictor"], jnp.concatenate([z, given], axis=-1))
+        return [evaluate.retrieval(np.asarray(predicted)[voice == v], np.asarray(wanted)[voice == v]) for v in range(4)]
+
+    right, start = found(cell.after, condition), found(cell.before, condition)
+    wrong = found(cell.after, np.roll(condition, 1, axis=1))
+    return {
+        "R@1, lowest voice": min(one.recall[1] for one in right),
+        "rank, highest": max(one.rank for one in right),
+        "R@1, untrained": max(one.recall[1] for one in start),
+        "R@1, wrong voice told": max(one.recall[1] for one in wrong),
+        "rank, wrong voice told": max(one.rank for one in wrong),
+    }
+
+
+def density(cell: Trained) -> Figures:
+    """Return the rank correlation of the learned density with the exact one, trained and untrained."""
+    from jepa_jax.density import base_log_density, score_batches
+
+    exact = cell.source.probe(1000)
+    found = {}
+    for name, encoder in zip(("untrained", "trained"), cell.encoders, strict=True):
+        scores, embeddings = [], []
+        for part in score_batches(encoder, exact.x):
+            scores.append(np.asarray(part.score))
+            embeddings.append(np.asarray(part.embedding))
+        score = np.concatenate(scores)
+        base = base_log_density(jnp.asarray(np.concatenate(embeddings)), encoder.base)
+        found[f"score, {name}"] = evaluate.agreement(score, np.asarray(exact.log_density)).spearman
+        if base is not None:
+            learned = score + np.asarray(base)
+            found[f"corrected, {name}"] = evaluate.agreement(learned, np.asarray(exact.log_density)).spearman
+    return found

@@ -1,0 +1,99 @@
+"""Rows: the config of each, what judges it, and the bar that it should reach."""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+from benchmarks.family.judges import Judge, control, density, dynamics, probe, stems
+from jepa_jax.config import Config, Masked, Objective, Pair
+from train.config_files import find_config
+
+
+class Row(NamedTuple):
+    """Row of the benchmark.
+
+    Attributes:
+      system: Published system.
+      config: Name of a config.
+      judge: Judge of a trained cell.
+      main: Figure that is compared with the bar.
+      bar: Bar, and whether the figure should be at least it or at most it.
+      published: Whether the row also runs as published, without an anti-collapse term.
+    """
+
+    system: str
+    config: str
+    judge: Judge
+    main: str
+    bar: tuple[str, float]
+    published: bool = True
+
+
+ROWS: dict[str, Row] = {
+    "linear, distillation": Row("deep linear", "linear_jepa", dynamics, "off the equation", ("<=", 0.01), False),
+    "linear, reconstruction": Row("deep linear", "linear_mae", dynamics, "off the equation", ("<=", 0.03), False),
+    "diamonds": Row("T-JEPA", "diamonds_tjepa", probe, "trained", (">=", 0.685)),
+    "cart-pole": Row("TS-JEPA", "cartpole_tsjepa", control, "trained", (">=", 0.8)),
+    "beats": Row("ECG-JEPA", "beats_ecgjepa", partial(probe, shots=10, second_order=True), "trained", (">=", 0.0)),
+    "vowels": Row("A-JEPA", "vowels_ajepa", partial(probe, shots=3), "trained", (">=", 0.9)),
+    "bold": Row("Brain-JEPA", "bold_brainjepa", partial(probe, second_order=True), "trained", (">=", 0.7)),
+    "processes": Row("Brain-JEPA", "processes_brainjepa", partial(probe, second_order=True), "trained", (">=", 0.75)),
+    "speckle": Row("SAR-JEPA", "speckle_sarjepa", partial(probe, shots=10), "trained", (">=", 0.6), False),
+    "chorales": Row("Stem-JEPA", "chorales_stemjepa", stems, "R@1, lowest voice", (">=", 0.25)),
+}
+DENSITY_WORLDS = ("processes", "speckle", "sprites")
+DENSITY_RECIPES = ("masked", "masked and pair", "pair")
+
+
+def variants(name: str) -> dict[str, Config]:
+    """Return the configs of a row: as published, and with an anti-collapse term."""
+    row, config = ROWS[name], find_config(ROWS[name].config)[1]
+    found = {"ours": config} if row.published else {"published": config}
+    if row.published:
+        found["published"] = dataclasses.replace(
+            config, objective=dataclasses.replace(config.objective, anti_collapse="none", weight=None)
+        )
+    return found
+
+
+def density_config(world: str, recipe: str, term: bool) -> Config:
+    """Return a small transformer on a world, trained by masked prediction, by pairs of noisy views, or by both."""
+    config = find_config(
+        {"processes": "processes_brainjepa", "speckle": "speckle_ajepa", "sprites": "sprites_ijepa"}[world]
+    )[1]
+    assert isinstance(config.recipe, Masked)
+    chosen: Masked | Pair = config.recipe
+    if recipe == "pair":
+        chosen = Pair()
+    elif recipe == "masked and pair":
+        chosen = dataclasses.replace(config.recipe, pair_weight=1.0)
+    objective = Objective("sigreg", weight=0.1, num_slices=64) if term else Objective("none")
+    noise = 0.05 if world == "sprites" else 0.3
+    data = dataclasses.replace(config.data, noise=noise)
+    return dataclasses.replace(config, recipe=chosen, objective=objective, data=data, steps=min(config.steps, 600))
+
+
+Cell = tuple[Callable[[], Config], Judge]
+
+
+def cells(name: str) -> dict[str, Cell]:
+    """Return the cells of a row of the table, or of the part `density`, by name."""
+    if name != "density":
+        return {
+            f"{name}: {variant}": (partial(_same, config), ROWS[name].judge)
+            for variant, config in variants(name).items()
+        }
+    return {
+        f"density: {world}, {recipe}{', SIGReg' if term else ''}": (
+            partial(density_config, world, recipe, term),
+            density,
+        )
+        for world in DENSITY_WORLDS
+        for recipe in DENSITY_RECIPES
+        for term in (False, True)
+    }
+
+
+def _same(config: Config) -> Config:
+    return config

@@ -12,7 +12,7 @@ from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.images.timm import CLIP_STATISTICS
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import Arch, Family, Layout, Options, Source
-from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.fields import activation, epsilon
 from jepa_jax.pretrained.plain import PLAIN_RULES, plain_network
 from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows, transposed
@@ -142,7 +142,7 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     return ViT(
         image_size=native_size(source, found["patch_size"], True),
         heads=resolve_heads(source, options, arch, found["width"]),
-        norm_eps=configured(source.config, "layer_norm_eps", 1e-5, float),
+        norm_eps=epsilon(source.config, 1e-5),
         mlp=act,  # type: ignore[arg-type]
         patch_bias=False,
         pre_norm=True,

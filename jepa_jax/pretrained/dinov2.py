@@ -22,7 +22,7 @@ from jepa_jax.pretrained.family import (
     Options,
     Source,
 )
-from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.fields import activation, configured, epsilon
 from jepa_jax.pretrained.sizes import named_arch, native_size, pooling_of, resolve_heads, sizes
 from jepa_jax.pretrained.table import Rule, linear, norm, rows
 
@@ -34,7 +34,6 @@ ORIGINAL_LAYOUT = Layout(
     rules=(
         *META_RULES,
         Rule("cls_token", "class_token", rows),
-        Rule("register_tokens", "registers", rows),
         *linear("blocks.{i}.mlp.w12", "blocks/fc1"),
         *linear("blocks.{i}.mlp.w3", "blocks/fc2"),
         Rule("blocks.{i}.ls1.gamma", "blocks/scale1"),
@@ -42,22 +41,29 @@ ORIGINAL_LAYOUT = Layout(
     ),
     ignored=(MASK_TOKEN, TIMM_CLASSIFIER),
 )
-ORIGINAL_REGISTERS_LAYOUT = replace(
-    ORIGINAL_LAYOUT,
-    name="Meta, registers",
-    mark=(*ORIGINAL_LAYOUT.mark, "register_tokens"),
-    without=(),
-    positions="bicubic-antialias",
-)
 
-TIMM_REGISTERS_LAYOUT = replace(
-    ORIGINAL_LAYOUT,
-    name="timm, registers",
-    mark=(*ORIGINAL_LAYOUT.mark, "reg_token"),
-    without=(),
-    positions="bicubic-antialias",
-    rules=(*(r for r in ORIGINAL_LAYOUT.rules if r.target != "registers"), Rule("reg_token", "registers", rows)),
-)
+
+def with_registers(layout: Layout, origin: str, key: str) -> Layout:
+    """Return a layout for files that have registers, whose positions are interpolated in another way.
+
+    Args:
+      layout: Layout without registers.
+      origin: Library that writes such files.
+      key: Name of the registers in them.
+    """
+    rules = (*(rule for rule in layout.rules if rule.target != "registers"), Rule(key, "registers", rows))
+    return replace(
+        layout,
+        name=f"{origin}, registers",
+        mark=(*layout.mark, key),
+        without=(),
+        positions="bicubic-antialias",
+        rules=rules,
+    )
+
+
+ORIGINAL_REGISTERS_LAYOUT = with_registers(ORIGINAL_LAYOUT, "Meta", "register_tokens")
+TIMM_REGISTERS_LAYOUT = with_registers(ORIGINAL_LAYOUT, "timm", "reg_token")
 
 HUGGING_FACE_LAYOUT = Layout(
     name="Hugging Face, no registers",
@@ -67,7 +73,6 @@ HUGGING_FACE_LAYOUT = Layout(
     rules=(
         *HUGGING_FACE_RULES,
         Rule("embeddings.cls_token", "class_token", rows),
-        Rule("embeddings.register_tokens", "registers", rows),
         *norm("encoder.layer.{i}.norm1", "blocks/norm1"),
         *norm("encoder.layer.{i}.norm2", "blocks/norm2"),
         *linear("encoder.layer.{i}.mlp.fc1", "blocks/fc1"),
@@ -79,13 +84,7 @@ HUGGING_FACE_LAYOUT = Layout(
     ),
     ignored=(MASK_TOKEN, CLASSIFIER),
 )
-HUGGING_FACE_REGISTERS_LAYOUT = replace(
-    HUGGING_FACE_LAYOUT,
-    name="Hugging Face, registers",
-    mark=(*HUGGING_FACE_LAYOUT.mark, "embeddings.register_tokens"),
-    without=(),
-    positions="bicubic-antialias",
-)
+HUGGING_FACE_REGISTERS_LAYOUT = with_registers(HUGGING_FACE_LAYOUT, "Hugging Face", "embeddings.register_tokens")
 
 ARCHS = {
     "vits14": Arch(384, 12, 6),
@@ -110,7 +109,7 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     return ViT(
         image_size=native_size(source, found["patch_size"], True),
         heads=resolve_heads(source, options, arch, found["width"]),
-        norm_eps=configured(source.config, "layer_norm_eps", 1e-6, float),
+        norm_eps=epsilon(source.config, 1e-6),
         registers=source.shape("registers")[-2] if source.has("registers") else 0,
         layer_scale=True,
         pooling=pooling_of(source, True),

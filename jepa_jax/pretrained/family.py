@@ -38,6 +38,13 @@ HUGGING_FACE_RULES = (
     *linear("encoder.layer.{i}.attention.output.dense", "blocks/proj"),
     *norm("layernorm", "norm"),
 )
+# Blocks of transformers' plain vision transformers, which DINOv2 names otherwise.
+HUGGING_FACE_BLOCK_RULES = (
+    *norm("encoder.layer.{i}.layernorm_before", "blocks/norm1"),
+    *norm("encoder.layer.{i}.layernorm_after", "blocks/norm2"),
+    *linear("encoder.layer.{i}.intermediate.dense", "blocks/fc1"),
+    *linear("encoder.layer.{i}.output.dense", "blocks/fc2"),
+)
 MASK_TOKEN = (r"(embeddings\.)?mask_token", "masks patches in training")
 CLASSIFIER = (r"classifier\.(weight|bias)", "a classifier on top")
 TIMM_CLASSIFIER = (r"head\.(weight|bias)", "a classifier on top")

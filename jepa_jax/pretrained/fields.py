@@ -1,5 +1,6 @@
 """Fields of config files, with their types checked."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,6 +38,18 @@ def positive(config: Mapping[str, Any] | None, key: str) -> int | None:
     value = configured(config, key, None, int)
     if value is not None and value < 1:
         raise ConfigError(f"{CONFIG_LABEL} has {key} = {value}; it must be at least 1")
+    return value
+
+
+def epsilon(config: Mapping[str, Any] | None, default: float) -> float:
+    """Return the epsilon of the layer norms that the config file names, or else the default.
+
+    Raises:
+      ConfigError: If it is no positive finite number.
+    """
+    value = configured(config, "layer_norm_eps", default, float)
+    if not 0 < value < math.inf:
+        raise ConfigError(f"{CONFIG_LABEL} has layer_norm_eps = {value}; it must be positive and finite")
     return value
 
 

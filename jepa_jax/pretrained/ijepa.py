@@ -14,6 +14,7 @@ from jepa_jax.models.transformer import sincos_positions
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
+    HUGGING_FACE_BLOCK_RULES,
     HUGGING_FACE_RULES,
     MASK_TOKEN,
     META_RULES,
@@ -24,9 +25,8 @@ from jepa_jax.pretrained.family import (
     Options,
     Source,
 )
-from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.fields import activation, epsilon
 from jepa_jax.pretrained.sizes import named_arch, native_size, pooling_of, resolve_heads, sizes
-from jepa_jax.pretrained.table import linear, norm
 
 ORIGINAL_LAYOUT = Layout(
     name="Meta",
@@ -43,13 +43,7 @@ HUGGING_FACE_LAYOUT = Layout(
     mark=("embeddings.position_embeddings", "encoder.layer.0.layernorm_before.weight"),
     without=("embeddings.cls_token",),
     positions="bicubic",
-    rules=(
-        *HUGGING_FACE_RULES,
-        *norm("encoder.layer.{i}.layernorm_before", "blocks/norm1"),
-        *norm("encoder.layer.{i}.layernorm_after", "blocks/norm2"),
-        *linear("encoder.layer.{i}.intermediate.dense", "blocks/fc1"),
-        *linear("encoder.layer.{i}.output.dense", "blocks/fc2"),
-    ),
+    rules=(*HUGGING_FACE_RULES, *HUGGING_FACE_BLOCK_RULES),
     ignored=(
         MASK_TOKEN,
         (r"pooler\.dense\.(weight|bias)", "a head that I-JEPA does not train"),
@@ -83,7 +77,7 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
         image_size=native_size(source, found["patch_size"], False),
         heads=resolve_heads(source, options, arch, found["width"]),
         # In a config.json that leaves it out, the value is the default of the transformers class.
-        norm_eps=configured(source.config, "layer_norm_eps", 1e-6 if source.config is None else 1e-12, float),
+        norm_eps=epsilon(source.config, 1e-6 if source.config is None else 1e-12),
         mlp=activation(source.config, "gelu", {"gelu": "gelu", "quick_gelu": "quick_gelu"}),  # type: ignore[arg-type]
         qkv_bias=source.has("blocks/qkv/bias"),
         class_token=False,

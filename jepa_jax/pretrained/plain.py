@@ -14,6 +14,7 @@ from jepa_jax.images.timm import IMAGENET_STATISTICS
 from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.family import (
     CLASSIFIER,
+    HUGGING_FACE_BLOCK_RULES,
     HUGGING_FACE_RULES,
     MASK_TOKEN,
     META_RULES,
@@ -24,10 +25,10 @@ from jepa_jax.pretrained.family import (
     Options,
     Source,
 )
-from jepa_jax.pretrained.fields import activation, configured
+from jepa_jax.pretrained.fields import activation, epsilon
 from jepa_jax.pretrained.reading import Weights
 from jepa_jax.pretrained.sizes import named_arch, native_size, pooling_of, resolve_heads, sizes
-from jepa_jax.pretrained.table import Rule, linear, norm, rows
+from jepa_jax.pretrained.table import Rule, rows
 
 PLAIN_RULES = (
     *META_RULES,
@@ -50,10 +51,7 @@ HUGGING_FACE_LAYOUT = Layout(
     rules=(
         *HUGGING_FACE_RULES,
         Rule("embeddings.cls_token", "class_token", rows),
-        *norm("encoder.layer.{i}.layernorm_before", "blocks/norm1"),
-        *norm("encoder.layer.{i}.layernorm_after", "blocks/norm2"),
-        *linear("encoder.layer.{i}.intermediate.dense", "blocks/fc1"),
-        *linear("encoder.layer.{i}.output.dense", "blocks/fc2"),
+        *HUGGING_FACE_BLOCK_RULES,
     ),
     ignored=(MASK_TOKEN, (r"pooler\.dense\.(weight|bias)", "a head on top"), CLASSIFIER),
 )
@@ -102,9 +100,7 @@ def plain_network(
         image_size=native_size(source, found["patch_size"], class_token),
         heads=resolve_heads(source, options, arch, found["width"]),
         # In a config.json that leaves it out, the value is the default of the transformers class.
-        norm_eps=configured(
-            source.config, "layer_norm_eps", 1e-12 if source.description.origin == "transformers" else 1e-6, float
-        ),
+        norm_eps=epsilon(source.config, 1e-12 if source.description.origin == "transformers" else 1e-6),
         registers=source.shape("registers")[-2] if source.has("registers") else 0,
         layer_scale=source.has("blocks/scale1"),
         mlp="swiglu" if swiglu else act,  # type: ignore[arg-type]

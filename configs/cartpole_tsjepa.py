@@ -19,7 +19,7 @@ def get_config() -> Config:
         data=Data(source="cartpole", batch_size=256),
         encoder=Conv(widths=(16, 32), dim=12),
         recipe=Pair(predictor=(64, 64), direction="forward"),
-        objective=Objective(anti_collapse="infonce"),
+        objective=Objective(anti_collapse="infonce", temperature=0.05),
         optim=Optim(lr=2e-3),
         monitor=Monitor(every=2000, probes=512),
     )

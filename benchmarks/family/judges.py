@@ -100,7 +100,8 @@ def dynamics(cell: Trained) -> Figures:
 def control(cell: Trained) -> Figures:
     """Return the share of cart-poles that stay upright if each tenth observation is sent, as an embedding.
 
-    The command is read from embeddings, real and predicted, by ridge regression on the regulator's commands.
+    The command is read from embeddings, real and predicted, and products of their numbers, by ridge regression on the
+    regulator's commands.
     """
     world = WORLDS["cartpole"]()
     _, states = world.sample(jax.random.key(5), 8000)
@@ -124,16 +125,17 @@ def control(cell: Trained) -> Figures:
 
         z = jax.jit(jax.vmap(sense))(states[:, :4], jax.random.split(jax.random.key(1), len(states)))
         ahead = jax.jit(jax.vmap(predict))(z, states[:, 4])
-        read = evaluate.ridge(np.concatenate([z, ahead]), np.concatenate(wanted))
+        features = np.asarray(jax.vmap(products)(jnp.concatenate([z, ahead])))
+        read = evaluate.ridge(features, np.concatenate(wanted))
         if read is None:
             return 0.0
-        offset = read(np.zeros((1, z.shape[1])))
-        weight = jnp.asarray(read(np.eye(z.shape[1])) - offset, jnp.float32)[:, 0]
+        offset = read(np.zeros((1, features.shape[1])))
+        weight = jnp.asarray(read(np.eye(features.shape[1])) - offset, jnp.float32)[:, 0]
         level = jnp.asarray(offset[0, 0], jnp.float32)
         return evaluate.share_kept(
             move=lambda s, force, key: cartpole.move(s, force) + deviations * jax.random.normal(key, (4,)),
             sense=sense,
-            act=lambda z: jnp.clip(z @ weight + level, -cartpole.MAX_FORCE, cartpole.MAX_FORCE),
+            act=lambda z: jnp.clip(products(z) @ weight + level, -cartpole.MAX_FORCE, cartpole.MAX_FORCE),
             predict=predict,
             kept=lambda s: (jnp.abs(s[2]) < 0.2) & (jnp.abs(s[0]) < 2.4),
             start=jnp.zeros(4),
@@ -147,6 +149,12 @@ def control(cell: Trained) -> Figures:
         "trained, all sent": kept(cell.after, 1),
         "trained, each 4th": kept(cell.after, 4),
     }
+
+
+def products(z: Any) -> Any:
+    """Return the numbers of an embedding [K] and the products of two of them, [K + K (K + 1) / 2]."""
+    one, two = np.triu_indices(z.shape[0])
+    return jnp.concatenate([z, z[one] * z[two]])
 
 
 def stems(cell: Trained) -> Figures:

@@ -209,6 +209,15 @@ def test_the_recipe_has_the_channels_of_the_network(channels: int, tmp_path: Pat
 VISION, TOWER = ("vision_config",), ("model_cfg", "vision_cfg")
 
 
+@pytest.mark.parametrize("case", ["dinov2_hf", "ijepa_hf", "clip_hf_full"])
+@pytest.mark.parametrize("value", [0.0, -1e-6, float("inf")])
+def test_an_epsilon_is_positive(case: str, value: float, tmp_path: Path) -> None:
+    at = VISION if case == "clip_hf_full" else ()
+    folder = changed(case, tmp_path / "m", "config.json", at, {"layer_norm_eps": value})
+    with pytest.raises(ConfigError, match=rf"layer_norm_eps = {value}; it must be positive and finite"):
+        convert(folder)
+
+
 @pytest.mark.parametrize(
     ("case", "at", "change", "message"),
     [
@@ -216,8 +225,6 @@ VISION, TOWER = ("vision_config",), ("model_cfg", "vision_cfg")
         ("dinov2_hf", (), {"num_hidden_layers": 1}, "num_hidden_layers = 1, and the tensors have 2"),
         ("dinov2_hf", (), {"num_hidden_layers": 12}, "num_hidden_layers = 12, and the tensors have 2"),
         ("dinov2_hf", (), {"num_attention_heads": 3}, "num_attention_heads = 3, which does not divide the width 16"),
-        ("dinov2_hf", (), {"layer_norm_eps": 0.0}, "layer_norm_eps = 0.0; it must be positive and finite"),
-        ("dinov2_hf", (), {"layer_norm_eps": -1e-6}, "layer_norm_eps = -1e-06; it must be positive"),
         ("dinov2_hf", (), {"image_size": 224}, "image_size = 224, which is 56 x 56 patches of 4 pixels, and .* 16 pos"),
         ("dinov2_hf", (), {"patch_size": 14}, "patch_size = 14, and the tensors have 4"),
         ("dinov2_hf", (), {"mlp_ratio": 2}, "mlp_ratio = 2, which is a hidden width of 32, and the tensors have 64"),

@@ -68,6 +68,8 @@ def _measure(argv: list[str] | None) -> Path:
                 shown = ", ".join(f"{key} {value:.3f}" for key, value in done[str(seed)].items())
                 console.print(f"{name}, seed {seed}: {shown}", markup=False, highlight=False, soft_wrap=True)
             bar.advance(bar.task_ids[0])
+    if not any(found.values()):
+        raise ConfigError("no row was run: the packages of all of them are missing")
     return folder / "family.md"
 
 

@@ -10,11 +10,11 @@ from jepa_jax.config import Config, Data, Monitor, Objective, Optim, Pair, ViT
 
 
 def get_config() -> Config:
-    """Tokens of an octave and four eighths; one MLP predicts each token of the voice from that of the mix."""
+    """Tokens of all semitones and two eighths; one MLP predicts each token of the voice from that of the mix."""
     return Config(
         steps=2000,
-        data=Data(source="chorales", batch_size=256, noise=0.0),
-        encoder=ViT(patch_size=(12, 4), width=64, depth=2, heads=4, dim=64),
+        data=Data(source="chorales", batch_size=192, noise=0.0),
+        encoder=ViT(patch_size=(72, 2), width=96, depth=2, heads=4, dim=96),
         recipe=Pair(predictor=(256, 256), direction="forward", target="tokens", ema=0.99, ema_end=1.0),
         objective=Objective(anti_collapse="sigreg", weight=0.02, num_slices=64, distance="cosine"),
         optim=Optim(lr=1e-3, weight_decay=0.05),

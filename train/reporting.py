@@ -10,7 +10,7 @@ from jepa_jax.config import Config
 from jepa_jax.data import Source, ignored_options
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, nearest
-from jepa_jax.recipes import weighted
+from jepa_jax.recipes import mask_metrics, weighted
 from jepa_jax.run_dir import write_embeddings, write_mixture
 from jepa_jax.training import METRICS
 
@@ -127,6 +127,7 @@ class Reporter(NullReporter):
                 row["data/idle_share"] = idle / clock.seconds
             look = self._monitor.look(encoder) if clock.looking else None
             row |= {"embedding/effective_rank": self._monitor.effective_rank(encoder)} if look is None else look.metrics
+            row |= mask_metrics(self._config.recipe, clock.step / self._config.steps)
             self._log.write(row)
         if look is None:
             return {}

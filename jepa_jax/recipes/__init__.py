@@ -6,6 +6,7 @@ A new recipe needs a new file in this folder and an entry in `build.RECIPES`.
 from jepa_jax.models.trained import as_encoder, weighted
 from jepa_jax.recipes.base import Batch, Loss, Outcome, Recipe, Setting
 from jepa_jax.recipes.build import RECIPES, build_loss, build_networks, followed, init_networks, weights_path
+from jepa_jax.recipes.masked import mask_metrics
 
 __all__ = [
     "RECIPES",
@@ -19,6 +20,7 @@ __all__ = [
     "build_networks",
     "followed",
     "init_networks",
+    "mask_metrics",
     "weighted",
     "weights_path",
 ]

@@ -11,7 +11,7 @@ from jax import Array
 
 from jepa_jax import config as cfg
 from jepa_jax.errors import ConfigError
-from jepa_jax.masking import Law, Masks, law_of
+from jepa_jax.masking import Curriculum, Law, Masks, law_of
 from jepa_jax.models import Model, standardised
 from jepa_jax.models.token_predictor import TokenPredictor
 from jepa_jax.models.transformer import sincos_positions
@@ -165,6 +165,15 @@ def _over_samples(
         return with_masks(key) if masks == 1 else jnp.mean(jax.vmap(with_masks)(jax.random.split(key, masks)))
 
     return lambda both, batch: jax.vmap(one, (None, 0, 0))(both, *batch)
+
+
+def mask_metrics(options: cfg.Recipe, progress: float) -> dict[str, float]:
+    """Return the share of late masks of a curriculum at a progress of the run from 0 to 1; {} for other masks."""
+    if not isinstance(options, cfg.Masked) or not isinstance(options.mask, cfg.Curriculum):
+        return {}
+    law = law_of(options.mask)
+    assert isinstance(law, Curriculum)
+    return {"mask/late_share": float(law.late_share(progress))}
 
 
 def _views_read(options: cfg.Masked) -> int:

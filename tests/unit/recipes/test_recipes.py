@@ -90,6 +90,7 @@ def test_it_learns_and_its_result_loads(name: str, tmp_path: Path) -> None:
     bound = np.log(8) if name == "centred" else rows[0]["prediction"]
     assert rows[-1]["prediction"] < bound
     assert rows[-1]["grad_norm"] > 0
+    assert rows[-1].get("mask/late_share") == (1.0 if name == "curriculum" else None)
     assert 0 <= rows[-1]["probe/linear"] <= 1
     encoder = jepa_jax.load(tmp_path)
     x = jnp.asarray(open_source(cfg.Data(source="digits")).arrays["x"][0])

@@ -328,7 +328,8 @@ def test_a_run_of_jepa_jax_0_1_goes_on_to_the_bit(tmp_path):
     old = tmp_path / "old"
     tree = json.loads((old / "config.json").read_text())
     recipe = tree.pop("recipe")
-    tree["objective"] |= {"recipe": recipe.pop("kind"), "mask_blocks": 4, "prototypes": 256, **recipe}
+    options = {name: recipe[name] for name in ("ema", "ema_end", "projector", "predictor")}  # all that there were
+    tree["objective"] |= {"recipe": recipe["kind"], "mask_blocks": 4, "prototypes": 256, **options}
     tree["optim"]["average"] = tree["optim"].pop("ema")
     tree["encoder"] |= {"patch_size": 4, "depth": 4}
     tree["views"] |= {"global_views": 2}

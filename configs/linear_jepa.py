@@ -2,7 +2,7 @@
 
     python -m train linear_jepa
 
-Takes about ten seconds on two cores. With three layers the most predictable feature is learned first, although another
+Takes about a minute on two cores. With three layers the most predictable feature is learned first, although another
 has the larger covariance; `linear_mae` has the other order.
 """
 

@@ -2,7 +2,7 @@
 
     python -m train linear_mae
 
-Takes about ten seconds on two cores. The feature with the largest covariance is learned first.
+Takes about half a minute on two cores. The feature with the largest covariance is learned first.
 """
 
 from jepa_jax.config import Config, Data, Linear, Monitor, Objective, Optim, Pair

@@ -26,6 +26,7 @@ def resolve(config: Config, source: Source) -> Config:
     RECIPES[config.recipe.kind].check(config.recipe, encoder, config.views)
     if config.density.law != "assumed" and options.anti_collapse == "entropy":
         raise ConfigError("`density.law`: the log-density of this encoder is exact; leave the law as assumed")
+    _check_objective(config)
     if isinstance(config.views, cfg.Crops):
         _check_crops(config.views, encoder, source.shape)
     built = build_term(
@@ -59,6 +60,36 @@ def base_distribution(config: Config) -> str | None:
     return term.base if term.output == config.encoder.output else None
 
 
+def _check_objective(config: Config) -> None:
+    """Check that the recipe has what the objective acts on, because a loss would not fail without it."""
+    options, kind = config.objective, config.recipe.kind
+    name, term = options.anti_collapse, term_of(options.anti_collapse)
+    if options.distance != "l2" and kind not in ("pair", "masked"):
+        raise ConfigError(f"`objective.distance` {options.distance} is for `recipe.kind` pair and masked, not {kind}")
+    if options.anti_collapse_on == "tokens":
+        if kind not in ("pair", "masked") or not isinstance(config.encoder, cfg.ViT):
+            raise ConfigError(
+                "`objective.anti_collapse_on` tokens needs `encoder.kind` vit and `recipe.kind` pair or masked, not "
+                f"{config.encoder.kind} and {kind}"
+            )
+        if term.output == "sphere" or term.pairs:
+            raise ConfigError(f"`objective.anti_collapse` {name} acts on whole samples; on tokens use sigreg or vicreg")
+    if term.pairs and (views := _embedded_views(config)) != 2:
+        raise ConfigError(
+            f"`objective.anti_collapse` {name} compares two views of a sample, and here there are {views}"
+        )
+
+
+def _embedded_views(config: Config) -> int:
+    """Return the number of views of a sample that the anti-collapse term acts on."""
+    recipe, views = config.recipe, config.views
+    if isinstance(recipe, cfg.Masked):
+        return 2 if recipe.pair_weight else 1
+    if not isinstance(views, cfg.Crops):
+        return 2
+    return views.global_views + (views.local_views if recipe.kind != "distill" else 0)
+
+
 def _encoder(config: Config, source: Source) -> cfg.Encoder:
     """Return the encoder section, with what the data determine."""
     encoder = replace(config.encoder, dim=_dim(config, source), output=_output(config))
@@ -78,6 +109,8 @@ def _recipe(recipe: cfg.Recipe, source: Source) -> cfg.Recipe:
     """Return the recipe section, with what the data determine."""
     if not isinstance(recipe, cfg.Pair) or not recipe.predictor:
         return recipe
+    if source.conditions and recipe.direction != "forward":
+        raise ConfigError("data with a condition say how the second view follows; set `recipe.direction` forward")
     return replace(recipe, conditions=source.conditions)
 
 

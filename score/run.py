@@ -35,7 +35,7 @@ from .law import law_entries, measured_law
 from .naming import call_digest, table_path
 from .options import SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments, check, check_rank
 from .scorer import Scorer
-from .seen import seen
+from .seen import seen, unseen_categories
 from .shards import Shards
 from .tangent import tangents
 from .views import open_views
@@ -87,7 +87,7 @@ def run(a: Arguments, console: Console) -> Result | str:
             f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
             + layout_hint(samples.x.shape, encoder.shape)
         )
-    say_if_raw(a, encoder, samples, console)
+    say_if_unlike(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
     scorer, law = measured_law(a, scorer, console)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
@@ -296,6 +296,13 @@ def some_of(a: Arguments, samples: Samples) -> Samples:
         return samples
     drawn = np.random.default_rng(a.sample_seed).choice(len(samples.x), a.sample, replace=False)
     return samples.take(np.sort(drawn))
+
+
+def say_if_unlike(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
+    """Warn of categories that training did not have, and of raw pixels for an encoder of standardised images."""
+    for sentence in unseen_categories(training_config(a.model), samples):
+        console.print(f"note: {sentence}", markup=False)
+    say_if_raw(a, encoder, samples, console)
 
 
 def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:

@@ -89,3 +89,24 @@ def _files_by_size(folder: Path) -> dict[int, list[Path]]:
 
 def _file_digests(files: list[Path]) -> set[bytes]:
     return {hashlib.blake2b(path.read_bytes(), digest_size=16).digest() for path in files}
+
+
+def unseen_categories(config: Config | None, samples: Samples) -> list[str]:
+    """Return a sentence for each column with categories that training did not have, whose rows get no score.
+
+    Args:
+      config: Config with which the encoder was trained; None if it was trained elsewhere.
+      samples: Samples.
+    """
+    found, x = [], samples.x
+    known = getattr(config.encoder, "categories", ()) if config else ()
+    for column, count in enumerate(known):
+        if not count or isinstance(x, LazyImages):
+            continue
+        values = x[:, column]
+        if bad := int(((values < 0) | (values >= count) | (values != np.round(values))).sum()):
+            found.append(
+                f"{bad} rows have a category in column {column} that training did not have; it had whole numbers "
+                f"from 0 to {count - 1}"
+            )
+    return found

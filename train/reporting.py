@@ -93,7 +93,11 @@ class Reporter(NullReporter):
         self._look: Look | None = None
         self._verdict = ""
         ignored = ignored_options(config.data, source)
-        for note in (*([ignored] if ignored else []), *source.notes):
+        unused = (
+            "the conditions of the data are not used: only `recipe.kind` pair with a `recipe.predictor` is told them"
+        )
+        conditions = source.conditions and not getattr(config.recipe, "conditions", 0)
+        for note in (*([ignored] if ignored else []), *([unused] if conditions else []), *source.notes):
             console.print(f"note: {as_flags(note, Config)}", markup=False)
 
     def baseline(self, encoder: Encoder) -> None:

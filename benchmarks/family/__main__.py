@@ -86,8 +86,7 @@ def _markdown(found: dict[str, dict[str, dict[str, float]]]) -> str:
         ]
         text = ""
         if row in ROWS:
-            sign, bar = ROWS[row].bar
-            text = f"{ROWS[row].system}: `python -m train {ROWS[row].config}`. Bar: {ROWS[row].main} {sign} {bar:g}."
+            text = f"{ROWS[row].system}: `python -m train {ROWS[row].config}`. Bar: {ROWS[row].bar}."
         blocks += [f"## {row}", text, markdown_table(["", *names], lines)]
     return "\n\n".join(block for block in blocks if block)
 

@@ -66,33 +66,49 @@ def raw(x: np.ndarray, categories: tuple[int, ...]) -> np.ndarray:
     return np.concatenate(columns, axis=1)
 
 
-def dynamics(cell: Trained) -> Figures:
-    """Return how far a deep linear network is from its differential equation, and which feature comes first.
+def equation(depth: int, start: float, time: np.ndarray, *, distilled: bool) -> np.ndarray:
+    """Return the singular values of a deep linear network on the world `linear`, by its differential equation.
 
     With u the singular value of a layer: du/dt = lambda u^(2 L) (1 - u / rho) for distillation with stopped gradients,
     and lambda u^L (1 - u^(L + 1) / rho) for reconstruction. Littwin et al., arXiv 2407.03475.
+
+    Args:
+      depth: Number of layers, L.
+      start: Singular value of a layer at the start.
+      time: Times [T], in steps times the learning rate.
+      distilled: Whether the network is distilled, or reconstructs the partner.
+
+    Returns:
+      Singular values u^L of the features at these times, [T, 8].
+    """
+    rho, lam = linear.COEFFICIENTS, linear.COVARIANCES
+
+    def slope(_: float, u: np.ndarray) -> np.ndarray:
+        return lam * (u ** (2 * depth) * (1 - u / rho) if distilled else u**depth * (1 - u ** (depth + 1) / rho))
+
+    first = np.full(linear.DIM, start)
+    return solve_ivp(slope, (0, time[-1]), first, t_eval=time, rtol=1e-10, atol=1e-12).y.T ** depth
+
+
+def dynamics(cell: Trained) -> Figures:
+    """Return how far a deep linear network is from its differential equation, and which feature comes first.
+
+    The axes of the input are those of the map, so that its diagonal is compared with the singular values.
     """
     from jepa_jax import fit
 
     config = cell.config
     assert isinstance(config.encoder, Linear)
-    depth, start, rho, lam = config.encoder.depth, config.encoder.start, linear.COEFFICIENTS, linear.COVARIANCES
-    distilled = getattr(config.recipe, "target", "") == "embedding"
+    depth, distilled = config.encoder.depth, getattr(config.recipe, "target", "") == "embedding"
     looks: list[tuple[int, np.ndarray]] = []
-    zero = jnp.zeros(linear.DIM)
-    fit(
-        config, callback=lambda step, _, encoder: looks.append((step, np.asarray(jax.jacfwd(encoder)(zero)))), every=100
-    )
-    time = np.array([step for step, _ in looks]) * config.optim.lr
 
-    def slope(_: float, u: np.ndarray) -> np.ndarray:
-        return lam * (u ** (2 * depth) * (1 - u / rho) if distilled else u**depth * (1 - u ** (depth + 1) / rho))
+    def look(step: int, _: dict[str, float], encoder: Any) -> None:
+        looks.append((step, np.diag(jax.jacfwd(encoder)(jnp.zeros(linear.DIM)))))
 
-    exact = (
-        solve_ivp(slope, (0, time[-1]), np.full(linear.DIM, start), t_eval=time, rtol=1e-10, atol=1e-12).y.T ** depth
-    )
-    w = np.stack([np.diag(jacobian) for _, jacobian in looks])
-    limit = rho ** (depth if distilled else depth / (depth + 1))
+    fit(config, callback=look, every=100)
+    time, w = np.array([step for step, _ in looks]) * config.optim.lr, np.stack([diagonal for _, diagonal in looks])
+    exact = equation(depth, config.encoder.start, time, distilled=distilled)
+    limit = linear.COEFFICIENTS ** (depth if distilled else depth / (depth + 1))
     half = [np.interp(0.5 * limit[i], w[:, i], time) for i in (0, -1)]
     return {"off the equation": float(np.abs(w / exact - 1).max()), "time of feature 1 / 8": float(half[0] / half[1])}
 

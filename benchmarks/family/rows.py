@@ -17,44 +17,42 @@ class Row(NamedTuple):
       system: Published system.
       config: Name of a config.
       judge: Judge of a trained cell.
-      main: Figure that is compared with the bar.
-      bar: Bar, and whether the figure should be at least it or at most it.
+      bar: What the median should reach.
       published: Whether the row also runs as published, without an anti-collapse term.
     """
 
     system: str
     config: str
     judge: Judge
-    main: str
-    bar: tuple[str, float]
+    bar: str
     published: bool = True
 
 
+ABOVE = "trained above raw, PCA and second order"
 ROWS: dict[str, Row] = {
-    "linear, distillation": Row("deep linear", "linear_jepa", dynamics, "off the equation", ("<=", 0.01), False),
-    "linear, reconstruction": Row("deep linear", "linear_mae", dynamics, "off the equation", ("<=", 0.03), False),
-    "diamonds": Row("T-JEPA", "diamonds_tjepa", probe, "trained", (">=", 0.685)),
-    "cart-pole": Row("TS-JEPA", "cartpole_tsjepa", control, "trained", (">=", 0.8)),
-    "beats": Row("ECG-JEPA", "beats_ecgjepa", partial(probe, shots=10, second_order=True), "trained", (">=", 0.0)),
-    "vowels": Row("A-JEPA", "vowels_ajepa", partial(probe, shots=3), "trained", (">=", 0.9)),
-    "bold": Row("Brain-JEPA", "bold_brainjepa", partial(probe, second_order=True), "trained", (">=", 0.7)),
-    "processes": Row("Brain-JEPA", "processes_brainjepa", partial(probe, second_order=True), "trained", (">=", 0.75)),
-    "speckle": Row("SAR-JEPA", "speckle_sarjepa", partial(probe, shots=10), "trained", (">=", 0.6), False),
-    "chorales": Row("Stem-JEPA", "chorales_stemjepa", stems, "R@1, lowest voice", (">=", 0.25)),
+    "linear, distillation": Row("deep linear", "linear_jepa", dynamics, "off the equation <= 0.01", False),
+    "linear, reconstruction": Row("deep linear", "linear_mae", dynamics, "off the equation <= 0.03", False),
+    "diamonds": Row("T-JEPA", "diamonds_tjepa", probe, "trained >= raw + 0.03, untrained below raw"),
+    "cart-pole": Row("TS-JEPA", "cartpole_tsjepa", control, "trained >= 0.8"),
+    "beats": Row("ECG-JEPA", "beats_ecgjepa", partial(probe, shots=10, second_order=True), ABOVE),
+    "vowels": Row("A-JEPA", "vowels_ajepa", partial(probe, shots=3), "trained >= 0.9"),
+    "bold": Row("Brain-JEPA", "bold_brainjepa", partial(probe, second_order=True), "trained >= 0.7"),
+    "processes": Row("Brain-JEPA", "processes_brainjepa", partial(probe, second_order=True), "trained >= 0.75"),
+    "speckle": Row("SAR-JEPA", "speckle_sarjepa", partial(probe, shots=10), "trained >= 0.6", False),
+    "chorales": Row("Stem-JEPA", "chorales_stemjepa", stems, "R@1 >= 0.25, rank <= 0.03"),
 }
 DENSITY_WORLDS = ("processes", "speckle", "sprites")
 DENSITY_RECIPES = ("masked", "masked and pair", "pair")
 
 
 def variants(name: str) -> dict[str, Config]:
-    """Return the configs of a row: as published, and with an anti-collapse term."""
+    """Return the configs of a row: as published, by a teacher or fixed targets, and with an anti-collapse term."""
     row, config = ROWS[name], find_config(ROWS[name].config)[1]
-    found = {"ours": config} if row.published else {"published": config}
-    if row.published:
-        found["published"] = dataclasses.replace(
-            config, objective=dataclasses.replace(config.objective, anti_collapse="none", weight=None)
-        )
-    return found
+    if not row.published:
+        return {"published": config}
+    bare = dataclasses.replace(config.objective, anti_collapse="none", weight=None)
+    recipe = config.recipe if config.recipe.ema else dataclasses.replace(config.recipe, ema=0.99, ema_end=1.0)
+    return {"ours": config, "published": dataclasses.replace(config, objective=bare, recipe=recipe)}
 
 
 def density_config(world: str, recipe: str, term: bool) -> Config:

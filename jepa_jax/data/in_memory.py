@@ -37,7 +37,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     refuse_options(data, shape)
     check_values(np.asarray(samples.x), data.source)
     digest = _digest(samples)
-    held = is_held_out(len(samples.x), data.holdout) if samples.held_out is None else samples.held_out
+    held = _held_out(samples, data)
     # Noise of one width cannot fit rows that are close in one place and far apart in another. Only if it was asked for
     # are repeated values spread, because only a density in nats has no upper limit at them.
     local = data.noise == "local" or (data.noise is None and len(shape) == 1 and samples.pair is None)
@@ -87,6 +87,15 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         categories=samples.categories,
         row_features=samples.row_features,
     )
+
+
+def _held_out(samples: Samples, data: cfg.Data) -> np.ndarray:
+    """Return which rows are kept out of training, [N]: those that the data name, or a random share."""
+    if samples.held_out is None:
+        return is_held_out(len(samples.x), data.holdout)
+    if data.holdout:
+        raise ConfigError(f"{data.source} names the rows that are held out; leave out `data.holdout`")
+    return samples.held_out
 
 
 def _fixed_noise(samples: Samples, data: cfg.Data, spread: Array) -> Any:

@@ -71,6 +71,7 @@ def diagnose(
     injective: bool = False,
     agreement: float | None = None,
     least_column: float = 1.0,
+    categories: bool = False,
 ) -> Health:
     """Return the verdict on an embedding.
 
@@ -88,6 +89,7 @@ def diagnose(
       agreement: Rank correlation of the learned log-density with the exact one, or with a nearest-neighbour estimate;
         None if there is neither.
       least_column: Smallest influence of an input number on the embedding, over the median one.
+      categories: Whether some input numbers are categories, of which an encoder that cannot fold knows nothing.
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):
@@ -113,7 +115,7 @@ def diagnose(
     found = f"{effective_rank:.1f} effective directions"
     if folded is not None:
         found += f", {folded:.0%} of the samples folded"
-    return _by_agreement(agreement, found, size)
+    return _by_agreement(agreement, found, size if not categories else MOST_EMBEDDED + 1)
 
 
 def _by_agreement(agreement: float | None, found: str, size: int) -> Health:

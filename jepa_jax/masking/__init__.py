@@ -4,6 +4,7 @@ To add a law, add a file here and an entry to `LAWS`.
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from jepa_jax.masking.blocks import Blocks
@@ -27,18 +28,7 @@ def _curriculum(options: Any) -> Curriculum:
 
 
 def _cross(options: Any) -> Cross:
-    names = (
-        "rows",
-        "row_share",
-        "row_runs",
-        "columns",
-        "column_share",
-        "column_runs",
-        "asked",
-        "asked_share",
-        "targets",
-    )
-    return Cross(**{name: getattr(options, name) for name in names})
+    return Cross(**{field.name: getattr(options, field.name) for field in fields(Cross)})
 
 
 # Each entry maps the options of a config's `recipe.mask` to a law, or raises ValueError if no mask can have the values.

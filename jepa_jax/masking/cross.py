@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from jepa_jax.masking.masks import Grid, Masks, pack_all
+from jepa_jax.masking.masks import Grid, Masks, pack_all, pick
 
 Rule = Literal["none", "subset", "runs"]
 Group = Literal["rows", "columns", "both"]
@@ -128,7 +128,7 @@ def _hide(key: Array, rule: Rule, side: int, counts: np.ndarray, runs: int) -> A
     count_key, place_key = jax.random.split(key)
     count = jax.random.randint(count_key, (), counts[0], counts[1] + 1, jnp.int32)
     if rule == "subset":
-        return _rank(jax.random.uniform(place_key, (side,), jnp.float32)) < count
+        return pick(place_key, jnp.ones(side, bool), count)
     # The visible rows are divided among the places before, between and after the runs. Runs have lengths of their own,
     # from half of the equal one on: equal runs would never leave some rows visible where most are hidden.
     gap_key, length_key = jax.random.split(place_key)
@@ -149,10 +149,4 @@ def _thinned(key: Array, asked: Array, share: tuple[float, float]) -> Array:
     share_key, pick_key = jax.random.split(key)
     drawn = jax.random.uniform(share_key, (), jnp.float32, *share)
     kept = jnp.maximum(1, jnp.round(drawn * jnp.sum(asked, dtype=jnp.float32)).astype(jnp.int32))
-    order = jnp.where(asked, jax.random.uniform(pick_key, asked.shape, jnp.float32), 2.0)
-    return asked & (_rank(order) < kept)
-
-
-def _rank(values: Array) -> Array:
-    """Return the rank of each value, from 0, int32 [N]."""
-    return jnp.argsort(jnp.argsort(values)).astype(jnp.int32)
+    return pick(pick_key, asked, kept)

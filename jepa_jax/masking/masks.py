@@ -67,6 +67,13 @@ def pack(chosen: Array, most: int) -> tuple[Array, Array]:
     return index.astype(jnp.int32), jnp.arange(most, dtype=jnp.int32) < jnp.sum(chosen, dtype=jnp.int32)
 
 
+def pick(key: Array, among: Array, count: Array | int) -> Array:
+    """Return which `count` of the entries `among`, bool [N], are drawn at random, bool [N]; all if there are fewer."""
+    order = jnp.where(among, jax.random.uniform(key, among.shape, jnp.float32), 2.0)
+    rank = jnp.argsort(jnp.argsort(order)).astype(jnp.int32)
+    return among & (rank < count)
+
+
 def pack_all(seen: Array, asked: Array, most_context: int, most_targets: int) -> Masks:
     """Return the masks in which the tokens `seen`, bool [N], are visible, and `asked`, bool [M, N], are predicted.
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from jepa_jax.masking.masks import Grid, Masks, pack_all
+from jepa_jax.masking.masks import Grid, Masks, pack_all, pick
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,7 @@ class Windows:
         u = jax.random.uniform(place_key, (2,), jnp.float32)
         top, left = (jnp.floor(u[i] * (side - self.size + 1)).astype(jnp.int32) for i, side in enumerate(grid))
         row, column = (jnp.arange(side, dtype=jnp.int32) for side in grid)
-        inside = ((row >= top) & (row < top + self.size))[:, None] & ((column >= left) & (column < left + self.size))[
-            None
-        ]
-        inside = inside.reshape(-1)
-        order = jnp.where(inside, jax.random.uniform(hide_key, inside.shape, jnp.float32), 2.0)
-        hidden = inside & (jnp.argsort(jnp.argsort(order)) < self.hidden)
+        rows, columns = (row >= top) & (row < top + self.size), (column >= left) & (column < left + self.size)
+        inside = (rows[:, None] & columns[None]).reshape(-1)
+        hidden = pick(hide_key, inside, self.hidden)
         return pack_all(inside & ~hidden, hidden[None], self.size**2 - self.hidden, self.hidden)

@@ -27,12 +27,14 @@ class Term(NamedTuple):
       base: Base distribution that the term drives the embedding to: `sphere` (uniform) or `normal` (N(0, I)), or None
         if there is no such distribution.
       weight: Default weight of the term.
+      pairs: Whether the term compares two views of each sample, so that V = 2.
     """
 
     term: Callable[..., Array]
     output: str
     base: str | None
     weight: float
+    pairs: bool = False
 
 
 def none(z: Array, key: Array) -> Array:
@@ -46,12 +48,12 @@ def none(z: Array, key: Array) -> Array:
 
 TERMS: dict[str, Term] = {
     "uniformity": Term(uniformity, "sphere", "sphere", 0.3),
-    "infonce": Term(infonce, "sphere", "sphere", 0.4),
+    "infonce": Term(infonce, "sphere", "sphere", 0.4, pairs=True),
     "koleo": Term(koleo, "sphere", "sphere", 0.3),
     "sigreg": Term(sigreg, "free", "normal", 0.01),
     "energy": Term(energy, "free", "normal", 1.0),
     "vicreg": Term(vicreg, "free", None, 1.0),
-    "barlow": Term(barlow, "free", None, 0.1),
+    "barlow": Term(barlow, "free", None, 0.1, pairs=True),
     "coding_rate": Term(coding_rate, "free", None, 0.1),
     "none": Term(none, "free", None, 0.0),
 }

@@ -201,3 +201,52 @@ def test_options_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
             jepa_jax.fit(config)
     with pytest.raises(ConfigError, match="direction forward"):
         cfg.Pair(target="sample", predictor=(4,))
+
+
+DIGITS = cfg.Config(steps=2, data=cfg.Data("digits", batch_size=8), encoder=cfg.ViT(patch_size=4, width=12, depth=1))
+
+
+@pytest.mark.parametrize(
+    ("recipe", "objective", "message"),
+    [
+        (cfg.Masked(), cfg.Objective("infonce"), "infonce compares two views of a sample, and here there are 1"),
+        (cfg.Masked(), cfg.Objective("barlow"), "barlow compares two views of a sample, and here there are 1"),
+        (
+            cfg.Multiview(),
+            cfg.Objective("sigreg", distance="l1"),
+            "distance` l1 is for .* pair and masked, not multiview",
+        ),
+        (cfg.Distill(), cfg.Objective("koleo", distance="cosine"), "distance` cosine is for"),
+        (cfg.Multiview(), cfg.Objective("sigreg", anti_collapse_on="tokens"), "not vit and multiview"),
+        (cfg.Masked(), cfg.Objective("uniformity", anti_collapse_on="tokens"), "uniformity acts on whole samples"),
+        (cfg.Pair(), cfg.Objective("barlow", anti_collapse_on="tokens"), "barlow acts on whole samples"),
+    ],
+)
+def test_an_objective_that_would_say_something_else_is_refused(recipe, objective, message: str) -> None:
+    """None of these fails by itself: an index beyond the views is clamped, and an unused option is not read."""
+    with pytest.raises(ConfigError, match=message):
+        jepa_jax.fit(dataclasses.replace(DIGITS, recipe=recipe, objective=objective))
+
+
+def test_two_views_are_enough_for_pairs() -> None:
+    recipe = cfg.Masked(pair_weight=0.5, predictor_width=12, mask=cfg.Cross(rows="subset"))
+    encoder = jepa_jax.fit(dataclasses.replace(DIGITS, recipe=recipe, objective=cfg.Objective("infonce")))
+    assert encoder.base == "sphere"
+
+
+def test_tokens_need_a_transformer() -> None:
+    objective = cfg.Objective("sigreg", anti_collapse_on="tokens")
+    with pytest.raises(ConfigError, match=r"tokens needs `encoder\.kind` vit .* not mlp and pair"):
+        jepa_jax.fit(dataclasses.replace(DIGITS, encoder=cfg.MLP(), objective=objective))
+
+
+def test_a_condition_has_a_direction(turned: Samples) -> None:
+    config = cfg.Config(data=cfg.Data("turned"), recipe=cfg.Pair(predictor=(4,)))
+    with pytest.raises(ConfigError, match=r"set `recipe\.direction` forward"):
+        resolve(config, from_samples(turned, config.data))
+
+
+def test_rows_are_held_out_by_name_or_by_chance(turned: Samples) -> None:
+    named = dataclasses.replace(turned, held_out=np.arange(2000) % 2 == 0)
+    with pytest.raises(ConfigError, match=r"held out; leave out `data\.holdout`"):
+        from_samples(named, cfg.Data("turned", holdout=0.1))

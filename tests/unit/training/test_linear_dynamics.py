@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy.integrate import solve_ivp
 
 import jepa_jax
+from benchmarks.family.judges import equation
 from jepa_jax import config as cfg
-from jepa_jax.worlds.linear import COEFFICIENTS, COVARIANCES, DIM
+from jepa_jax.worlds.linear import COEFFICIENTS, DIM
 from train.config_files import find_config
 
 
@@ -30,16 +30,18 @@ def test_training_follows_the_equation(name: str, bound: float) -> None:
 
     jepa_jax.fit(config, callback=look, every=100)
     time = np.array([step for step, *_ in looks]) * config.optim.lr
-    depth, distilled = 2, name == "linear_jepa"
-
-    def slope(_: float, u: np.ndarray) -> np.ndarray:
-        if distilled:
-            return COVARIANCES * u ** (2 * depth) * (1 - u / COEFFICIENTS)
-        return COVARIANCES * u**depth * (1 - u ** (depth + 1) / COEFFICIENTS)
-
-    exact = solve_ivp(slope, (0, time[-1]), np.full(DIM, 0.4), t_eval=time, rtol=1e-10, atol=1e-12).y.T ** depth
+    exact = equation(2, 0.4, time, distilled=name == "linear_jepa")
     found = np.stack([np.diag(jacobian) for _, jacobian, _ in looks])
     assert np.abs(found / exact - 1).max() < bound
     for _, jacobian, score in looks:
         w = np.linalg.svd(jacobian.astype(np.float64), compute_uv=False)
         assert score == pytest.approx(np.log(w).sum(), abs=1e-4)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("distilled", [True, False])
+def test_the_equation_rests_where_training_does(depth: int, distilled: bool) -> None:
+    """The fixed points are rho^L for distillation, and rho^(L / (L + 1)) for reconstruction."""
+    limit = COEFFICIENTS**depth if distilled else COEFFICIENTS ** (depth / (depth + 1))
+    np.testing.assert_allclose(equation(depth, 0.3, np.array([0.0, 5000.0]), distilled=distilled)[-1], limit, rtol=1e-4)
+    np.testing.assert_allclose(equation(depth, 0.3, np.array([0.0, 1.0]), distilled=distilled)[0], 0.3**depth)

@@ -72,9 +72,9 @@ def _check_objective(config: Config) -> None:
                 "`objective.anti_collapse_on` tokens needs `encoder.kind` vit and `recipe.kind` pair or masked, not "
                 f"{config.encoder.kind} and {kind}"
             )
-        if term.output == "sphere" or term.pairs:
+        if term.output == "sphere" or term.views:
             raise ConfigError(f"`objective.anti_collapse` {name} acts on whole samples; on tokens use sigreg or vicreg")
-    if term.pairs and (views := _embedded_views(config)) != 2:
+    if term.views and (views := _embedded_views(config)) not in term.views:
         raise ConfigError(
             f"`objective.anti_collapse` {name} compares two views of a sample, and here there are {views}"
         )

@@ -27,14 +27,14 @@ class Term(NamedTuple):
       base: Base distribution that the term drives the embedding to: `sphere` (uniform) or `normal` (N(0, I)), or None
         if there is no such distribution.
       weight: Default weight of the term.
-      pairs: Whether the term compares two views of each sample, so that V = 2.
+      views: Numbers V of views that the term is defined for, or None if any.
     """
 
     term: Callable[..., Array]
     output: str
     base: str | None
     weight: float
-    pairs: bool = False
+    views: tuple[int, ...] | None = None
 
 
 def none(z: Array, key: Array) -> Array:
@@ -48,12 +48,12 @@ def none(z: Array, key: Array) -> Array:
 
 TERMS: dict[str, Term] = {
     "uniformity": Term(uniformity, "sphere", "sphere", 0.3),
-    "infonce": Term(infonce, "sphere", "sphere", 0.4, pairs=True),
+    "infonce": Term(infonce, "sphere", "sphere", 0.4, views=(1, 2)),
     "koleo": Term(koleo, "sphere", "sphere", 0.3),
     "sigreg": Term(sigreg, "free", "normal", 0.01),
     "energy": Term(energy, "free", "normal", 1.0),
     "vicreg": Term(vicreg, "free", None, 1.0),
-    "barlow": Term(barlow, "free", None, 0.1, pairs=True),
+    "barlow": Term(barlow, "free", None, 0.1, views=(2,)),
     "coding_rate": Term(coding_rate, "free", None, 0.1),
     "none": Term(none, "free", None, 0.0),
 }

@@ -14,7 +14,8 @@ def infonce(z: Array, key: Array, *, temperature: float = 0.2) -> Array:
     default weight is therefore 2 tau.
 
     Args:
-      z: Embeddings [V, B, K] on the unit sphere, of V = 2 views.
+      z: Embeddings [V, B, K] on the unit sphere, of V = 2 views. Of V = 1 each sample is compared with the batch, as if
+        the other view agreed with it.
       key: Unused.
       temperature: tau.
 
@@ -22,6 +23,6 @@ def infonce(z: Array, key: Array, *, temperature: float = 0.2) -> Array:
       A scalar.
     """
     del key
-    similar = z[0] @ z[1].T / temperature
+    similar = z[0] @ z[-1].T / temperature
     both = 0.5 * (jax.nn.logsumexp(similar, axis=0) + jax.nn.logsumexp(similar, axis=1))
     return jnp.mean(both) - jnp.log(z.shape[1])

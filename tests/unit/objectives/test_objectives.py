@@ -258,6 +258,11 @@ def test_prediction_is_the_squared_distance() -> None:
         prediction(jnp.asarray(a), jnp.asarray(b[:, :1]))
 
 
+def test_infonce_of_one_view_is_that_of_two_that_agree() -> None:
+    z = embeddings("infonce", 6, 3)[:1]
+    assert infonce(z, KEY) == infonce(jnp.concatenate([z, z]), KEY)
+
+
 @pytest.mark.parametrize("temperature", [None, 0.05, 0.5])
 def test_prediction_with_infonce_is_the_textbook_loss(temperature: float | None) -> None:
     criterion = build("infonce", weight=None, temperature=temperature, num_slices=1)

@@ -209,7 +209,6 @@ DIGITS = cfg.Config(steps=2, data=cfg.Data("digits", batch_size=8), encoder=cfg.
 @pytest.mark.parametrize(
     ("recipe", "objective", "message"),
     [
-        (cfg.Masked(), cfg.Objective("infonce"), "infonce compares two views of a sample, and here there are 1"),
         (cfg.Masked(), cfg.Objective("barlow"), "barlow compares two views of a sample, and here there are 1"),
         (
             cfg.Multiview(),

@@ -77,7 +77,8 @@ def show(result: Result) -> None:
     ):
         # On the sphere the correction is a constant, so the two numbers would be equal.
         if name in summary and not (name == "log_density_spearman" and summary["law"] == "sphere"):
-            print(f"{label}: {summary[name]:.4f}")
+            value = summary[name]
+            print(f"{label}: {f'{value:.4f}' if np.isfinite(value) else 'not defined, because the score is constant'}")
     if "spread_median" in summary:
         print(
             f"the maps disagree by {summary['spread_median']:.2f} nats (median of `spread`); in trials two errors in "

@@ -299,8 +299,8 @@ def some_of(a: Arguments, samples: Samples) -> Samples:
 
 
 def say_if_unlike(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
-    """Warn of categories that training did not have, and of raw pixels for an encoder of standardised images."""
-    for sentence in unseen_categories(training_config(a.model), samples):
+    """Say what is unusual about the samples, for training did not have it or nothing can be judged by it."""
+    for sentence in (*unseen_categories(training_config(a.model), samples), *samples.notes):
         console.print(f"note: {sentence}", markup=False)
     say_if_raw(a, encoder, samples, console)
 

@@ -79,7 +79,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         labelled=labelled,
         quantiles=quantiles_of(arrays["x"]),
         held_out=bool(held.any()),
-        notes=notes,
+        notes=(*samples.notes, *notes),
         degenerate=degenerate,
         digest=digest,
         known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),

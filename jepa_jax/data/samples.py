@@ -68,6 +68,13 @@ class Samples:
         return {name: column[number] for name, column in columns.items() if column is not None}
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about the samples that a user should know of."""
+        if self.log_density is None or np.ptp(self.log_density):
+            return ()
+        return (f"the exact log-density of {self.name} is the same everywhere, so that no ranks can be judged by it",)
+
+    @property
     def classes(self) -> int | None:
         """Number of labels; None without labels."""
         numbered = self.numbered_label

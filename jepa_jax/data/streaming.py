@@ -12,6 +12,7 @@ from jax import Array
 
 from jepa_jax import config as cfg
 from jepa_jax.data.dataset import Dataset, Subset, is_held_out
+from jepa_jax.data.image_folder import ImageFolder, passed_over_words
 from jepa_jax.data.loader import Loader, LoaderOptions
 from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.data.registry import Options, open_dataset
@@ -37,6 +38,7 @@ class Stream:
       classes: Number of labels, which are 0 .. classes - 1; None without labels.
       samples: Samples of the dataset by their index.
       options: Options of the loader; a batch is at most as large as the dataset.
+      notes: Sentences about the dataset that a user should know of.
     """
 
     shape: tuple[int, int, int]
@@ -44,6 +46,7 @@ class Stream:
     classes: int | None
     samples: PreparedImages
     options: LoaderOptions
+    notes: tuple[str, ...] = ()
 
     def batches(self) -> Loader:
         """Return a new loader, which starts at the beginning."""
@@ -74,14 +77,17 @@ def open_stream(spec: str, options: LoaderOptions) -> Stream:
     ):
         if not ok:
             raise ConfigError(message)
-    dataset = _part(_open_images(spec, o.channels, o.labels), o.holdout, held=False)
+    images = _open_images(spec, o.channels, o.labels)
+    others = images.passed_over if isinstance(images, ImageFolder) else {}
+    notes = (f"files of {spec} that are no pictures{passed_over_words(others, ': ')}",) if others else ()
+    dataset = _part(images, o.holdout, held=False)
     most = len(dataset) // o.processes * o.processes
     if not most:
         raise ConfigError(f"{spec} has {len(dataset)} images, fewer than the {o.processes} processes")
     o = replace(o, batch_size=min(o.batch_size, most))
     samples = PreparedImages(dataset, o.size, o.channels)
     height, width, channels = samples.shape
-    return Stream((height, width, channels), len(dataset), dataset.classes, samples, o)
+    return Stream((height, width, channels), len(dataset), dataset.classes, samples, o, notes)
 
 
 def read_some(
@@ -177,7 +183,9 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
     check_values(np.asarray(pixels(first)), data.source)
     source = stream_source(data, stream.shape, *standardise(pixels(first)), first.dtype)
     judged = stream.classes is not None and bool(data.probe_source or data.holdout)
-    return replace(source, probe=probe, labelled=labelled if judged else None, batches=stream.batches)
+    return replace(
+        source, probe=probe, labelled=labelled if judged else None, batches=stream.batches, notes=stream.notes
+    )
 
 
 def stream_source(data: cfg.Data, shape: tuple[int, ...], mean: Array, scale: Array, dtype: Any) -> Source:

@@ -23,9 +23,10 @@ def density_agreement(
     Returns:
       `spearman`, `pearson` and `slope` of the score; if they are defined, also `log_density_spearman` and
       `log_density_slope` of the corrected log-density, and `smoothed_spearman` of the corrected log-density, or of the
-      score if there is no corrected log-density. {} for fewer than `LEAST_SAMPLES`, which support no statement.
+      score if there is no corrected log-density. {} for fewer than `LEAST_SAMPLES`, which support no statement,
+      and for a constant `exact`, which ranks nothing.
     """
-    if len(np.asarray(score)) < LEAST_SAMPLES:
+    if len(np.asarray(score)) < LEAST_SAMPLES or not np.ptp(exact):
         return {}
     plain = agreement(score, exact)
     found = {"spearman": plain.spearman, "pearson": plain.pearson, "slope": plain.slope}
@@ -46,10 +47,10 @@ def part_agreement(parts: dict[str, np.ndarray], exact: ArrayLike, base: ArrayLi
       base: Log-density [N] of the embedding, if it is known.
 
     Returns:
-      `NAME_spearman` for each part, and `NAME_log_density_spearman` if the base distribution is known. {} for fewer
-      than `LEAST_SAMPLES`.
+      `NAME_spearman` for each part, and `NAME_log_density_spearman` if the base distribution is known. {} as in
+      `density_agreement`.
     """
-    if len(np.asarray(exact)) < LEAST_SAMPLES:
+    if len(np.asarray(exact)) < LEAST_SAMPLES or not np.ptp(exact):
         return {}
     found = {}
     for name, part in parts.items():

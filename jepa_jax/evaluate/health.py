@@ -126,7 +126,8 @@ def _by_agreement(agreement: float | None, found: str, size: int) -> Health:
         other = ", or use `encoder.kind` triangular with `objective.anti_collapse` entropy"
         return Health(
             "disagrees",
-            f"the learned density does not follow the data (rank correlation {agreement:.2f})",
+            "the learned density does not follow the data "
+            + ("(it is constant)" if np.isnan(agreement) else f"(rank correlation {agreement:.2f})"),
             f"lower `data.noise`{',' if size <= MOST_EMBEDDED else ' or'} train longer"
             + (other if size <= MOST_EMBEDDED else ""),
         )

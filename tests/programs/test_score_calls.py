@@ -116,6 +116,16 @@ def test_a_seeded_sample_keeps_its_ids(runs: Any, tmp_path: Path) -> None:
         assert row["label"] == str(int(row["id"]) % 3)
 
 
+def test_a_truth_that_ranks_nothing(runs: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = str(tmp_path / "x.npz"), tmp_path / "x.csv"
+    np.savez(file, x=read_samples("mixture_2d", 50).x, log_density=np.zeros(50))
+    assert program.main([str(runs / "sphere"), "--data", file, "--out", str(out)]) == 0
+    said = capsys.readouterr()
+    assert "the exact log-density of" in said.err
+    assert "nan" not in said.out + said.err
+    assert "spearman" not in json.loads(out.with_suffix(".json").read_text())
+
+
 def test_training_is_recognised_by_path_containment_and_content(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

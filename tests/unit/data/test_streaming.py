@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jepa_jax.data.streaming import open_stream, read_some
+from jepa_jax import config as cfg
+from jepa_jax.data.streaming import from_stream, open_stream, read_some
 from jepa_jax.errors import ConfigError
 from tests.helpers.streams import options, refused, take
 
@@ -252,3 +253,9 @@ def test_wrong_arrays(tmp_path: Path) -> None:
     np.savez(path, x=x, label=np.array([5, -1, 7] * 3))
     assert open_stream(path, options()).classes == 2
     assert read_some(path, 9, size=None)["label"].tolist() == [0, -1, 1] * 3
+
+
+def test_files_that_are_no_pictures_are_named(folder: str) -> None:
+    (Path(folder) / "a" / "notes.txt").write_text("nothing")
+    source = from_stream(cfg.Data(folder, 4, size=8), 0, 0, 1)
+    assert source.notes == (f"files of {folder} that are no pictures: 1 .txt",)

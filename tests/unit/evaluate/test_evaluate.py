@@ -75,6 +75,7 @@ def test_nothing_is_said_of_a_few_samples() -> None:
     few, enough = np.arange(9.0), np.arange(10.0)
     assert density_agreement(few, few, few, few) == part_agreement({"top": few}, few) == {}
     assert density_agreement(enough, enough)["spearman"] == pytest.approx(1)
+    assert density_agreement(enough, np.zeros(len(enough))) == {}  # a constant ranks nothing
 
 
 @pytest.mark.parametrize(("a", "b"), [((3,), (4,)), ((1,), (1,)), ((2, 2), (2, 2)), ((0,), (0,))])

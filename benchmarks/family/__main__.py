@@ -19,11 +19,13 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
+from benchmarks.family.pictures import draw
 from benchmarks.family.rows import ROWS, cells
 from benchmarks.family.training import trained
 from benchmarks.report import continued, exit_status, markdown_table, results_folder, write_results
 from jepa_jax.cli import parse
 from jepa_jax.errors import ConfigError
+from jepa_jax.files import make_directory
 from jepa_jax.progress import progress
 
 PARTS = (*ROWS, "density")
@@ -39,6 +41,8 @@ class Args:
     """Seeds of the training."""
     out: Path = Path("benchmarks/results")
     """Folder of the results."""
+    pictures: Path | None = None
+    """Folder in which to draw a picture of each row, from its results."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -68,6 +72,11 @@ def _measure(argv: list[str] | None) -> Path:
                 shown = ", ".join(f"{key} {value:.3f}" for key, value in done[str(seed)].items())
                 console.print(f"{name}, seed {seed}: {shown}", markup=False, highlight=False, soft_wrap=True)
             bar.advance(bar.task_ids[0])
+    if args.pictures:
+        make_directory(args.pictures)
+        for row in args.rows:
+            if row in ROWS and any(found.get(name) for name in cells(row)):
+                console.print(f"picture: {draw(args.pictures, row, found)}", markup=False)
     if not any(found.values()):
         raise ConfigError("no row was run: the packages of all of them are missing")
     return folder / "family.md"

@@ -11,7 +11,7 @@ from scipy.integrate import solve_ivp
 
 from benchmarks.family.training import Trained, embedded, labelled
 from jepa_jax import evaluate
-from jepa_jax.config import Linear
+from jepa_jax.config import Config, Linear
 from jepa_jax.data import Samples
 from jepa_jax.data.registry import open_dataset
 from jepa_jax.recipes import weights_path
@@ -90,16 +90,17 @@ def equation(depth: int, start: float, time: np.ndarray, *, distilled: bool) -> 
     return solve_ivp(slope, (0, time[-1]), first, t_eval=time, rtol=1e-10, atol=1e-12).y.T ** depth
 
 
-def dynamics(cell: Trained) -> Figures:
-    """Return how far a deep linear network is from its differential equation, and which feature comes first.
+def trajectories(config: Config) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Train a deep linear network and return its singular values over time, beside those of its equation.
 
     The axes of the input are those of the map, so that its diagonal is compared with the singular values.
+
+    Returns:
+      Times [T] in steps times the learning rate, singular values [T, 8], and those of `equation` [T, 8].
     """
     from jepa_jax import fit
 
-    config = cell.config
     assert isinstance(config.encoder, Linear)
-    depth, distilled = config.encoder.depth, getattr(config.recipe, "target", "") == "embedding"
     looks: list[tuple[int, np.ndarray]] = []
 
     def look(step: int, _: dict[str, float], encoder: Any) -> None:
@@ -107,7 +108,18 @@ def dynamics(cell: Trained) -> Figures:
 
     fit(config, callback=look, every=100)
     time, w = np.array([step for step, _ in looks]) * config.optim.lr, np.stack([diagonal for _, diagonal in looks])
-    exact = equation(depth, config.encoder.start, time, distilled=distilled)
+    return time, w, equation(config.encoder.depth, config.encoder.start, time, distilled=_is_distilled(config))
+
+
+def _is_distilled(config: Config) -> bool:
+    return getattr(config.recipe, "target", "") == "embedding"
+
+
+def dynamics(cell: Trained) -> Figures:
+    """Return how far a deep linear network is from its differential equation, and which feature comes first."""
+    time, w, exact = trajectories(cell.config)
+    assert isinstance(cell.config.encoder, Linear)
+    depth, distilled = cell.config.encoder.depth, _is_distilled(cell.config)
     limit = linear.COEFFICIENTS ** (depth if distilled else depth / (depth + 1))
     half = [np.interp(0.5 * limit[i], w[:, i], time) for i in (0, -1)]
     return {"off the equation": float(np.abs(w / exact - 1).max()), "time of feature 1 / 8": float(half[0] / half[1])}

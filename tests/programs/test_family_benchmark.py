@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import benchmarks.family.__main__ as program
 from benchmarks.family import judges, rows
@@ -41,7 +42,9 @@ def test_a_row_on_real_data_is_judged_and_goes_on(tmp_path: Path, monkeypatch, c
     assert "A-JEPA: `python -m train vowels_ajepa`. Bar: trained >= 0.9." in table
     assert all(name in table for name in ("published", "untrained", "raw", "PCA"))
     monkeypatch.setattr(program, "trained", lambda config, seed: pytest.fail("trained again"))
-    assert program.main(call) == 0
+    assert program.main([*call, "--pictures", str(tmp_path / "pictures")]) == 0
+    with Image.open(tmp_path / "pictures" / "vowels_ajepa.png") as picture:
+        assert picture.width > picture.height > 0
 
 
 def test_a_missing_package_is_passed_over(tmp_path: Path, monkeypatch, capsys) -> None:

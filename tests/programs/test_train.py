@@ -19,7 +19,7 @@ from rich.console import Console
 
 import jepa_jax
 from jepa_jax.checkpoint import saved_steps
-from jepa_jax.config import Config
+from jepa_jax.config import Config, Pair
 from jepa_jax.data import open_source
 from jepa_jax.data.installed import INSTALLED
 from jepa_jax.errors import ConfigError
@@ -210,6 +210,13 @@ def test_a_checkpoint_of_another_architecture_is_refused(finished):
 def test_without_an_anti_collapse_term_the_verdict_is_collapse(tmp_path):
     summary = train(small(steps=300, objective__anti_collapse="none", optim__lr=1e-2), tmp_path, QUIET)
     assert summary["health"] in ("collapsed", "low-rank")
+
+
+def test_a_target_that_follows_its_prediction_collapses(tmp_path):
+    """The teacher of a predictor needs a stopped gradient: trained with it, both agree on a point."""
+    recipe = Pair(predictor=(32,), direction="forward", stop_gradient=False)
+    config = dataclasses.replace(small(steps=300, objective__anti_collapse="none", optim__lr=1e-2), recipe=recipe)
+    assert train(config, tmp_path, QUIET)["health"] == "collapsed"
 
 
 @pytest.mark.parametrize("name", [n for n in config_names() if not n.startswith(("cifar10_", "imagenet_"))])

@@ -18,7 +18,7 @@ from jepa_jax.data import LazyImages, Samples, lazy_images, read_samples
 from jepa_jax.data import image_folder as folder
 from jepa_jax.images.preprocessing import Preprocessing
 from score import __main__ as program
-from score import report, shards
+from score import inputs, report, scorer, shards
 from score import run as story
 from score.naming import table_path
 from tests.helpers.runs import TrainedRuns
@@ -240,7 +240,7 @@ def test_arrays_for_an_encoder_that_standardises(
     np.save(tmp_path / "x.npy", np.linspace(low, high, 5 * 192).reshape(5, 8, 8, 3).astype(dtype))
     samples = read_samples(str(tmp_path / "x.npy"), None)
     told = io.StringIO()
-    story.say_if_raw(story.Arguments("m", "x.npy"), encoder, samples, Console(file=told, soft_wrap=True))
+    inputs.say_if_raw(story.Arguments("m", "x.npy"), encoder, samples, Console(file=told, soft_wrap=True))
     assert told.getvalue().count("\n") == bool(says)
     assert says in told.getvalue()
 
@@ -277,7 +277,7 @@ def test_what_the_pictures_show(photos: Path, monkeypatch: pytest.MonkeyPatch) -
     rows["score"] = np.arange(len(images))
     for name in BROKEN:
         row = images.dataset.names.index(name)
-        rows["score"][row], rows["reason"][row] = np.nan, report.UNREADABLE_CODE
+        rows["score"][row], rows["reason"][row] = np.nan, scorer.UNREADABLE_CODE
     asked: list[int] = []
     out = photos.parent / "s.csv"
     report.draw(out, rows, Samples(images), np.ones((2, 3)), lambda row: (asked.append(row), show(row))[1])

@@ -141,7 +141,7 @@ def _as_table(samples: Samples, held: np.ndarray) -> tuple[Samples, np.ndarray, 
             f"`data.noise` local is for numbers, and {samples.name} has columns of categories, which have no density; "
             "leave it out, or give a number"
         )
-    table = continuous(np.asarray(samples.x))
+    table = continuous(np.asarray(samples.x), names=samples.columns)
     notes = table.notes
     if samples.pair is not None:
         notes += ("the pairs are not used, because a density needs only the rows; `data.noise` 0 compares them",)

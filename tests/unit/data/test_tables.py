@@ -109,6 +109,12 @@ def test_named_rows_are_held_out_and_others_are_not(tmp_path: Path) -> None:
     assert read_samples(path, None).held_out is None
 
 
+def test_notes_name_the_columns(tmp_path: Path) -> None:
+    table = {"a": np.random.default_rng(0).standard_normal(300).tolist(), "flat": [2] * 300}
+    source = open_source(cfg.Data(str(write(tmp_path / "t.csv", table)), noise="local"))
+    assert source.notes == ("column flat never varies: it is left out of the density",)
+
+
 @pytest.mark.parametrize(
     ("ids", "found"), [(["7", "8"], [7, 8]), (["07", "8"], ["07", "8"]), (["a", "b"], ["a", "b"])], ids=str
 )

@@ -199,7 +199,7 @@ def test_wrong_input_gets_one_line(
 
 def with_recipe(runs: TrainedRuns, monkeypatch: pytest.MonkeyPatch, **more: Any) -> jepa_jax.Encoder:
     encoder = dataclasses.replace(jepa_jax.load(runs / "images"), preprocessing=RECIPE, **more)
-    monkeypatch.setattr(story, "load", lambda model, weights, step: encoder)
+    monkeypatch.setattr(inputs, "load", lambda model, weights, step: encoder)
     return encoder
 
 
@@ -283,3 +283,12 @@ def test_what_the_pictures_show(photos: Path, monkeypatch: pytest.MonkeyPatch) -
     report.draw(out, rows, Samples(images), np.ones((2, 3)), lambda row: (asked.append(row), show(row))[1])
     assert sorted(asked) == [i for i in range(32) if images.dataset.names[i] not in BROKEN]
     assert asked[0] == 29  # the most likely of those with a score
+
+
+def test_the_first_folder_is_the_label(runs: TrainedRuns, photos: Path, tmp_path: Path) -> None:
+    assert score(runs / "images", "--data", photos, "--out", tmp_path / "s.csv", "--curate") == 0
+    rows = table(tmp_path / "s.csv")
+    assert {name: row["label"] for name, row in rows.items()} == {name: name[0] for name in rows}
+    assert {row["label"] for row in rows.values()} == {"a", "b"}
+    for row in rows.values():  # the broken files have no place among the others
+        assert (row["class_percentile"] != "") == (row["label_disagreement"] != "") == (row["score"] != "")

@@ -36,7 +36,7 @@ def resolve(config: Config, source: Source) -> Config:
         config,
         steps=_steps(config, math.prod(source.shape)),
         fewer_steps=False,
-        data=replace(config.data, batch_size=source.batch_size),
+        data=replace(config.data, batch_size=source.batch_size, columns=source.columns, levels=source.levels),
         encoder=_encoder(config, source),
         recipe=_recipe(config.recipe, source),
         objective=replace(options, weight=built.weight),

@@ -84,13 +84,30 @@ def show(result: Result) -> None:
             f"the maps disagree by {summary['spread_median']:.2f} nats (median of `spread`); in trials two errors in "
             "three were within two spreads, and fewer above sixteen dimensions"
         )
+    if "curation" in summary:
+        show_curation(summary["curation"])
     if "against" in summary:
         show_separation(summary)
     print(f"table: {result.out}")
+    if result.summary["options"]["embeddings"]:
+        print(f"embeddings: {result.summary['options']['embeddings']}")
     for path in result.pictures:
         print(f"picture: {path}")
     if result.page:
         print(f"report: {result.page}")
+
+
+def show_curation(found: dict[str, Any]) -> None:
+    """Print how many samples the columns for curation point at."""
+    print(
+        f"{found['duplicates']} samples are near-duplicates of an earlier one: their embeddings are within "
+        f"{found['duplicate_distance']:.3g}, where the nearest is at {found['nearest_distance_median']:.3g} (median)"
+    )
+    if "doubtful_labels" in found:
+        print(
+            f"{found['doubtful_labels']} samples have another label than most of their {found['label_neighbours']} "
+            "nearest embeddings"
+        )
 
 
 def show_separation(summary: dict[str, Any]) -> None:

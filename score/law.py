@@ -4,21 +4,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from jepa_jax.data import LazyImages
-from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.evaluate import REFERENCE_SAMPLES, MeasuredLaw
 from jepa_jax.loading import training_config, training_embeddings
 
+from .embedding import embed
 from .options import Arguments
 from .scorer import Scorer
-
-EMBEDDING_BATCH = 64  # samples that are embedded at once
 
 
 def measured_law(a: Arguments, scorer: Scorer, console: Console) -> tuple[Scorer, str]:
@@ -44,23 +39,12 @@ def measured_law(a: Arguments, scorer: Scorer, console: Console) -> tuple[Scorer
     if known is None:
         console.print("note: the law is measured among the scored samples, because no training embeddings are kept")
         with console.status("embedding the samples"):
-            known = embeddings(scorer.encoder, scorer.xs)
+            z = embed(scorer.encoder, scorer.xs, REFERENCE_SAMPLES)
+            known = z[np.isfinite(z).all(axis=1)]
     try:
         return dataclasses.replace(scorer, law=MeasuredLaw(law, known, scorer.directions)), source
     except ValueError as error:
         raise ConfigError(f"--law {law}: {error}") from None
-
-
-def embeddings(encoder: Encoder, xs: np.ndarray | LazyImages) -> np.ndarray:
-    """Return the finite embeddings [n, K] of the first samples."""
-    embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(xs))
-    found = []
-    for start in range(0, min(len(xs), REFERENCE_SAMPLES), EMBEDDING_BATCH):
-        batch = np.asarray(xs[start : start + EMBEDDING_BATCH])
-        filled = np.concatenate([batch, np.repeat(batch[:1], EMBEDDING_BATCH - len(batch), axis=0)])
-        found.append(np.asarray(embed(encoder, jnp.asarray(filled)))[: len(batch)])
-    z = np.concatenate(found)
-    return z[np.isfinite(z).all(axis=1)]
 
 
 def law_entries(scorer: Scorer, source: str) -> dict[str, Any]:

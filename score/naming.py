@@ -21,6 +21,8 @@ NAMED_OPTIONS = (
     *SCORE_OPTIONS, *WEIGHT_OPTIONS,
 )  # fmt: skip
 
+CURATED = "-curated"  # end of the name of a table with the columns for curation
+
 
 def call_digest(a: Arguments) -> str:
     """Return a digest of what a call scores: the paths of model and data, and the options that change rows."""
@@ -31,6 +33,8 @@ def call_digest(a: Arguments) -> str:
 
 def table_path(a: Arguments, console: Console) -> Path:
     """Return the path of the table: --out, or a name after the data in the model directory, for foreign weights here.
+
+    Tables of one call in another format, or with the columns for curation, have the same rows; see `rows_path`.
 
     Another call keeps its name; this one's then ends in its digest. With --out, a line says what is replaced.
 
@@ -49,9 +53,14 @@ def table_path(a: Arguments, console: Console) -> Path:
     folder = Path("scores") / model.resolve().name if kind_of(model) == "foreign" else model / "scores"
     plain = folder / f"{_stem(a.data)}.csv"
     make_directory(folder)
-    if _owner(plain, digest) == digest:
-        return plain
-    return folder / f"{_stem(a.data)}-{digest[:6]}.csv"
+    if _owner(plain, digest) != digest:
+        plain = folder / f"{_stem(a.data)}-{digest[:6]}.csv"
+    return plain.with_name(f"{plain.stem}{CURATED if a.curate else ''}.{a.format or 'csv'}")
+
+
+def rows_path(table: Path) -> Path:
+    """Return the path beside which the rows of a table are kept, the same for all forms of it."""
+    return table.with_name(f"{table.stem.removesuffix(CURATED)}.csv")
 
 
 def _stem(data: str) -> str:

@@ -1,28 +1,24 @@
 """Comparison of the score with other detectors, by how well they distinguish samples from other data."""
 
+from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax import evaluate
-from jepa_jax.data import Samples, in_memory, is_held_out, read_samples, readable
+from jepa_jax.data import Samples, in_memory, is_held_out, readable
 from jepa_jax.density import base_log_density, score_batches
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
-from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.loading import training_config
 
+from .embedding import embed
 from .options import SCORE_OPTIONS, Arguments
 from .seen import Seen
 
-EMBEDDING_BATCH_SIZE = 1024  # samples that are embedded at once
 
-
-def outliers(
-    name: str, xs: np.ndarray, preprocessing: Preprocessing | None, max_pixels: int | None = None
-) -> np.ndarray:
+def outliers(name: str, xs: np.ndarray, read: Callable[[str], Samples]) -> np.ndarray:
     """Return outliers for a comparison: a corruption of the samples themselves, or other data.
 
     An image that cannot be read is NaN in `xs` and in a corruption of it.
@@ -30,8 +26,7 @@ def outliers(
     Args:
       name: Name of a corruption, or other data in the syntax of --data.
       xs: Samples [N, ...].
-      preprocessing: Recipe for the images of a folder, or None.
-      max_pixels: Maximum number of pixels of an image file, or None.
+      read: Function from the name of other data to their samples, for the same encoder.
 
     Raises:
       ConfigError: If the data have another shape, or the corruption does not apply to the samples.
@@ -43,7 +38,7 @@ def outliers(
             return evaluate.corrupt(name, xs)
         except ValueError as error:
             raise ConfigError(f"--against: {error}") from None
-    other = read_samples(name, None, preprocessing=preprocessing, max_pixels=max_pixels).x
+    other = read(name).x
     if other.shape[1:] != xs.shape[1:]:
         raise ConfigError(f"--against {name} has samples of shape {other.shape[1:]}, not {xs.shape[1:]}")
     other = in_memory(other, f"--against {name}", "name a folder with fewer images")
@@ -109,23 +104,14 @@ def separation(
       outliers -> detector -> `auroc` (of ranking xs as more typical) and `auroc_reversed` (1 - auroc), and the reasons
       why detectors failed, whose values are NaN.
     """
-    embed = jax.jit(jax.vmap(encoder))
     how = {name: getattr(a, name) for name in SCORE_OPTIONS}
 
-    def embedding(a: np.ndarray) -> np.ndarray:
-        return np.concatenate(
-            [
-                np.asarray(embed(jnp.asarray(a[i : i + EMBEDDING_BATCH_SIZE])))
-                for i in range(0, len(a), EMBEDDING_BATCH_SIZE)
-            ]
-        )
-
-    z = embedding(fit)
+    z = embed(encoder, fit)
     embedded = np.isfinite(z).all(axis=1)  # the detectors cannot be fitted on other values
     fitted = evaluate.Detectors(fit[embedded], z[embedded])
 
     def detectors(samples: np.ndarray) -> dict[str, np.ndarray]:
-        z = embedding(samples)
+        z = embed(encoder, samples)
         samples, z = (b[np.isfinite(z).all(axis=1)] for b in (samples, z))
         batches = score_batches(encoder, samples, a.eps, **how, batch_size=a.batch_size, values=False)
         score = np.concatenate([np.asarray(b.score) for b in batches])

@@ -21,8 +21,9 @@ class Arguments:
     """Directory written by `python -m train` or `python -m jepa_jax.pretrained`, or foreign weights: a Hugging Face
     directory, or an original file of I-JEPA, DINOv2 or MetaCLIP."""
     data: str
-    """Samples to score: the name of a world, FILE.npy, FILE.npz, `digits`, a folder of images, which is searched
-    recursively, or a prepared TFDS dataset tfds:NAME[/CONFIG][:SPLIT]."""
+    """Samples to score: the name of a world, FILE.npy, FILE.npz, a table FILE.csv, FILE.tsv or FILE.parquet, `digits`,
+    a folder of images, which is searched recursively, an image, a .txt list of images, or a prepared TFDS dataset
+    tfds:NAME[/CONFIG][:SPLIT]."""
     weights: Literal["raw", "ema"] | None = None
     """Weights of a training run to use: the raw weights or their moving average. None: the weights that are the result
     of its recipe."""
@@ -41,8 +42,16 @@ class Arguments:
     positions: Resize | None = None
     """For foreign weights: interpolation of the position embeddings at another resolution."""
     out: str | None = None
-    """FILE.csv, the table to write. None: a file named after the data, in the folder scores/ of the model directory, or
-    for foreign weights in scores/NAME in the current directory."""
+    """FILE.csv or FILE.parquet, the table to write. None: a file named after the data, in the folder scores/ of the
+    model directory, or for foreign weights in scores/NAME in the current directory."""
+    format: Literal["csv", "parquet"] | None = None
+    """Format of the table. None: that of --out, or csv."""
+    curate: bool = False
+    """Add columns for curation: `duplicate_of`, the id of an earlier sample whose embedding is far nearer than is
+    usual; and if there are labels `class_percentile`, the percentile within the class, and `label_disagreement`, the
+    share of the ten nearest samples with another label. All embeddings are compared with each other."""
+    embeddings: str | None = None
+    """FILE.npz to write with the embeddings: `embeddings` [N, K], float32, NaN for unreadable images, and `id`."""
     spectra: str | None = None
     """FILE.npz to write with all singular values: `singular_values` [N, R], in descending order, and `id`."""
     report: str | None = None
@@ -142,11 +151,12 @@ def check(a: Arguments) -> None:
         if value is not None and not value > 0:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be positive")
     for name, path, suffix in (
-        ("--out", a.out, ".csv"),
+        ("--out", a.out, ".csv or .parquet" if a.format is None else f".{a.format}"),
         ("--spectra", a.spectra, ".npz"),
+        ("--embeddings", a.embeddings, ".npz"),
         ("--report", a.report, ".html"),
     ):
-        if path is not None and Path(path).suffix != suffix:
+        if path is not None and Path(path).suffix not in suffix.split(" or "):
             raise ConfigError(f"{name} is {path}; it must end in {suffix}")
     if a.sample is not None and a.limit is not None:
         raise ConfigError("--sample and --limit are two ways to take fewer samples; take one")

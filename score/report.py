@@ -1,8 +1,7 @@
-"""Output of a score run: the table, the summary and the pictures."""
+"""Output of a score run beside its table: the summary, the pictures and the report."""
 
-import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,32 +16,12 @@ from jepa_jax.images import MARK
 from jepa_jax.images.preprocessing import Preprocessing
 
 from .options import Arguments
-from .page import Page, percentiles, write_report
-from .scorer import REASONS, UNREADABLE_CODE, Scorer
+from .page import Page, write_report
+from .scorer import Scorer
+from .table import reason, row_ids
 
 MAX_LISTED_ROWS = 1000  # rows without a score that the summary lists
 THUMBNAIL_PIXELS = 128  # side of an image in a picture
-
-
-def row_ids(samples: Samples) -> np.ndarray:
-    """Return the column `id`: the ids of the samples, or else the row numbers."""
-    return np.arange(len(samples.x)) if samples.ids is None else samples.ids
-
-
-def reason(samples: Samples, rows: np.ndarray, row: int) -> str:
-    """Return the reason why a row has no score, or "" if it has one.
-
-    For an image that cannot be read, this is the message of the decoder.
-
-    Args:
-      samples: Samples that were scored.
-      rows: Records of all rows.
-      row: Index of the row.
-    """
-    code = rows["reason"][row]
-    if code == UNREADABLE_CODE and isinstance(samples.x, LazyImages):
-        return samples.x.failure(row) or REASONS[code]
-    return REASONS[code]
 
 
 def thumbnails(samples: Samples, preprocessing: Preprocessing | None) -> Callable[[int], Image.Image | None] | None:
@@ -64,48 +43,9 @@ def thumbnails(samples: Samples, preprocessing: Preprocessing | None) -> Callabl
     return lambda row: preprocessing.as_image(xs[row])
 
 
-def write_table(out: Path, samples: Samples, rows: np.ndarray, rank: int | None) -> None:
-    """Write the CSV: the default columns, the requested ones, and the reasons if a row has no score.
-
-    Args:
-      out: File to write.
-      samples: Samples that were scored.
-      rows: Records of all rows.
-      rank: Number of singular values in the column `top_RANK`, or None.
-    """
-    columns: dict[str, Iterable[Any]] = {name: map(number, rows[name]) for name in ("score", "log_density")}
-    columns["clipped"] = (str(n) if ok else "" for n, ok in zip(rows["clipped"], rows["reason"] == 0, strict=True))
-    if "standard_error" in (rows.dtype.names or ()):
-        columns["standard_error"] = map(number, rows["standard_error"])
-    if _has_spread(rows):
-        columns["spread"] = map(number, rows["spread"])
-    if rank:
-        columns[f"top_{rank}"] = map(number, rows["top"])
-    columns["percentile"] = map(number, percentiles(rows["score"]))
-    if samples.label is not None:
-        columns["label"] = samples.label
-    if samples.held_out is not None:
-        columns["split"] = np.where(samples.held_out, "held out", "train")
-    if rows["reason"].any():
-        columns["reason"] = (reason(samples, rows, i) for i in range(len(rows)))
-
-    def write(path: Path) -> None:
-        with path.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(("id", *columns))
-            writer.writerows(zip(row_ids(samples), *columns.values(), strict=True))
-
-    write_atomically(out, write)
-
-
 def write_spectra(path: Path, ids: np.ndarray, rows: np.ndarray) -> None:
     """Write the singular values of all rows and their ids."""
     write_atomically(path, lambda p: np.savez(p, singular_values=rows["singular_values"], id=ids))
-
-
-def number(value: Any) -> str:
-    """Format a number with the 9 digits that float32 holds; "" if it is not finite."""
-    return f"{float(value):.9g}" if np.isfinite(value) else ""
 
 
 def summarise(

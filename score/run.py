@@ -16,27 +16,28 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from jepa_jax import compile_cache
-from jepa_jax.cli import as_flags
-from jepa_jax.data import LazyImages, Samples, in_memory, read_samples
+from jepa_jax.data import LazyImages, Samples, in_memory
 from jepa_jax.data.arrays import layout_hint
 from jepa_jax.density import MemoryWarning, arithmetic_error, evaluate
 from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
-from jepa_jax.loading import fingerprint, load, training_config
-from jepa_jax.pretrained.words import in_words
+from jepa_jax.loading import fingerprint, training_config
 from jepa_jax.progress import Pulse
-from jepa_jax.run_dir import kind_of
 from jepa_jax.sharding import open_mesh, shard_parameters
 
 from . import ood, report
+from .curation import curate
+from .embedding import embed, write_embeddings
+from .inputs import open_encoder, open_samples, say_if_unlike, say_origin, some_of, told
 from .law import law_entries, measured_law
-from .naming import call_digest, table_path
+from .naming import call_digest, rows_path, table_path
 from .options import SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments, check, check_rank
 from .scorer import Scorer
-from .seen import seen, unseen_categories
+from .seen import seen
 from .shards import Shards
+from .table import Columns, reason, row_ids, score_columns, write_table
 from .tangent import tangents
 from .views import open_views
 
@@ -80,8 +81,7 @@ def run(a: Arguments, console: Console) -> Result | str:
         compile_cache.enable()
     encoder = open_encoder(a)
     say_origin(encoder, console)
-    samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing, max_pixels=a.max_pixels)
-    samples = some_of(a, samples)
+    samples = some_of(a, open_samples(a, a.data, encoder, a.limit))
     if samples.x.shape[1:] != encoder.shape:
         raise ConfigError(
             f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
@@ -91,12 +91,12 @@ def run(a: Arguments, console: Console) -> Result | str:
     scorer, source = prepare(a, encoder, samples)
     scorer, law = measured_law(a, scorer, console)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
-    others = {name: ood.outliers(name, typical, encoder.picture_preprocessing, a.max_pixels) for name in a.against}
+    others = {name: ood.outliers(name, typical, lambda name: open_samples(a, name, encoder)) for name in a.against}
     out = table_path(a, console)
     page = Path(a.report) if a.report else None
-    for path in filter(None, (out, a.spectra, page)):
+    for path in filter(None, (out, a.spectra, a.embeddings, page)):
         make_directory(Path(path).parent)
-    shards = Shards(out, scorer.record, identity(a, samples), len(samples.x))
+    shards = Shards(rows_path(out), scorer.record, identity(a, samples), len(samples.x))
     with warnings_as_lines(console):
         seconds, sigma = score_share(scorer, shards, *share.bounds(len(samples.x)), console)
         if seconds is None:
@@ -107,11 +107,12 @@ def run(a: Arguments, console: Console) -> Result | str:
                 return f"this process's rows are done, and {shards.writer()} writes {out}"
             rows = shards.read()
             if rows["reason"].all():
-                raise ConfigError(f"no sample of {a.data} has a score: {report.reason(samples, rows, 0)}")
-            report.write_table(out, samples, rows, a.rank)
+                raise ConfigError(f"no sample of {a.data} has a score: {reason(samples, rows, 0)}")
+            more, entries = embedded(a, scorer, samples, rows, console)
+            write_table(out, score_columns(samples, rows, a.rank, more))
             if a.spectra:
-                report.write_spectra(Path(a.spectra), report.row_ids(samples), rows)
-            summary = report.summarise(a, scorer, rows, samples, seconds) | law_entries(scorer, law)
+                report.write_spectra(Path(a.spectra), row_ids(samples), rows)
+            summary = entries | report.summarise(a, scorer, rows, samples, seconds) | law_entries(scorer, law)
             summary |= {"tangent": {"dim": a.tangent, "source": source}} if a.tangent else {}
             summary |= measured(a, encoder, scorer, samples, typical, others, console)
             report.write_summary(out.with_suffix(".json"), summary)
@@ -123,6 +124,22 @@ def run(a: Arguments, console: Console) -> Result | str:
                     report.write_page(page, summary, rows, samples, shown, thumbnail)
             shards.keep(rows, shown)
     return Result(summary, out, pictures, page)
+
+
+def embedded(
+    a: Arguments, scorer: Scorer, samples: Samples, rows: np.ndarray, console: Console
+) -> tuple[Columns, dict[str, Any]]:
+    """Write --embeddings, and return the columns of --curate and the entries of FILE.json about them."""
+    if not (a.embeddings or a.curate):
+        return {}, {}
+    with console.status("embedding the samples"):
+        z = embed(scorer.encoder, samples.x)
+    if a.embeddings:
+        write_embeddings(Path(a.embeddings), row_ids(samples), z)
+    if not a.curate:
+        return {}, {}
+    with console.status("comparing the embeddings"):
+        return curate(samples, rows["score"], z)
 
 
 def measured(
@@ -256,72 +273,6 @@ def spectra_shown(scorer: Scorer) -> np.ndarray:
     count = min(len(scorer.xs), FEW_SAMPLES if large else MAX_SPECTRA)
     by_svd = dataclasses.replace(scorer, how=scorer.how | {"method": "auto"}, num_views=1, views=None)
     return np.concatenate([sigma for _, sigma in by_svd.rows(0, count) if sigma is not None])
-
-
-def open_encoder(a: Arguments) -> Encoder:
-    """Load the encoder, with the options for foreign weights.
-
-    Raises:
-      ConfigError: As in `load`, or if the model is not foreign and takes no such options.
-    """
-    given = {name: getattr(a, name) for name in WEIGHT_OPTIONS if getattr(a, name) is not None}
-    if given and kind_of(Path(a.model)) != "foreign":
-        names = ", ".join(f"`{name}`" for name in given)
-        raise ConfigError(f"{names}: only foreign weights take options, and {a.model} was written by jepa_jax")
-    return load(a.model, weights=a.weights, step=a.step, **given)
-
-
-def say_origin(encoder: Encoder, console: Console) -> None:
-    """Print which encoder was taken from foreign weights, and what was assumed."""
-    origin = encoder.origin
-    if origin is None:
-        return
-    for line in in_words(origin, encoder.shape, encoder.dim, encoder.preprocessing):
-        console.print(line, markup=False)
-    for note in origin.get("notes", ()):
-        console.print(f"note: {as_flags(note, Arguments)}", markup=False)
-
-
-def told(encoder: Encoder) -> dict[str, Any]:
-    """Return the entries of FILE.json about foreign weights."""
-    recipe = encoder.preprocessing
-    if encoder.origin is None:
-        return {}
-    return {"origin": encoder.origin, "preprocessing": None if recipe is None else recipe.to_dict()}
-
-
-def some_of(a: Arguments, samples: Samples) -> Samples:
-    """Return the samples that --sample draws, in the order of the data."""
-    if a.sample is None or a.sample >= len(samples.x):
-        return samples
-    drawn = np.random.default_rng(a.sample_seed).choice(len(samples.x), a.sample, replace=False)
-    return samples.take(np.sort(drawn))
-
-
-def say_if_unlike(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
-    """Say what is unusual about the samples, for training did not have it or nothing can be judged by it."""
-    for sentence in (*unseen_categories(training_config(a.model), samples), *samples.notes):
-        console.print(f"note: {sentence}", markup=False)
-    say_if_raw(a, encoder, samples, console)
-
-
-def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
-    """Warn if arrays that look like raw pixels are passed to an encoder that takes standardised images."""
-    recipe, xs = encoder.preprocessing, samples.x
-    if recipe is None or not recipe.standardises or isinstance(xs, LazyImages) or xs.min() < 0:
-        return
-    if samples.from_bytes:
-        done = "scaled from bytes to [0, 1], and not standardised"
-    elif xs.max() <= 255:
-        done = f"passed unchanged, with values from {xs.min():.4g} to {xs.max():.4g}, and not standardised"
-    else:
-        return
-    mean, std = list(recipe.mean), list(recipe.std)
-    console.print(
-        f"warning: the arrays in {a.data} are {done} as a folder of images would be; this encoder expects "
-        f"(x - mean) / std, with x in [0, 1], mean {mean} and std {std}",
-        markup=False,
-    )
 
 
 def identity(a: Arguments, samples: Samples) -> dict[str, Any]:

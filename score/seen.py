@@ -8,13 +8,14 @@ from typing import Literal
 import numpy as np
 
 from jepa_jax.config import Config
-from jepa_jax.data import LazyImages, Samples, read_samples
+from jepa_jax.data import LazyImages, Samples, Schema, read_samples, schema_of
 from jepa_jax.data.installed import INSTALLED
 from jepa_jax.data.tfds import PREFIX
 from jepa_jax.errors import ConfigError
 from jepa_jax.worlds import WORLDS
 
 Seen = Literal["trained on", "held out", "not known"]
+SHOWN = 8  # categories that a sentence lists
 MAX_FILES = 20_000  # images whose sizes are compared; only those of equal size are read
 
 
@@ -48,17 +49,17 @@ def seen(config: Config | None, data: str, samples: Samples) -> Seen:
     if source not in ("digits", *INSTALLED) and not theirs.exists():
         return "not known"
     try:
-        return "trained on" if _share_content(data, samples, source) else "held out"
+        return "trained on" if _share_content(data, samples, source, schema_of(config.data)) else "held out"
     except (ConfigError, OSError):
         return "not known"
 
 
-def _share_content(data: str, samples: Samples, source: str) -> bool:
+def _share_content(data: str, samples: Samples, source: str, schema: Schema) -> bool:
     """Return whether any sample is also in the training data."""
     if isinstance(samples.x, LazyImages) != Path(source).is_dir():
         return False
     if not isinstance(samples.x, LazyImages):
-        whole = read_samples(source, None)
+        whole = read_samples(source, None, schema=schema)
         known = whole.x if whole.held_out is None else whole.x[~whole.held_out]
         assert not isinstance(known, LazyImages)
         return known.shape[1:] == samples.x.shape[1:] and not _digests(samples.x).isdisjoint(_digests(known))
@@ -105,8 +106,11 @@ def unseen_categories(config: Config | None, samples: Samples) -> list[str]:
             continue
         values = x[:, column]
         if bad := int(((values < 0) | (values >= count) | (values != np.round(values))).sum()):
+            name = samples.columns[column] if samples.columns else column
+            words = [level.removeprefix(f"{name}=") for level in samples.levels if level.startswith(f"{name}=")]
+            had = ", ".join(words[:SHOWN]) + (", ..." if len(words) > SHOWN else "")
             found.append(
-                f"{bad} rows have a category in column {column} that training did not have; it had whole numbers "
-                f"from 0 to {count - 1}"
+                f"{bad} rows have a category in column {name} that training did not have; it had "
+                + (had or f"whole numbers from 0 to {count - 1}")
             )
     return found

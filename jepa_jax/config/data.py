@@ -11,8 +11,9 @@ class Data:
     """Data of a run."""
 
     source: str = "mixture_2d"
-    """Name of a world, FILE.npy, FILE.npz, a folder of images, `digits`, data of an installed package (`bold`,
-    `chorales`, `diamonds`, `vowels`) or `tfds:NAME[/CONFIG][:SPLIT]`."""
+    """Name of a world, FILE.npy, FILE.npz, a table FILE.csv, FILE.tsv or FILE.parquet, a folder of images, an image, a
+    .txt list of images, `digits`, data of an installed package (`bold`, `chorales`, `diamonds`, `vowels`) or
+    `tfds:NAME[/CONFIG][:SPLIT]`."""
     batch_size: int = 512
     """Samples per step, B. Every loss is computed over the whole batch."""
     noise: float | Literal["local"] | None = None
@@ -41,11 +42,20 @@ class Data:
     """For streams: 3 for colour images, 1 for grey ones."""
     workers: int = 0
     """For streams: number of worker processes that read and decode images; 0 uses threads of the main process."""
+    columns: tuple[str, ...] = ()
+    """For tables: names of the columns that are input, in their order. Empty: all columns of numbers and those in
+    `categorical`, except `id`, `label`, `log_density` and `split`."""
+    categorical: tuple[str, ...] = ()
+    """For tables: names of the columns of categories, such as columns of words."""
+    levels: tuple[str, ...] = ()
+    """For tables: values of the columns of categories, as COLUMN=VALUE in the order of their codes. Empty: those that
+    the table has."""
 
     def __post_init__(self) -> None:
         """Check the values."""
         rules = [*at_least(self, 2, "batch_size"), *at_least(self, 0, "noise_factor", "shift", "workers")]
         local = self.noise in (None, "local") or (isinstance(self.noise, float | int) and self.noise >= 0)
+        rules.append(("categorical", not any("=" in name for name in self.categorical), "have names without ="))
         rules.append(("noise", local, "be at least 0, or local"))
         check("data.", self, *rules, *at_least(self, 1, "size"), *fractions(self, "rho", "holdout"))
 

@@ -14,18 +14,19 @@ from jepa_jax.data.installed import INSTALLED
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Source
 from jepa_jax.data.streaming import stream_source
+from jepa_jax.data.tables import is_table
 from jepa_jax.errors import ConfigError, first_line
 from jepa_jax.worlds import WORLDS
 
 
 def abstract_source(data: cfg.Data) -> Source:
-    """Open a source as `open_source` does, but read nothing except the header of an array file.
+    """Open a source as `open_source` does, but read no more of an array file than its header.
 
     Raises:
       ConfigError: If the shape of a sample cannot be found in this way, or as in `open_source`.
     """
-    if data.source in WORLDS or data.source == "digits" or data.source in INSTALLED:
-        return open_source(data)  # generated, or distributed with a package
+    if data.source in WORLDS or data.source == "digits" or data.source in INSTALLED or is_table(data.source):
+        return open_source(data)  # generated, distributed with a package, or small
     path = Path(data.source)
     if path.suffix in (".npy", ".npz"):
         shape, dtype = _header(path)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from jepa_jax import config as cfg
+from jepa_jax.data.arrays import numbers
 from jepa_jax.data.image_folder import ImageFolder
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.data.lazy_images import LazyImages
@@ -14,8 +15,9 @@ from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Source
 from jepa_jax.data.streaming import from_stream
 from jepa_jax.data.synthetic import from_world, make_world, world_samples
+from jepa_jax.data.tables import Schema, from_frame, is_frame, is_table, schema_of
 from jepa_jax.data.tfds import TfdsDataset
-from jepa_jax.errors import ConfigError
+from jepa_jax.errors import ConfigError, first_line
 from jepa_jax.images import Preprocessing
 from jepa_jax.worlds import WORLDS
 
@@ -41,7 +43,7 @@ def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int 
         return from_stream(data, seed, process, processes)
     if data.probe_source:
         raise ConfigError("`data.probe_source` is for streams; use `data.holdout`, or set `data.stream` True")
-    samples = open_dataset(data.source)
+    samples = open_dataset(data.source, Options(schema=schema_of(data)))
     assert isinstance(samples, Samples)
     return from_samples(samples, data)
 
@@ -77,11 +79,16 @@ def is_stream(data: cfg.Data) -> bool:
     if data.stream is not None:
         return data.stream
     path = Path(data.source)
-    return path.is_file() and path.stat().st_size > STREAM_THRESHOLD_BYTES
+    return not is_table(data.source) and path.is_file() and path.stat().st_size > STREAM_THRESHOLD_BYTES
 
 
 def read_samples(
-    spec: str, limit: int | None, *, preprocessing: Preprocessing | None = None, max_pixels: int | None = None
+    spec: str,
+    limit: int | None,
+    *,
+    preprocessing: Preprocessing | None = None,
+    max_pixels: int | None = None,
+    schema: Schema | None = None,
 ) -> Samples:
     """Read samples to score, by the grammar of data; of a world, draw `limit` (or `WORLD_SAMPLE_COUNT`) new ones.
 
@@ -91,6 +98,7 @@ def read_samples(
       preprocessing: Preprocessing of the images of a folder or a TFDS dataset; None for an encoder that takes no
         images. Arrays are not preprocessed.
       max_pixels: Maximum number of pixels of an image file; None for that of the environment.
+      schema: Choice of the input among the columns of a table; None for all columns of numbers.
 
     Raises:
       ConfigError: As in `open_source`, or if the samples are images and the encoder takes none.
@@ -100,7 +108,8 @@ def read_samples(
     reader = find_reader(spec)
     if reader.streamed and preprocessing is None:
         raise ConfigError(f"{spec} is {reader.form}, but this encoder takes no images")
-    dataset = open_dataset(spec, Options(preprocessing.channels if preprocessing else 3, max_pixels=max_pixels))
+    channels = preprocessing.channels if preprocessing else 3
+    dataset = open_dataset(spec, Options(channels, max_pixels=max_pixels, schema=schema or Schema()))
     if isinstance(dataset, Samples):
         return dataset if limit is None else dataset.first(limit)
     assert isinstance(dataset, ImageFolder | TfdsDataset)
@@ -110,4 +119,27 @@ def read_samples(
         columns: dict[str, Any] = dict(dataset.columns(len(images)))
         return Samples(images, name=spec, **columns)
     ids = np.array([dataset.id(number) for number in range(len(images))])
-    return Samples(images, ids=ids, name=spec, passed_over=dataset.passed_over)
+    label = None if dataset.classes is None else np.array([dataset.folder(number) for number in range(len(images))])
+    return Samples(images, ids=ids, label=label, name=spec, passed_over=dataset.passed_over)
+
+
+def as_samples(x: Any, data: cfg.Data) -> Samples:
+    """Return samples that a caller holds in memory: an array, or a DataFrame.
+
+    Args:
+      x: Array [N, ...] of any kind of numbers, uint8 being scaled to [0, 1]; or a DataFrame, whose columns are read as
+        those of a table file.
+      data: Data section of the config, for the options of a table.
+
+    Raises:
+      ConfigError: If they are no samples, as in `read_table` for a DataFrame.
+    """
+    if is_frame(x):
+        return from_frame(x, schema_of(data))
+    try:
+        samples = np.asarray(x)
+    except ValueError as error:  # rows of several lengths
+        raise ConfigError(f"x should be one array of samples [N, ...]: {first_line(error)}") from None
+    if samples.ndim < 2 or not samples.size:
+        raise ConfigError(f"x should be samples [N, ...], not an array of shape {list(samples.shape)}")
+    return Samples(numbers(samples, "x", "fit"), name="x")

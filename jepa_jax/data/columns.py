@@ -1,5 +1,6 @@
 """Columns of a table of vectors: those that have no density, those with repeated values, and the distances of rows."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -30,7 +31,7 @@ class Table(NamedTuple):
     degenerate: bool
 
 
-def continuous(x: np.ndarray, seed: int = 0) -> Table:
+def continuous(x: np.ndarray, seed: int = 0, names: Sequence[str] = ()) -> Table:
     """Spread the repeated values of columns, and name the columns and rows for which a density is not what it seems.
 
     Values of a column that repeat, such as whole numbers, are spread evenly over the half of the way to the next values
@@ -39,6 +40,7 @@ def continuous(x: np.ndarray, seed: int = 0) -> Table:
     Args:
       x: Rows [N, D], float32.
       seed: Seed of the spread.
+      names: Names of the columns; () to number them.
     """
     rows, size = x.shape
     notes, out, rng = [], x.copy(), np.random.default_rng(seed)
@@ -64,22 +66,22 @@ def continuous(x: np.ndarray, seed: int = 0) -> Table:
         spread = np.where(count > 1, gap, 0)[inverse] * (rng.random(rows) - 0.5)
         out[:, column] = (x[:, column] + spread).astype(np.float32)
     if constant:
-        notes.append(f"{_named(constant)} never varies: it is left out of the density")
+        notes.append(f"{_named(constant, names)} never varies: it is left out of the density")
     if discrete:
         notes.append(
-            f"{_named(discrete)} repeats its values: each is spread evenly half of the way to its neighbours, so that "
-            "the density is that of the values divided by their spacing"
+            f"{_named(discrete, names)} repeats its values: each is spread evenly half of the way to its neighbours, "
+            "so that the density is that of the values divided by their spacing"
         )
     if coarse:
         notes.append(
-            f"{_named(coarse)} varies so little around a large mean that float32 keeps at most three digits; subtract "
-            "the mean in float64 first"
+            f"{_named(coarse, names)} varies so little around a large mean that float32 keeps at most three digits; "
+            "subtract the mean in float64 first"
         )
     dependent = _dependent(np.delete(x, constant, axis=1), np.delete(np.arange(size), constant))
     if dependent:
         notes.append(
-            f"{_named(dependent)} follows from the others of these linearly: the data fill no volume, so that their "
-            "density is infinite there, and what is learned depends on rounding; leave one out"
+            f"{_named(dependent, names)} follows from the others of these linearly: the data fill no volume, so that "
+            "their density is infinite there, and what is learned depends on rounding; leave one out"
         )
     if len(constant) + len(discrete) == size:
         first = np.arange(rows)  # equal rows are no copies where every value repeats
@@ -153,9 +155,9 @@ def _dependent(x: np.ndarray, names: np.ndarray) -> list[int]:
     return [int(n) for n in names[involved > 1e-3 * involved.max()]]
 
 
-def _named(columns: list[int]) -> str:
-    """Return the columns by number, from 0, in words; what follows is in the singular."""
+def _named(columns: list[int], names: Sequence[str]) -> str:
+    """Return the columns by name, or by number from 0, in words; what follows is in the singular."""
     if len(columns) == 1:
-        return f"column {columns[0]}"
-    shown = ", ".join(map(str, columns[:NAMED]))
+        return f"column {names[columns[0]] if names else columns[0]}"
+    shown = ", ".join(str(names[column] if names else column) for column in columns[:NAMED])
     return f"each of the columns {shown}{', ...' if len(columns) > NAMED else ''} ({len(columns)} in all)"

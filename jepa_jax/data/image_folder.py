@@ -65,6 +65,11 @@ class ImageFolder:
         picture = decode(self._folder / name, self._channels, self._max_pixels)
         return {"x": picture, "label": self._labels.get(name.split("/")[0], -1)}
 
+    def folder(self, number: int) -> str:
+        """Return the folder on the first level that is the label of a file, as text; "" if it has none."""
+        first = self.names[number].split("/")[0]
+        return os.fsencode(first).decode(errors="backslashreplace") if first in self._labels else ""
+
     def id(self, number: int) -> str:
         """Return the path of a file as text in valid UTF-8, even if the bytes of the path are not."""
         return os.fsencode(self.names[number]).decode(errors="backslashreplace")

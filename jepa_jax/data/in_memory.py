@@ -26,6 +26,8 @@ from jepa_jax.data.source import (
 from jepa_jax.errors import ConfigError
 from jepa_jax.views import sample_keys
 
+DESCRIPTIONS = ("categories", "columns", "levels", "row_features")  # what samples and their source say in one way
+
 
 def from_samples(samples: Samples, data: cfg.Data) -> Source:
     """Make a source of samples in memory.
@@ -66,6 +68,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
             examples["noise"] = examples["noise"][:, None] * spread[None]
         return examples, sample_keys(view, index)
 
+    described: dict[str, Any] = {name: getattr(samples, name) for name in DESCRIPTIONS}
     probe, labelled = _fixed_sets(samples, held)
     return Source(
         shape,
@@ -84,18 +87,13 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         digest=digest,
         known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),
         conditions=0 if samples.condition is None else samples.condition.shape[1],
-        categories=samples.categories,
-        row_features=samples.row_features,
+        **described,
     )
 
 
 def _held_out(samples: Samples, data: cfg.Data) -> np.ndarray:
-    """Return which rows are kept out of training, [N]: those that the data name, or a random share."""
-    if samples.held_out is None:
-        return is_held_out(len(samples.x), data.holdout)
-    if data.holdout:
-        raise ConfigError(f"{data.source} names the rows that are held out; leave out `data.holdout`")
-    return samples.held_out
+    """Return which rows are kept out of training, [N]: those that the data name, or else a random share."""
+    return is_held_out(len(samples.x), data.holdout) if samples.held_out is None else samples.held_out
 
 
 def _fixed_noise(samples: Samples, data: cfg.Data, spread: Array) -> Any:
@@ -143,7 +141,7 @@ def _as_table(samples: Samples, held: np.ndarray) -> tuple[Samples, np.ndarray, 
             f"`data.noise` local is for numbers, and {samples.name} has columns of categories, which have no density; "
             "leave it out, or give a number"
         )
-    table = continuous(np.asarray(samples.x))
+    table = continuous(np.asarray(samples.x), names=samples.columns)
     notes = table.notes
     if samples.pair is not None:
         notes += ("the pairs are not used, because a density needs only the rows; `data.noise` 0 compares them",)

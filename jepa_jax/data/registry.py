@@ -8,6 +8,7 @@ from jepa_jax.data.arrays import read_arrays, read_digits
 from jepa_jax.data.dataset import Dataset
 from jepa_jax.data.image_folder import ImageFolder, open_image, open_list
 from jepa_jax.data.installed import INSTALLED
+from jepa_jax.data.tables import Schema, is_table, read_table
 from jepa_jax.data.tfds import PREFIX, TfdsDataset
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.images import SUFFIXES, identified
@@ -21,11 +22,13 @@ class Options(NamedTuple):
       channels: Channels of decoded images: 3 for colour, 1 for grey.
       keep_bytes: Leave uint8 arrays unchanged, which takes a quarter of the memory, instead of scaling them to [0, 1].
       max_pixels: Maximum number of pixels of an image file; None for that of the environment.
+      schema: Choice of the input among the columns of a table.
     """
 
     channels: int = 3
     keep_bytes: bool = False
     max_pixels: int | None = None
+    schema: Schema = Schema()
 
 
 class Reader(NamedTuple):
@@ -63,6 +66,11 @@ READERS = (
         lambda spec, options: read_arrays(Path(spec), keep_bytes=options.keep_bytes),
     ),
     Reader(
+        "a table FILE.csv, FILE.tsv or FILE.parquet",
+        lambda spec: is_table(spec) and not Path(spec).is_dir(),
+        lambda spec, options: read_table(Path(spec), options.schema),
+    ),
+    Reader(
         "a folder of images",
         lambda spec: bool(spec) and Path(spec).is_dir(),
         lambda spec, options: ImageFolder(Path(spec), options.channels, max_pixels=options.max_pixels),
@@ -76,12 +84,11 @@ READERS = (
     ),
     Reader(
         "an image",
-        lambda spec: Path(spec).suffix.lower() in SUFFIXES or (not _is_table(spec) and identified(spec)),
+        lambda spec: Path(spec).suffix.lower() in SUFFIXES or identified(spec),
         lambda spec, options: open_image(Path(spec), options.channels, options.max_pixels),
         True,
     ),
 )
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 
 
 def find_reader(spec: str) -> Reader:
@@ -99,19 +106,14 @@ def find_reader(spec: str) -> Reader:
     except OSError as error:  # a name that is too long, or a folder that may not be entered
         raise ConfigError(f"{spec} cannot be read: {error.strerror}") from None
     if not spec:
-        raise ConfigError("this config needs your data: `data.source` FILE.npy, FILE.npz or a folder of images")
+        raise ConfigError("this config needs your data: `data.source` FILE.npy, FILE.csv or a folder of images")
     forms = ", ".join(reader.form for reader in READERS)
     path = Path(spec)
     if path.is_file():
-        hint = "; save its numeric columns with numpy.save" if _is_table(spec) else ""
-        raise ConfigError(f"unknown data {spec!r}: the file is not a world, {forms}{hint}")
+        raise ConfigError(f"unknown data {spec!r}: the file is not a world, {forms}")
     if path.suffix or path.name != spec:
         raise ConfigError(f"unknown data {spec!r}: it does not exist, and it is not a world, {forms}")
     raise ConfigError(f"unknown data {spec!r}: not a world, {forms}{nearest(spec, (*WORLDS, *INSTALLED))}")
-
-
-def _is_table(spec: str) -> bool:
-    return Path(spec).suffix.lower() in TABLE_SUFFIXES
 
 
 def open_dataset(spec: str, options: Options | None = None) -> Dataset:

@@ -30,6 +30,8 @@ class Samples:
       held_out: Which rows are never trained on, [N], such as those of other people; None to choose at random.
       categories: Number of categories of each input number, 0 for a continuous one; () if all are continuous. A
         category is a whole number from 0.
+      columns: Names of the D columns of a table, () for other data.
+      levels: Values of the columns of categories of a table, as `COLUMN=VALUE` in the order of their codes.
       row_features: Numbers [H, G] that describe the rows of a sample [H, W, C]; or None.
       name: Name in messages.
       passed_over: Numbers of the files in a folder that are no pictures, by their kind; None for other data.
@@ -47,6 +49,8 @@ class Samples:
     condition: np.ndarray | None = None
     held_out: np.ndarray | None = None
     categories: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
     row_features: np.ndarray | None = None
     name: str = ""
     passed_over: dict[str, int] | None = None
@@ -84,11 +88,12 @@ class Samples:
     def numbered_label(self) -> np.ndarray | None:
         """Labels [N] as 0 .. classes - 1 in sorted order, or -1 for no label.
 
-        No label are negative numbers and NaN, and all numbers if some are not whole, because these measure something.
+        No label are "", negative numbers and NaN, and all numbers if some are not whole, because these measure
+        something.
         """
         if self.label is None:
             return None
-        known = np.ones(len(self.label), bool)
+        known = self.label != "" if self.label.dtype.kind == "U" else np.ones(len(self.label), bool)
         if self.label.dtype.kind in "iuf":
             known = np.isfinite(self.label) & (self.label >= 0)
             known &= bool((self.label[known] % 1 == 0).all())

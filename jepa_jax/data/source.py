@@ -70,6 +70,8 @@ class Source:
       conditions: Number C of the numbers that are known when the second view of an example is predicted from the first,
         which are its `condition` [C] or that of its world; 0 without them.
       categories: Number of categories of each input number, 0 for a continuous one; () if all are continuous.
+      columns: Names of the columns of a table, () for other data.
+      levels: Values of the columns of categories of a table, as `COLUMN=VALUE` in the order of their codes.
       row_features: Numbers [H, G] that describe the rows of a sample [H, W, C], from which positions can be learned,
         such as places of sensors; or None.
       held_out: Whether some samples in memory are kept out of training.
@@ -97,6 +99,8 @@ class Source:
     held_out: bool = False
     conditions: int = 0
     categories: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
+    levels: tuple[str, ...] = ()
     row_features: np.ndarray | None = None
 
     @property

@@ -7,6 +7,7 @@ from jepa_jax.evaluate.agreement import LEAST_SAMPLES, Agreement, agreement
 from jepa_jax.evaluate.calibration import Calibration, calibrate, wide_proposal
 from jepa_jax.evaluate.control import share_kept
 from jepa_jax.evaluate.corruptions import CORRUPTIONS, corrupt
+from jepa_jax.evaluate.curation import LABEL_NEIGHBOURS, Duplicates, label_disagreement, near_duplicates
 from jepa_jax.evaluate.density import density_agreement, part_agreement
 from jepa_jax.evaluate.detectors import (
     Detectors,
@@ -31,6 +32,7 @@ from jepa_jax.evaluate.second_order import second_order
 
 __all__ = [
     "CORRUPTIONS",
+    "LABEL_NEIGHBOURS",
     "LAW_NEIGHBOUR",
     "LEAST_SAMPLES",
     "REFERENCE_SAMPLES",
@@ -39,6 +41,7 @@ __all__ = [
     "Budget",
     "Calibration",
     "Detectors",
+    "Duplicates",
     "Health",
     "Law",
     "MeasuredLaw",
@@ -59,12 +62,14 @@ __all__ = [
     "knn_distance",
     "knn_log_density",
     "label_budget",
+    "label_disagreement",
     "lidar",
     "linear_probe",
     "mahalanobis",
     "mixture_log_density",
     "mixture_weights",
     "moments",
+    "near_duplicates",
     "part_agreement",
     "pca",
     "retrieval",

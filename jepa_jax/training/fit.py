@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax.config import Config
-from jepa_jax.data import Samples, Source, numbers, open_source
+from jepa_jax.data import Source, as_samples, open_source
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.encoder import Encoder
-from jepa_jax.errors import ConfigError, first_line
+from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, make_trainer
 
@@ -24,7 +24,8 @@ def fit(config: Config, x: Any = None, *, callback: Callback | None = None, ever
 
     Args:
       config: Config; `data.source` names the data, unless `x` is given.
-      x: Samples [N, ...] in memory, of any kind of numbers; uint8 is scaled to [0, 1].
+      x: Samples [N, ...] in memory, of any kind of numbers; uint8 is scaled to [0, 1]. Or a DataFrame, whose columns of
+        numbers are the samples, as in a table file.
       callback: Function (step, metrics, encoder) -> anything, which is called after every `every` steps and at the end.
         The metrics are the means of `loss`, `prediction`, `anti_collapse` and `grad_norm` since the previous call.
       every: Steps between calls of the callback.
@@ -62,11 +63,4 @@ def _source(config: Config, x: Any) -> Source:
         if source.batches is not None:
             raise ConfigError(f"{config.data.source} is read as a stream, which only the program train supports")
         return source
-    try:
-        samples = np.asarray(x)
-    except ValueError as error:  # rows of several lengths
-        raise ConfigError(f"x should be one array of samples [N, ...]: {first_line(error)}") from None
-    if samples.ndim < 2 or not samples.size:
-        raise ConfigError(f"x should be samples [N, ...], not an array of shape {list(samples.shape)}")
-    data = dataclasses.replace(config.data, source="x")
-    return from_samples(Samples(numbers(samples, "x", "fit"), name="x"), data)
+    return from_samples(as_samples(x, config.data), dataclasses.replace(config.data, source="x"))

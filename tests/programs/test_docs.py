@@ -13,6 +13,8 @@ from PIL import Image
 import jepa_jax.data.sprites_builder.__main__ as builder
 import jepa_jax.pretrained.__main__ as converter
 import score.__main__ as score_program
+import score.compare
+import score.select
 import train.__main__ as train_program
 from tests.helpers import GOLDEN, ROOT
 from train.config_files import config_names
@@ -24,6 +26,8 @@ QUICK = ["--steps", "8", "--data.batch-size", "32", "--monitor.probes", "32", "-
 PROGRAMS = {
     "jepa-train": lambda args: train_program.main([*args, *QUICK]),  # the same command, but short
     "jepa-score": lambda args: score_program.main([*args, "--limit", "40"]),
+    "jepa-select": score.select.main,
+    "jepa-compare": score.compare.main,
     "jepa-convert": lambda args: converter.main([*args, *([] if Path(args[0]).is_dir() else ["--heads", "2"])]),
     "python -m jepa_jax.data.sprites_builder": builder.main,
 }

@@ -6,8 +6,10 @@ import shlex
 from pathlib import Path
 
 import numpy as np
+import pyarrow.csv
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from score import __main__ as score_program
 from train import __main__ as train_program
@@ -29,6 +31,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (path / "my photos" / "cats").mkdir(parents=True)
     for i in range(9):
         Image.fromarray(draw.integers(0, 256, (12, 10 + i, 3), np.uint8)).save(path / "my photos" / "cats" / f"{i}.png")
+    (path / "list.txt").write_text("".join(f"my photos/cats/{i}.png\n" for i in (5, 2, 7)))
+    columns = {name: draw.standard_normal(30) for name in "abc"} | {"id": [f"row {i}" for i in range(30)]}
+    parquet.write_table(pyarrow.table(columns), path / "table.parquet")
+    pyarrow.csv.write_csv(pyarrow.table(columns), path / "table.csv")
     assert prepare(["--data-dir", str(path / "tfds"), "--config", "small"]) == 0
     return path
 
@@ -38,17 +44,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("moons", "moons", [], 50),
         ("arrays_infonce", "vectors.npy", [], 40),
+        ("arrays_infonce", "table.csv", [], 30),
+        ("arrays_infonce", "table.parquet", ["--data.columns", "b", "c"], 30),
         ("images", "bytes.npz", [], 24),
+        ("images", "list.txt", ["--data.size", "8"], 3),
         ("images", "my photos", ["--data.size", "8"], 9),
         ("digits", "digits", [], 50),
         ("sprites_lejepa", "tfds:jepa_sprites/small:test", ["--data.channels", "1", "--data.rho", "None"], 32),
     ],
-    ids=["world", "npy", "npz", "folder", "digits", "tfds"],
+    ids=["world", "npy", "csv", "parquet", "npz", "list", "folder", "digits", "tfds"],
 )
 def test_the_next_command_scores_what_was_trained_on(config, spec, options, rows, folder, monkeypatch, capsys) -> None:
     monkeypatch.chdir(folder)
     monkeypatch.setenv("TFDS_DATA_DIR", str(folder / "tfds"))
-    args = [config, "--data.source", spec, "--out", f"runs/{config} {rows}", *QUICK, *NETWORK, *options]
+    args = [config, "--data.source", spec, "--out", f"runs/on {Path(spec).name}", *QUICK, *NETWORK, *options]
     assert train_program.main(args) == 0
     (line,) = [text for text in capsys.readouterr().out.splitlines() if text.startswith("next: ")]
     command = shlex.split(line.removeprefix("next: "))
@@ -57,6 +66,7 @@ def test_the_next_command_scores_what_was_trained_on(config, spec, options, rows
     with open("out.csv") as file:
         table = list(csv.DictReader(file))
     assert len(table) == rows
+    assert spec[:5] != "table" or [row["id"] for row in table] == [f"row {i}" for i in range(30)]
     assert all(np.isfinite(float(row["score"])) for row in table)
     summary = json.loads(Path("out.json").read_text())
     assert ("spearman" in summary) == (config in ("moons", "sprites_lejepa"))  # the truth lies beside those images

@@ -13,6 +13,7 @@ import jepa_jax
 from tests.helpers import GOLDEN, ROOT
 
 SOURCES = ("jepa_jax", "train", "score", "configs", "pyproject.toml", "README.md", "LICENSE")
+PROGRAMS = ("jepa-train", "jepa-score", "jepa-select", "jepa-compare", "jepa-convert")
 
 
 def pip(*args: str) -> None:
@@ -56,7 +57,13 @@ def installed(site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 def test_nothing_else_is_installed(site: Path) -> None:
     names = {path.name for path in site.iterdir() if path.name != "bin"}
     assert names == {"jepa_jax", f"jepa_jax-{jepa_jax.__version__}.dist-info"}
-    assert {path.name for path in (site / "bin").iterdir()} == {"jepa-train", "jepa-score", "jepa-convert"}
+    assert {path.name for path in (site / "bin").iterdir()} == {
+        "jepa-train",
+        "jepa-score",
+        "jepa-convert",
+        "jepa-select",
+        "jepa-compare",
+    }
     assert (site / "jepa_jax" / "py.typed").exists()
 
 
@@ -67,7 +74,7 @@ def test_every_module_is_installed(site: Path) -> None:
                 assert (site / f"{prefix}{path.relative_to(ROOT)}").exists(), path
 
 
-@pytest.mark.parametrize("program", ["jepa-train", "jepa-score", "jepa-convert"])
+@pytest.mark.parametrize("program", PROGRAMS)
 def test_the_version(installed, program: str) -> None:
     assert installed(program, "--version").split()[-1] == jepa_jax.__version__
 

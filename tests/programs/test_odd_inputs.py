@@ -73,9 +73,13 @@ def load(args: list[str]) -> int:
 # An entrance: the program, its arguments with FILE for the odd input, and the suffixes by which the input is read.
 ENTRANCES: dict[str, tuple[Callable[[list[str]], int], list[str], tuple[str, ...]]] = {
     "config": (train, ["FILE"], ("", ".json", ".toml", ".yaml", ".py")),
-    "data to train on": (train, ["arrays_infonce", "--out", "out", "--data.source", "FILE"], ("", ".npy", ".npz")),
+    "data to train on": (
+        train,
+        ["arrays_infonce", "--out", "out", "--data.source", "FILE"],
+        ("", ".npy", ".csv", ".parquet"),
+    ),
     "model": (score, ["FILE", "--data", "moons", "--limit", "4"], ("", ".pth", ".safetensors")),
-    "data to score": (score, ["RUN", "--data", "FILE"], ("", ".npy", ".csv")),
+    "data to score": (score, ["RUN", "--data", "FILE"], ("", ".npz", ".tsv", ".txt")),
     "weights": (convert, ["FILE", "--out", "out"], ("", ".pth", ".safetensors")),
     "python": (load, ["FILE"], ("", ".pth", ".safetensors")),
 }

@@ -13,8 +13,7 @@ import jepa_jax
 from jepa_jax.data import read_samples
 from jepa_jax.density import base_log_density, batches
 from score import __main__ as program
-from score import run as story
-from score import shards
+from score import inputs, shards
 from score.naming import table_path
 from score.options import Arguments
 from tests.helpers.scores import unfinished
@@ -283,7 +282,7 @@ def test_rows_without_a_score(runs, tmp_path, monkeypatch, capsys, views, agains
         bent = jnp.sqrt(jnp.maximum(jnp.abs(x[0] - 77) - 1, 0.0))  # finite, but its derivative near 77 is not
         return encoder.apply(params, x) + bent + jnp.where(x[0] > 90, jnp.nan, 0.0)
 
-    monkeypatch.setattr(story, "load", lambda model, weights, step: dataclasses.replace(encoder, apply=apply))
+    monkeypatch.setattr(inputs, "load", lambda model, weights, step: dataclasses.replace(encoder, apply=apply))
     args = [runs / "normal", "--data", tmp_path / "x.npz", "--views", views]
     found = table(tmp_path / "s.csv", *args, *(["--against", "noise"] if against else []))
     assert list(found) == [

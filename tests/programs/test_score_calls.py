@@ -15,9 +15,9 @@ from jepa_jax import Encoder, load
 from jepa_jax.config import Config, Data
 from jepa_jax.data import read_samples
 from score import __main__ as program
+from score import inputs, shards
 from score import run as story
-from score import shards
-from score.naming import call_digest, table_path
+from score.naming import call_digest, rows_path, table_path
 from score.options import Arguments
 from score.seen import seen
 from tests.helpers import GOLDEN
@@ -205,11 +205,11 @@ def test_every_layout_says_what_was_assumed(name: str, capsys: pytest.CaptureFix
     folder = GOLDEN / name
     path = folder if (folder / "config.json").exists() else next(p for p in folder.iterdir() if p.name in WEIGHTS)
     encoder = load(path, **WEIGHTS.get(path.name, {}))
-    says = story.told(encoder)
+    says = inputs.told(encoder)
     origin = says["origin"]
     assert {"family", "layout", "role", "notes", "positions", "heads", "activation"} <= origin.keys()
     assert says["preprocessing"]["source"]
-    story.say_origin(encoder, Console(stderr=True, highlight=False, soft_wrap=True))
+    inputs.say_origin(encoder, Console(stderr=True, highlight=False, soft_wrap=True))
     said = capsys.readouterr().err
     assert origin["family"] in said
     assert origin["layout"] in said
@@ -222,3 +222,16 @@ def test_weights_of_a_run_take_no_options(runs: Any, capsys: pytest.CaptureFixtu
     assert program.main([str(runs / "sphere"), "--data", "mixture_2d", "--heads", "3"]) == 2
     assert "--heads: only foreign weights take options" in capsys.readouterr().err
     assert isinstance(load(runs / "sphere"), Encoder)
+
+
+def test_names_tell_forms_apart(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"sample_shape": [2]}')
+    plain, parquet, curated, other = (
+        Arguments(str(tmp_path), "moons", **options)
+        for options in ({}, {"format": "parquet"}, {"curate": True}, {"curate": True, "eps": 1e-3})
+    )
+    names = [table_path(a, QUIET) for a in (plain, parquet, curated, other)]
+    assert [name.name for name in names[:3]] == ["moons.csv", "moons.parquet", "moons-curated.csv"]
+    assert len(set(names)) == 4
+    assert {rows_path(name).name for name in names[:3]} == {"moons.csv"}
+    assert rows_path(names[3]).name == names[3].name.replace("-curated", "")

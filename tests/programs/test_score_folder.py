@@ -18,7 +18,7 @@ from jepa_jax.data import LazyImages, Samples, lazy_images, read_samples
 from jepa_jax.data import image_folder as folder
 from jepa_jax.images.preprocessing import Preprocessing
 from score import __main__ as program
-from score import report, shards
+from score import inputs, report, scorer, shards
 from score import run as story
 from score.naming import table_path
 from tests.helpers.runs import TrainedRuns
@@ -199,7 +199,7 @@ def test_wrong_input_gets_one_line(
 
 def with_recipe(runs: TrainedRuns, monkeypatch: pytest.MonkeyPatch, **more: Any) -> jepa_jax.Encoder:
     encoder = dataclasses.replace(jepa_jax.load(runs / "images"), preprocessing=RECIPE, **more)
-    monkeypatch.setattr(story, "load", lambda model, weights, step: encoder)
+    monkeypatch.setattr(inputs, "load", lambda model, weights, step: encoder)
     return encoder
 
 
@@ -240,7 +240,7 @@ def test_arrays_for_an_encoder_that_standardises(
     np.save(tmp_path / "x.npy", np.linspace(low, high, 5 * 192).reshape(5, 8, 8, 3).astype(dtype))
     samples = read_samples(str(tmp_path / "x.npy"), None)
     told = io.StringIO()
-    story.say_if_raw(story.Arguments("m", "x.npy"), encoder, samples, Console(file=told, soft_wrap=True))
+    inputs.say_if_raw(story.Arguments("m", "x.npy"), encoder, samples, Console(file=told, soft_wrap=True))
     assert told.getvalue().count("\n") == bool(says)
     assert says in told.getvalue()
 
@@ -277,9 +277,18 @@ def test_what_the_pictures_show(photos: Path, monkeypatch: pytest.MonkeyPatch) -
     rows["score"] = np.arange(len(images))
     for name in BROKEN:
         row = images.dataset.names.index(name)
-        rows["score"][row], rows["reason"][row] = np.nan, report.UNREADABLE_CODE
+        rows["score"][row], rows["reason"][row] = np.nan, scorer.UNREADABLE_CODE
     asked: list[int] = []
     out = photos.parent / "s.csv"
     report.draw(out, rows, Samples(images), np.ones((2, 3)), lambda row: (asked.append(row), show(row))[1])
     assert sorted(asked) == [i for i in range(32) if images.dataset.names[i] not in BROKEN]
     assert asked[0] == 29  # the most likely of those with a score
+
+
+def test_the_first_folder_is_the_label(runs: TrainedRuns, photos: Path, tmp_path: Path) -> None:
+    assert score(runs / "images", "--data", photos, "--out", tmp_path / "s.csv", "--curate") == 0
+    rows = table(tmp_path / "s.csv")
+    assert {name: row["label"] for name, row in rows.items()} == {name: name[0] for name in rows}
+    assert {row["label"] for row in rows.values()} == {"a", "b"}
+    for row in rows.values():  # the broken files have no place among the others
+        assert (row["class_percentile"] != "") == (row["label_disagreement"] != "") == (row["score"] != "")

@@ -34,6 +34,7 @@ HOMES = {
     "wandb": ("train/log.py",),
     "yaml": ("train/config_files.py", "tests/"),
     "threadpoolctl": ("jepa_jax/evaluate/",),
+    "pyarrow": ("jepa_jax/data/", "score/", "tests/"),
     "safetensors": ("jepa_jax/pretrained/", "benchmarks/", "tests/"),
 }
 

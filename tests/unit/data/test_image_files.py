@@ -54,7 +54,7 @@ def test_a_list(photos: Path) -> None:
     [
         ("l.txt", "c.png\n\nd.png\n", r"l.txt, line 3: 'd.png' is not a file; paths are relative"),
         ("l.txt", "\n", "l.txt lists no images"),
-        ("t.csv", "a,b\n1,2\n", "the file is not a world, .*; save its numeric columns with numpy.save"),
+        ("t.json", "{}", "the file is not a world, .* a table FILE.csv"),
         ("notes.md", "hello", "the file is not a world, digits"),
         ("d.png", None, "d.png does not exist"),
         ("d.xyz", None, "it does not exist"),

@@ -1,0 +1,74 @@
+"""Near-duplicates and doubtful labels, by distances between embeddings."""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+DUPLICATE_RATIO = 0.1  # distance of near-duplicates, over the median distance of nearest neighbours
+LABEL_NEIGHBOURS = 10  # neighbours whose labels are compared with that of a sample
+CHUNK_QUERIES = 512  # samples whose copies are searched at once, of which there may be as many as samples
+
+
+class Duplicates(NamedTuple):
+    """Near-duplicates among N samples.
+
+    Attributes:
+      of: Row of the nearest earlier sample that is as near as a duplicate, [N]; -1 if there is none.
+      distance: Largest distance of near-duplicates.
+      typical_distance: Median distance from a sample to its nearest neighbour.
+    """
+
+    of: np.ndarray
+    distance: float
+    typical_distance: float
+
+
+def near_duplicates(z: ArrayLike, ratio: float = DUPLICATE_RATIO) -> Duplicates:
+    """Find samples whose embedding is far nearer to that of an earlier sample than is usual.
+
+    Among unrelated samples whose embeddings fill d dimensions, about 0.7 ratio^d are as near by chance.
+
+    Args:
+      z: Embeddings [N, K]; rows that are not finite have no duplicates.
+      ratio: Distance of near-duplicates, over the median distance of nearest neighbours.
+    """
+    from sklearn.neighbors import NearestNeighbors  # imported here, because scikit-learn takes a second to import
+
+    z = np.asarray(z)
+    of, known = np.full(len(z), -1), np.flatnonzero(np.isfinite(z).all(axis=1))
+    if len(known) < 2:
+        return Duplicates(of, float("nan"), float("nan"))
+    search = NearestNeighbors(n_neighbors=1).fit(z[known])
+    nearest = search.kneighbors()[0][:, 0]
+    typical = float(np.median(nearest))
+    distance = ratio * typical
+    close = np.flatnonzero(nearest <= distance)
+    for start in range(0, len(close), CHUNK_QUERIES):
+        some = close[start : start + CHUNK_QUERIES]
+        for row, far, found in zip(some, *search.radius_neighbors(z[known[some]], distance), strict=True):
+            earlier = found < row
+            if earlier.any():
+                first = np.lexsort((found[earlier], far[earlier]))[0]
+                of[known[row]] = known[found[earlier][first]]
+    return Duplicates(of, distance, typical)
+
+
+def label_disagreement(z: ArrayLike, label: ArrayLike, k: int = LABEL_NEIGHBOURS) -> np.ndarray:
+    """Return the share of the k nearest labelled samples that have another label, [N].
+
+    Args:
+      z: Embeddings [N, K].
+      label: Labels [N], whole numbers; negative for no label. The result is NaN there, and where the embedding is not
+        finite.
+      k: Number of neighbours; fewer if there are fewer samples with a label.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    z, label = np.asarray(z), np.asarray(label)
+    found, known = np.full(len(z), np.nan), np.flatnonzero(np.isfinite(z).all(axis=1) & (label >= 0))
+    k = min(k, len(known) - 1)
+    if k > 0:
+        neighbours = NearestNeighbors(n_neighbors=k).fit(z[known]).kneighbors(return_distance=False)
+        found[known] = (label[known][neighbours] != label[known][:, None]).mean(axis=1)
+    return found

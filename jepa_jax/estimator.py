@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
@@ -64,6 +63,10 @@ class JEPADensity(OutlierMixin, BaseEstimator):
     config_: Config
     offset_: float
     best_step_: int
+    heldout_nats_: float
+    heldout_nats_kde_: float
+    heldout_nats_gmm_: float | None
+    feature_names_in_: np.ndarray
     verdict_: str
     sentence_: str
     notes_: tuple[str, ...]
@@ -95,7 +98,7 @@ class JEPADensity(OutlierMixin, BaseEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def fit(self, X: ArrayLike, y: Any = None) -> "JEPADensity":  # noqa: N803 - scikit-learn's name
+    def fit(self, X: Any, y: Any = None) -> "JEPADensity":
         """Learn the density of rows.
 
         Args:
@@ -108,7 +111,7 @@ class JEPADensity(OutlierMixin, BaseEstimator):
         del y
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"contamination is {self.contamination}; it must be above 0 and at most 0.5")
-        x = validate_data(self, X, dtype=np.float64, ensure_min_samples=LEAST_ROWS)
+        x = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=LEAST_ROWS))
         found = fit_judged(self._config(*x.shape), x, self._say if self.verbose else None)
         self.encoder_, self.config_, self.best_step_ = found.encoder, found.config, found.step
         self.heldout_nats_ = found.nats["heldout_nats"]
@@ -121,20 +124,20 @@ class JEPADensity(OutlierMixin, BaseEstimator):
             print("\n".join([*(f"note: {note}" for note in self.notes_), self.sentence_]))
         return self
 
-    def score_samples(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
+    def score_samples(self, X: Any) -> np.ndarray:
         """Return the normalised log-density [N] of rows [N, D], in nats; high is typical."""
         check_is_fitted(self)
-        return log_densities(self.encoder_, validate_data(self, X, dtype=np.float64, reset=False))
+        return log_densities(self.encoder_, np.asarray(validate_data(self, X, dtype=np.float64, reset=False)))
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return the log-density [N] less `offset_`, in nats: below 0 for outliers."""
         return self.score_samples(X) - self.offset_
 
-    def predict(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """Return +1 for typical rows and -1 for outliers, [N]."""
         return np.where(self.decision_function(X) >= 0, 1, -1)
 
-    def score(self, X: ArrayLike, y: Any = None) -> float:  # noqa: N803
+    def score(self, X: Any, y: Any = None) -> float:
         """Return the mean log-density of rows [N, D], in nats, by which searches choose parameters."""
         del y
         return float(self.score_samples(X).mean())
@@ -202,7 +205,8 @@ class JEPADensity(OutlierMixin, BaseEstimator):
 
     def __getstate__(self) -> dict[str, Any]:
         """Return the state for pickle and copies, in which the weights of the encoder stand for its functions."""
-        state = dict(super().__getstate__())
+        parent: Any = super().__getstate__()
+        state: dict[str, Any] = dict(parent)
         encoder = state.pop("encoder_", None)
         if encoder is not None:
             weights = None if encoder.weights is None else np.asarray(encoder.weights)
@@ -264,7 +268,7 @@ class PyODDetector:
         """Wrap an estimator with `score_samples` and `offset_`; None makes a `JEPADensity`."""
         self.estimator = JEPADensity() if estimator is None else estimator
 
-    def fit(self, X: ArrayLike, y: Any = None) -> "PyODDetector":  # noqa: N803
+    def fit(self, X: Any, y: Any = None) -> "PyODDetector":
         """Fit the estimator to rows [N, D], and score them."""
         del y
         self.estimator.fit(X)
@@ -273,16 +277,16 @@ class PyODDetector:
         self.labels_ = (self.decision_scores_ > self.threshold_).astype(int)
         return self
 
-    def decision_function(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
+    def decision_function(self, X: Any) -> np.ndarray:
         """Return the outlier scores [N] of rows [N, D]; high is outlying."""
         return pyod_scores(self.estimator, X)
 
-    def predict(self, X: ArrayLike) -> np.ndarray:  # noqa: N803
+    def predict(self, X: Any) -> np.ndarray:
         """Return 1 for outliers and 0 for typical rows, [N]."""
         return (self.decision_function(X) > self.threshold_).astype(int)
 
 
-def pyod_scores(estimator: Any, X: ArrayLike) -> np.ndarray:  # noqa: N803
+def pyod_scores(estimator: Any, X: Any) -> np.ndarray:
     """Return outlier scores [N] with the sign of PyOD, high is outlying: minus `estimator.score_samples(X)`."""
     return -np.asarray(estimator.score_samples(X))
 

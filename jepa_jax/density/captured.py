@@ -1,7 +1,7 @@
-"""Functions whose arrays are known: traced on one sample, so that a scorer that is compiled once takes them as arguments.
+"""Functions whose arrays are known, so that a scorer that is compiled once takes them as arguments.
 
-The scorer of a closure is traced again in every call (see `program`), which takes longer than scoring a small probe set.
-A captured function is traced by itself, and the scorer is only called.
+The scorer of a closure is traced again in every call (see `program`), which takes longer than scoring a small probe
+set. A captured function is traced by itself, on one sample, and the scorer is only called.
 """
 
 from collections.abc import Callable

@@ -106,5 +106,6 @@ def _value(value: Any) -> Hashable:
 
 
 def content(value: Any) -> tuple[Hashable, ...]:
+    """Return a value that is equal for equal arrays."""
     array = np.asarray(value)
     return array.shape, array.dtype.name, hashlib.sha256(array.tobytes()).digest()

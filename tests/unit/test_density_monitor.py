@@ -115,7 +115,7 @@ def test_present_weights_count_and_nothing_is_compiled_again(place: Callable[[],
 def test_metrics_are_what_they_are_called() -> None:
     labels = PROBE[:, 0] > 0
     monitor = jepa_jax.DensityMonitor(
-        squash, PROBE, EXACT, labels=labels, outliers={"far": PROBE + 6, "same": PROBE}, noise=0.1
+        squash, PROBE, EXACT, labels=labels, outliers={"far": PROBE + 6, "same": PROBE}, noise=[0.1, 0.2, 0.05]
     )
     look = monitor(RIGHT, step=40)
     assert all(type(value) is float for value in look.values())
@@ -157,7 +157,7 @@ def test_without_a_truth_neighbours_judge() -> None:
     look = jepa_jax.DensityMonitor(squash, PROBE, training=training)(RIGHT)
     assert look["density/knn_spearman"] > 0.8
     assert look.health.verdict == "healthy"
-    images = RNG.random((20, 4, 4, 1)).astype(np.float32)
+    images = RNG.standard_normal((40, 4, 4, 1)).astype(np.float32)
     look = jepa_jax.DensityMonitor(lambda w, x: w @ x.reshape(-1), images)(jnp.eye(16))
     assert "density/knn_spearman" not in look
     assert look.health.verdict == "unchecked"

@@ -187,8 +187,8 @@ def write(out: Path, about: dict[str, Any], cells: dict[str, Any]) -> None:
     shown = [name for name in DETECTORS if any(name in found for task in cells.values() for found in task.values())]
     text = [
         "# Outliers, one class at a time\n\nDetectors fitted to half of the rows of one class rank the other half "
-        "above all other classes. Means over seeds; in brackets the 90 % interval of the mean over tasks by resampling them, "
-        "of the tasks on which the detector had a result."
+        "above all other classes. Means over seeds, of the tasks on which a detector had a result; in brackets the "
+        "90 % interval of the mean over tasks, by resampling them."
     ]
     for metric, title in METRICS.items():
         table = {

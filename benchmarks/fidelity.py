@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -32,7 +33,7 @@ from jepa_jax import evaluate
 from jepa_jax.cli import parse
 from jepa_jax.config import MLP, Config, Data, Objective
 from jepa_jax.data import Probe, Source, open_source
-from jepa_jax.density import base_log_density
+from jepa_jax.density import base_log_density, score_all
 from jepa_jax.encoder import Encoder as Scored
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.objectives import TERMS
@@ -40,7 +41,6 @@ from jepa_jax.progress import progress
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import STEPS_PER_DISPATCH, make_trainer
 from jepa_jax.worlds import WORLDS
-from train.monitor import score_all
 
 QUICK_WORLDS = ("mixture_2d", "coupling_2d")
 DEFAULT_WORLDS = ("mixture_2d", "mixture_8d", "moons", "banana", "coupling_2d")
@@ -196,7 +196,7 @@ def cell(source: Source, probe: Probe, row: str, seed: int, plan: Plan) -> dict[
         encoder = trained(recipe(row, source, seed, plan.steps), source, steps)
         seconds = time.perf_counter() - started
         learned, z, *_ = score_all(encoder, probe.x, EPS)
-        logs = base_log_density(z, encoder.base)
+        logs = base_log_density(jnp.asarray(z), encoder.base)
         corrected = None if logs is None else learned + np.asarray(logs)
     found: dict[str, Any] = evaluate.agreement(learned, probe.log_density)._asdict()
     if corrected is not None:

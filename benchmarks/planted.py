@@ -177,7 +177,7 @@ def watch(plant: Plant, seed: int, a: Arguments) -> dict[str, Any]:
         encoder = trainer.encoder(jax.tree.map(jnp.copy, state))
         encoder = plant.break_it(encoder) if plant.break_it else encoder
         if encoder.normalised and not look:
-            monitor.fit_baselines()
+            monitor.held_out.fit_baselines()
         steps.append(stop)
         looks.append(monitor.look(encoder))
     judged = np.asarray(jax.lax.map(world.log_density, looks[-1].probe.x))

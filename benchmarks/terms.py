@@ -28,13 +28,12 @@ from benchmarks.report import continued, exit_status, markdown_table, results_fo
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
 from jepa_jax.config import MLP, Config, Data, Objective, Optim, Triangular
-from jepa_jax.density import base_log_density
+from jepa_jax.density import base_log_density, score_all
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.objectives import TERMS, term_of
 from jepa_jax.progress import progress
 from jepa_jax.training import fit
 from jepa_jax.worlds import random
-from train.monitor import score_all
 
 PARTS = ("terms", "sphere")
 EPS = 1e-6
@@ -162,9 +161,9 @@ def cell(seed: int, config: Config, a: Arguments) -> dict[str, float]:
     score, z, *_ = score_all(encoder, judged, EPS)
     if encoder.volume is not None:
         score = np.asarray(jax.jit(jax.vmap(encoder.log_volume))(judged), np.float64)
-        base = base_log_density(z, "normal" if config.encoder.output == "gaussian" else "torus")
+        base = base_log_density(jnp.asarray(z), "normal" if config.encoder.output == "gaussian" else "torus")
     else:
-        base = base_log_density(z, encoder.base)
+        base = base_log_density(jnp.asarray(z), encoder.base)
     assert base is not None
     learned = score + np.asarray(base, np.float64)
     reference = np.asarray(jax.jit(jax.vmap(encoder))(jnp.asarray(known[: evaluate.REFERENCE_SAMPLES])))

@@ -28,7 +28,7 @@ from rich.console import Console
 from benchmarks.report import continued, exit_status, markdown_table, results_folder, write_results
 from jepa_jax import evaluate
 from jepa_jax.cli import parse
-from jepa_jax.density import base_log_density
+from jepa_jax.density import base_log_density, score_all
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.loading import load_run
 from jepa_jax.progress import progress
@@ -36,7 +36,6 @@ from jepa_jax.training import fit
 from jepa_jax.worlds import random
 from train.config_files import find_config
 from train.loop import train
-from train.monitor import score_all
 
 EPS = 1e-6
 USUAL_ROWS = ("automatic", "arrays_infonce", "KDE", "k-NN", "Gaussian mixture")
@@ -171,7 +170,7 @@ def infonce(known: np.ndarray, judged: Any) -> np.ndarray:
     config = find_config("arrays_infonce")[1]
     encoder = fit(config, known)
     score, z, *_ = score_all(encoder, jnp.asarray(judged), EPS)
-    base = base_log_density(z, encoder.base)
+    base = base_log_density(jnp.asarray(z), encoder.base)
     return score if base is None else score + np.asarray(base)
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jepa_jax.config import Config
     from jepa_jax.density import base_log_density, jacobian, jepa_score, score_batches, score_samples, singular_values
+    from jepa_jax.density_monitor import DensityMonitor
     from jepa_jax.encoder import Encoder
     from jepa_jax.errors import ConfigError
+    from jepa_jax.estimator import JEPADensity, PyODDetector, pyod_scores
     from jepa_jax.loading import load
     from jepa_jax.training import fit
     from jepa_jax.worlds import WORLDS, World
@@ -22,12 +24,16 @@ _MODULE_OF_NAME = {
     "WORLDS": "jepa_jax.worlds",
     "Config": "jepa_jax.config",
     "ConfigError": "jepa_jax.errors",
+    "DensityMonitor": "jepa_jax.density_monitor",
     "Encoder": "jepa_jax.encoder",
+    "JEPADensity": "jepa_jax.estimator",
+    "PyODDetector": "jepa_jax.estimator",
     "World": "jepa_jax.worlds",
     "fit": "jepa_jax.training",
     "jacobian": "jepa_jax.density",
     "jepa_score": "jepa_jax.density",
     "load": "jepa_jax.loading",
+    "pyod_scores": "jepa_jax.estimator",
     "base_log_density": "jepa_jax.density",
     "score_batches": "jepa_jax.density",
     "score_samples": "jepa_jax.density",
@@ -54,7 +60,10 @@ __all__ = [
     "WORLDS",
     "Config",
     "ConfigError",
+    "DensityMonitor",
     "Encoder",
+    "JEPADensity",
+    "PyODDetector",
     "World",
     "__version__",
     "base_log_density",
@@ -62,6 +71,7 @@ __all__ = [
     "jacobian",
     "jepa_score",
     "load",
+    "pyod_scores",
     "score_batches",
     "score_samples",
     "singular_values",

@@ -1,5 +1,6 @@
 """Trained encoder as one object: a pure function of one sample that carries its weights as a pytree."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -49,6 +50,8 @@ class Encoder:
       densities: Functions (params, x) -> normalised log-density in nats, of the members of a mixture, or of the only
         map; () if the density is known up to a constant at most.
       maps: Functions `apply` and `volume` of each member of a mixture; () if the encoder is a single map.
+      inverses: Functions (params, u) -> the sample whose distribution functions are u [D], of the members of a mixture,
+        or of the only map; () if the encoder has no inverse in closed form, or a density that is not known.
       weights: Weights of the members in the mixture, [M], which sum to 1; None gives all the same weight.
       told: Description of where the weights came from, if they were trained elsewhere.
       units: Standard deviation of every input number [*shape], in which derivatives are taken if the columns of the
@@ -66,6 +69,7 @@ class Encoder:
     preprocessing: Preprocessing | None = field(default=None, metadata={"static": True})
     densities: tuple[Callable[[Any, Array], Array], ...] = field(default=(), metadata={"static": True})
     maps: tuple[tuple[Callable[[Any, Array], Array], ...], ...] = field(default=(), metadata={"static": True})
+    inverses: tuple[Callable[[Any, Array], Array], ...] = field(default=(), metadata={"static": True})
     told: Told = field(default=Told(), metadata={"static": True})
     weights: Array | None = None
     units: Array | None = None
@@ -130,9 +134,31 @@ class Encoder:
         Raises:
           ValueError: As in `member_log_densities`.
         """
-        logs = self.member_log_densities(x)
-        weights = jnp.full(logs.shape, 1 / len(logs)) if self.weights is None else self.weights
-        return jax.nn.logsumexp(logs, b=weights)
+        return jax.nn.logsumexp(self.member_log_densities(x), b=self._member_weights())
+
+    def sample(self, key: Array, count: int) -> Array:
+        """Draw samples [count, *shape] from the learned density: the inverse of the encoder at uniform numbers.
+
+        Args:
+          key: PRNG key.
+          count: Number of samples.
+
+        Raises:
+          ValueError: If the encoder has no inverse, because it may fold.
+        """
+        if not self.inverses:
+            raise ValueError("this encoder may fold and has no inverse; a triangular one with a known density has")
+        of_member, of_cube = jax.random.split(key)
+        member = jax.random.choice(of_member, len(self.inverses), (count,), p=self._member_weights())
+        u = jax.random.uniform(of_cube, (count, math.prod(self.shape)))
+        u = jnp.maximum(u, jnp.finfo(u.dtype).eps / 2)  # the quantile of 0 is infinite
+        inverses = [partial(inverse, self.params) for inverse in self.inverses]
+        return jax.vmap(lambda member, u: jax.lax.switch(member, inverses, u))(member, u)
+
+    def _member_weights(self) -> Array:
+        """Return the weights [M] of the members, which sum to 1."""
+        count = len(self.densities)
+        return jnp.full(count, 1 / count) if self.weights is None else self.weights
 
     @property
     def jacobian_factor(self) -> Callable[[Array, int | None, str], Array] | None:

@@ -70,17 +70,27 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
     """
     config, shape = read_config(run)
     number = _chosen(run, step, config.checkpoint.result)
-    networks = build_networks(config, shape)
-    params = jax.eval_shape(lambda: init_networks(networks, jax.random.key(0)))
+    params = jax.eval_shape(lambda: init_networks(build_networks(config, shape), jax.random.key(0)))
     item, *_ = path = weights_path(config, weights)
     abstract = {"params": params, "teacher": followed(params), "ema": params["encoder"]}[item]
     found = restore(run, number, {item: abstract})
     for name in path:
         found = found[name]
-    model = networks["encoder"]
-    encoder = as_encoder(model, found, shape, base_distribution(config), found["input"]["scale"])
-    encoder = replace(encoder, preprocessing=_stream_preprocessing(config, shape))
-    mixture = read_mixture(run, number)
+    encoder = encoder_with(config, shape, found, read_mixture(run, number))
+    return replace(encoder, preprocessing=_stream_preprocessing(config, shape))
+
+
+def encoder_with(config: Config, shape: tuple[int, ...], params: Any, mixture: Any = None) -> Encoder:
+    """Return the encoder of a resolved config with these weights.
+
+    Args:
+      config: Resolved config.
+      shape: Shape of one sample.
+      params: Weights of the encoder, known values.
+      mixture: Weights [M] of the members in the density; None gives all the same.
+    """
+    model = build_networks(config, shape)["encoder"]
+    encoder = as_encoder(model, params, shape, base_distribution(config), params["input"]["scale"])
     return encoder if mixture is None else weighted(encoder, mixture)
 
 

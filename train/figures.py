@@ -11,12 +11,12 @@ from PIL import Image
 
 from jepa_jax import plots
 from jepa_jax.data import Source
-from jepa_jax.density import base_log_density
+from jepa_jax.density import base_log_density, score_all
 from jepa_jax.encoder import Encoder
 from jepa_jax.files import write_atomically
 from jepa_jax.images import MARK, MARK_BYTES
 
-from .monitor import Look, score_all
+from .monitor import Look
 
 GRID_POINTS = 128  # points along each side of a 2-D density map
 COLOUR_RANGE_NATS = 9.0  # below the peak; a density map is dark at and beyond its end
@@ -111,8 +111,8 @@ def _maps(axes: Any, look: Look, encoder: Encoder, source: Source) -> None:
     side = jnp.linspace(low, high, GRID_POINTS)
     grid = jnp.stack(jnp.meshgrid(side, side), axis=-1).reshape(-1, 2)
     true = np.asarray(jax.lax.map(world.log_density, grid, batch_size=1024))
-    score, z, _, _ = score_all(encoder, grid, 1e-6)
-    base = base_log_density(z, encoder.base)
+    score, z, *_ = score_all(encoder, grid)
+    base = base_log_density(jnp.asarray(z), encoder.base)
     learned = score if base is None else score + np.asarray(base)
     exact = np.asarray(look.probe.log_density)
     if not encoder.normalised:  # known up to a constant: match the means over the samples

@@ -12,14 +12,14 @@ from jepa_jax import evaluate
 from jepa_jax.cli import as_flags
 from jepa_jax.config import Config
 from jepa_jax.data import Probe, Source, pixels
-from jepa_jax.density import base_log_density, score_batches, score_samples
+from jepa_jax.density import base_log_density, score_all, score_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
+from jepa_jax.held_out import HeldOut
 from jepa_jax.training import pipeline_of
 
 from .labels import open_labels
 
-DENSITY_BATCH = 2048  # samples whose log-density is computed at once
 VIEWS = 8  # of each sample whose embeddings LiDAR compares
 LEAST_CALIBRATION_SAMPLES = 500  # held-out samples and draws below which a factor and a constant are too uncertain
 LEAST_LIDAR_SAMPLES = 16  # below which it says nothing
@@ -77,12 +77,9 @@ class Monitor:
         self._moments = jax.jit(evaluate.moments, static_argnums=1)
         self._slices = jax.jit(slices, static_argnums=1)
         self._folded = jax.jit(evaluate.fold_fraction)
-        self._densities = jax.jit(lambda encoder, xs: jax.vmap(encoder.member_log_densities)(xs))
-        # Held-out rows, on which a density in nats is judged: of a world, all that were not drawn in training.
-        self.judged = source.world is not None or config.data.holdout > 0 or source.held_out
+        self.held_out = HeldOut(config, source, self.probe)
         self._neighbours: np.ndarray | None = None
         self._views: np.ndarray | None = None
-        self.baselines: evaluate.Baselines | None = None
         self._embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(pixels(xs)))
 
     def embed(self, encoder: Encoder, xs: Any) -> Array:
@@ -131,41 +128,17 @@ class Monitor:
         """Return the effective rank (RankMe) of the embeddings of the probe set."""
         return float(self._moments(self.embed(encoder, self.probe.x), encoder.base).effective_rank)
 
-    def fit_baselines(self) -> None:
-        """Fit the densities beside which that of a normalised encoder is judged, if there are held-out vectors."""
-        rows = self.source.arrays.get("x") if isinstance(self.source.arrays, dict) else None
-        if rows is not None and self.judged and len(self.source.shape) == 1:
-            xs = (np.asarray(a, np.float64) for a in (rows, self.probe.x, self.source.mean, self.source.scale))
-            self.baselines = evaluate.baselines(*xs)
-
-    def member_log_densities(self, encoder: Encoder) -> np.ndarray:
-        """Return the normalised log-densities [N, M] of the probe set under the members of an encoder."""
-        xs = self.probe.x
-        size = min(len(xs), DENSITY_BATCH)
-        starts = [min(start, len(xs) - size) for start in range(0, len(xs), size)]
-        found = [np.asarray(self._densities(encoder, xs[start : start + size])) for start in starts]
-        overlap = size * len(starts) - len(xs)
-        return np.concatenate([*found[:-1], found[-1][overlap:]]).astype(np.float64)
-
-    def member_weights(self, encoder: Encoder) -> np.ndarray:
-        """Return the weights [M] of the members of an encoder by the likelihood of held-out samples."""
-        return self._weights(self.member_log_densities(encoder))
-
-    def _weights(self, members: np.ndarray) -> np.ndarray:
-        count = members.shape[1]
-        return evaluate.mixture_weights(members) if self.judged else np.full(count, 1 / count)
-
     def look(self, encoder: Encoder) -> Look:
         """Score the probe set, and compare the scores with the exact log-density if that is known."""
         eps = self.config.monitor.eps
-        score, z, sigma, clipped = score_all(encoder, self.probe.x, eps)
+        score, embedded, sigma, clipped = score_all(encoder, self.probe.x, eps)
+        z = jnp.asarray(embedded)
         base = self._law(encoder, z)
         log_density = None if base is None else score + base
         nats = {}
         if encoder.normalised and self.config.density.law == "assumed":
-            members = self.member_log_densities(encoder)
-            log_density = evaluate.mixture_log_density(members, self._weights(members))
-            nats = self._nats(log_density)
+            log_density, _ = self.held_out.mixture(encoder)
+            nats = self.held_out.nats(log_density)
         moments = self._moments(z, encoder.base)
         standard = jnp.asarray(self._standard(self.probe.x[:MAX_FOLD_PROBES]))
         folded = float(self._folded(standard, z[:MAX_FOLD_PROBES]))
@@ -187,11 +160,8 @@ class Monitor:
         )
         # In nats, held-out samples say more than the distances of neighbours; the exact density says most.
         open_verdicts = ("healthy",) if truth else ("healthy", "disagrees", "injective")
-        if log_density is not None and nats and self.baselines is not None and verdict.verdict in open_verdicts:
-            rows = len(self.source.arrays["x"]) + len(self.probe.x)
-            verdict = evaluate.judge(
-                log_density, self.baselines, len(self.probe.x[0]), rows=rows, degenerate=self.source.degenerate
-            )
+        if log_density is not None and "heldout_nats_kde" in nats and verdict.verdict in open_verdicts:
+            verdict = self.held_out.verdict(log_density)
         health = verdict._replace(advice=as_flags(verdict.advice, Config))
         metrics: dict[str, float | str] = {
             "density/score_mean": float(score.mean()),
@@ -211,17 +181,6 @@ class Monitor:
         }
         return Look(metrics, health, self.probe, score, log_density, sigma)
 
-    def _nats(self, log_density: np.ndarray) -> dict[str, float]:
-        """Return the mean log-density of held-out samples, beside that of other densities of the same samples."""
-        if not self.judged:
-            return {}
-        found = {"heldout_nats": float(log_density.mean())}
-        if self.baselines is not None:
-            found["heldout_nats_kde"] = float(self.baselines.kde.mean())
-            if self.baselines.gmm is not None:
-                found["heldout_nats_gmm"] = float(self.baselines.gmm.mean())
-        return found
-
     def calibration(self, encoder: Encoder, look: Look) -> dict[str, float]:
         """Return the factor and the constant that turn the learned log-density into nats, for vectors.
 
@@ -231,13 +190,13 @@ class Monitor:
         known, count = self.source.known, len(look.score)
         if encoder.normalised or known is None or len(self.source.shape) != 1:
             return {}
-        if not self.judged or count < LEAST_CALIBRATION_SAMPLES:
+        if not self.held_out.judged or count < LEAST_CALIBRATION_SAMPLES:
             return {}
         # As many draws as samples in the probe set, for which the scorer is compiled.
         draws, log_proposal = evaluate.wide_proposal(self._standard(known(evaluate.REFERENCE_SAMPLES)), count)
         mean, scale = np.asarray(self.source.mean), np.broadcast_to(self.source.scale, self.source.shape)
         score, z, *_ = score_all(encoder, jnp.asarray(mean + scale * draws, jnp.float32), self.config.monitor.eps)
-        law = None if look.log_density is None else self._law(encoder, z)
+        law = None if look.log_density is None else self._law(encoder, jnp.asarray(z))
         if not np.isfinite(look.learned).all() or not np.isfinite(score).all():
             return {}
         found = evaluate.calibrate(look.learned, score if law is None else score + law, log_proposal - _units(scale))
@@ -257,7 +216,7 @@ class Monitor:
         if self._neighbours is None:
             # Training rows are many more than held-out ones, so that their distances say more about fine structure.
             judged, known = self._standard(self.probe.x), None
-            if self.judged and self.source.known is not None:
+            if self.held_out.judged and self.source.known is not None:
                 known = self._standard(self.source.known(evaluate.REFERENCE_SAMPLES))
             self._neighbours = evaluate.knn_log_density(judged, known)
         if not np.ptp(self._neighbours):
@@ -379,13 +338,3 @@ def corrupted(name: str, xs: Array) -> Array:
         return jnp.asarray(evaluate.corrupt(name, np.asarray(xs)))
     except ValueError as error:
         raise ConfigError(f"`monitor.against`: {error}") from None
-
-
-def score_all(encoder: Any, xs: Array, eps: float) -> tuple[np.ndarray, Array, np.ndarray, np.ndarray]:
-    """Return the scores [N], embeddings [N, K], singular values [N, R] and clip counts [N] of samples."""
-    batches = list(score_batches(encoder, xs, eps))
-    score, clipped, sigma = (
-        np.concatenate([np.asarray(getattr(b, name)) for b in batches])
-        for name in ("score", "clipped", "singular_values")
-    )
-    return score, jnp.concatenate([b.embedding for b in batches]), sigma, clipped

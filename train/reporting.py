@@ -105,7 +105,7 @@ class Reporter(NullReporter):
         self._monitor.effective_rank(encoder)
         if encoder.normalised:
             with self._console.status("fitting a kernel density estimate and a Gaussian mixture to compare with"):
-                self._monitor.fit_baselines()
+                self._monitor.held_out.fit_baselines()
         self._encoder, self._untrained = encoder, self._monitor.look(encoder)
         best = self._config.checkpoint.best
         known = [*METRICS, *(name for name, value in self._untrained.metrics.items() if not isinstance(value, str))]
@@ -149,7 +149,7 @@ class Reporter(NullReporter):
         result = self._config.checkpoint.result == "best" and best_step is not None
         step = best_step if result and best_step is not None else clock.step
         if encoder.maps:
-            weights = self._monitor.member_weights(encoder)
+            _, weights = self._monitor.held_out.mixture(encoder)
             write_mixture(self._out, step, weights.tolist())
             encoder = weighted(encoder, weights)
         if (known := self._monitor.known_embeddings(encoder)) is not None:

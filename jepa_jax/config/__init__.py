@@ -5,6 +5,7 @@ the docstring says which. A section that exists in several kinds (`encoder`, `re
 union of dataclasses, which are distinguished by their field `kind`.
 """
 
+from jepa_jax.config.automatic import automatic
 from jepa_jax.config.data import Crops, Data, Noise, Views
 from jepa_jax.config.encoders import MLP, Conv, Encoder, Linear, Triangular, ViT
 from jepa_jax.config.recipes import Blocks, Cross, Curriculum, Distill, Mask, Masked, Multiview, Pair, Recipe, Windows
@@ -38,4 +39,5 @@ __all__ = [
     "ViT",
     "Views",
     "Windows",
+    "automatic",
 ]

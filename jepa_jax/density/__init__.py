@@ -5,6 +5,7 @@ from jepa_jax.density.base_distribution import base_log_density
 from jepa_jax.density.batches import (
     MemoryWarning,
     default_batch_size,
+    score_all,
     score_batches,
     score_samples,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "jepa_score",
     "log_frobenius",
     "random_directions",
+    "score_all",
     "score_batches",
     "score_samples",
     "singular_values",

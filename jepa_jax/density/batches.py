@@ -162,6 +162,21 @@ def score_batches(
         yield jax.tree.map(lambda a, n=present: a[:n], result)
 
 
+def score_all(
+    f: Callable[[Any], Array], xs: Any, eps: float = EPS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the scores [N], embeddings [N, K], singular values [N, R] and clip counts [N] of samples [N, ...].
+
+    The arguments are those of `score_samples`.
+    """
+    batches = list(score_batches(f, xs, eps))
+    score, z, sigma, clipped = (
+        np.concatenate([np.asarray(getattr(batch, name)) for batch in batches])
+        for name in ("score", "embedding", "singular_values", "clipped")
+    )
+    return score, z, sigma, clipped
+
+
 def default_batch_size(samples: int, size: int, dim: int, platform: str) -> int:
     """Return the batch size whose Jacobians, with the arrays computed from them, stay within the memory budget.
 

@@ -22,7 +22,7 @@ RULE_PRIMITIVES = ("custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"
 
 
 @dataclass(frozen=True)
-class _Trace:
+class Trace:
     """Trace that is equal to another one if both compute the same from their arguments."""
 
     key: Hashable
@@ -40,7 +40,7 @@ def trace(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
     """
     # A new function, because JAX remembers the traces of one that it knows.
     closed, out = jax.make_jaxpr(lambda *args: f(*args), return_shape=True)(*args)
-    program = _Trace(_key(closed.jaxpr), closed.jaxpr)
+    program = Trace(key_of(closed.jaxpr), closed.jaxpr)
     tree = jax.tree.structure(out)
 
     def run(*args: Any) -> Any:
@@ -50,17 +50,17 @@ def trace(f: Callable[..., Any], *args: Any) -> Callable[..., Any]:
 
 
 @partial(jax.jit, static_argnums=0)
-def _run(program: _Trace, consts: list[Any], args: list[Any]) -> list[Any]:
+def _run(program: Trace, consts: list[Any], args: list[Any]) -> list[Any]:
     return jaxpr_as_fun(ClosedJaxpr(program.jaxpr, consts))(*args)
 
 
-def _key(jaxpr: Jaxpr) -> Hashable:
+def key_of(jaxpr: Jaxpr) -> Hashable:
     """Return a value that is equal for two traces only if they compute the same."""
     numbers: dict[Var, int] = {}
 
     def read(atom: Any) -> Hashable:
         if isinstance(atom, Literal):
-            return ("literal", atom.aval, *_content(atom.val))
+            return ("literal", atom.aval, *content(atom.val))
         return numbers[atom]
 
     def bind(variables: Any) -> tuple[Hashable, ...]:
@@ -89,15 +89,15 @@ def _params(primitive: str, params: dict[str, Any]) -> Hashable:
 def _value(value: Any) -> Hashable:
     """Return a parameter of an equation as a value that is compared by what it says."""
     if isinstance(value, ClosedJaxpr):
-        return _key(value.jaxpr), tuple(_content(c) for c in value.consts)
+        return key_of(value.jaxpr), tuple(content(c) for c in value.consts)
     if isinstance(value, Jaxpr):
-        return _key(value)
+        return key_of(value)
     if isinstance(value, tuple | list):
         return (type(value), *(_value(v) for v in value))
     if isinstance(value, dict):
         return (dict, *((k, _value(v)) for k, v in value.items()))
     if isinstance(value, np.ndarray | jax.Array):
-        return _content(value)
+        return content(value)
     try:
         hash(value)
     except TypeError:
@@ -105,6 +105,7 @@ def _value(value: Any) -> Hashable:
     return (type(value), value)
 
 
-def _content(value: Any) -> tuple[Hashable, ...]:
+def content(value: Any) -> tuple[Hashable, ...]:
+    """Return a value that is equal for equal arrays."""
     array = np.asarray(value)
     return array.shape, array.dtype.name, hashlib.sha256(array.tobytes()).digest()

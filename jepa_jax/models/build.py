@@ -47,6 +47,8 @@ class Model(NamedTuple):
       divided: Function x -> the numbers of a sample in each token, [rows * columns, P].
       log_volume: Function (params, x, key=None) -> log of the factor by which the network enlarges volumes at x, in
         nats, for networks that cannot fold; or None. With a key it is that of training, where units are dropped.
+      inverse: Function (params, u) -> the sample whose embedding is the point u [D] of the unit cube before the output,
+        for triangular networks; or None.
       start: Scale of the layers at the start, for a deep linear network.
       members: Maps that are trained side by side, each a function of the same params; () for a single network.
     """
@@ -61,6 +63,7 @@ class Model(NamedTuple):
     positions: Callable[[Params], Array] | None = None
     divided: Callable[[Array], Array] | None = None
     log_volume: Callable[..., Array] | None = None
+    inverse: Callable[[Params, Array], Array] | None = None
     start: float = 1.0
     members: tuple["Model", ...] = ()
 
@@ -139,9 +142,15 @@ def _of_raw_samples(network: Model, shape: Shape) -> Model:
         assert network.positions is not None
         return network.positions(params["network"])
 
+    def inverse(params: Params, u: Array) -> Array:
+        assert network.inverse is not None
+        mean, scale = params["input"]["mean"], params["input"]["scale"]
+        return network.inverse(params["network"], u).reshape(shape) * scale + mean
+
     return network._replace(
         apply=apply,
         log_volume=log_volume if network.log_volume else None,
+        inverse=inverse if network.inverse else None,
         tokens=tokens if network.tokens else None,
         positions=positions if network.positions else None,
     )
@@ -157,7 +166,8 @@ def standardised(params: Params, x: Array) -> Array:
 
 def build_mlp(widths: tuple[int, ...]) -> Model:
     """Build an MLP from its widths, of which the first is that of the input and the last that of the output."""
-    return Model(*_pure(lambda key: MLP(widths, "gelu", rngs=nnx.Rngs(key))), widths[-1])
+    init, apply = _pure(lambda key: MLP(widths, "gelu", rngs=nnx.Rngs(key)))
+    return Model(init, apply, widths[-1])
 
 
 def build_linear_map(inputs: int, outputs: int, scale: float) -> Model:
@@ -282,7 +292,7 @@ def _triangular(options: cfg.Triangular, shape: Shape, output: str, remat: bool)
         def make(key: Array, quantiles: Array | None = None) -> Triangular:
             return Triangular(size, widths, components, order, quantiles, dropout=dropout, rngs=nnx.Rngs(key))
 
-        init, mixtures = _pure(make)
+        init, mixtures, inverse = _pure(make, "inverse")
         mixtures = jax.checkpoint(mixtures) if remat else mixtures
 
         def apply(params: Params, x: Array) -> Array:
@@ -291,7 +301,7 @@ def _triangular(options: cfg.Triangular, shape: Shape, output: str, remat: bool)
         def log_volume(params: Params, x: Array, key: Array | None = None) -> Array:
             return log_volume_to(output, mixtures(params, x.reshape(-1), key))
 
-        return Model(init, apply, dim, dim - size, log_volume=log_volume)
+        return Model(init, apply, dim, dim - size, log_volume=log_volume, inverse=inverse)
 
     if options.members == 1:
         return one(options.order)
@@ -315,7 +325,9 @@ def _side_by_side(maps: list[Model]) -> Model:
     def member(number: int) -> Model:
         model = maps[number]
         assert model.log_volume is not None
-        return model._replace(apply=inside(number, model.apply), log_volume=inside(number, model.log_volume))
+        assert model.inverse is not None
+        functions = {"apply": model.apply, "log_volume": model.log_volume, "inverse": model.inverse}
+        return model._replace(**{name: inside(number, f) for name, f in functions.items()})
 
     members = tuple(member(i) for i in range(len(maps)))
     return members[0]._replace(init=init, members=members)
@@ -347,13 +359,14 @@ def _no_images(kind: str, shape: Shape) -> str:
     return f"`encoder.kind` {kind} needs images [H, W, C], but a sample has shape {list(shape)}; use mlp"
 
 
-def _pure(make: Callable[..., Any]) -> tuple[Callable[..., Params], Callable[..., Any]]:
+def _pure(make: Callable[..., Any], *methods: str) -> tuple[Callable[..., Any], ...]:
+    """Return the initialisation of a module, the module, and some of its methods as pure functions of the weights."""
     graph = nnx.graphdef(nnx.eval_shape(make, jax.random.key(0)))
 
     def init(key: Array, *start: Any) -> Params:
         return nnx.to_pure_dict(nnx.state(make(key, *start), nnx.Param))
 
-    def apply(params: Params, x: Array, *key: Any) -> Any:
-        return nnx.merge(graph, params)(x, *key)
+    def pure(name: str) -> Callable[..., Any]:
+        return lambda params, x, *key: getattr(nnx.merge(graph, params), name)(x, *key)
 
-    return init, apply
+    return init, *(pure(name) for name in ("__call__", *methods))

@@ -63,6 +63,7 @@ def as_encoder(model: Model, params: Any, shape: tuple[int, ...], base: str | No
         volume=model.log_volume,
         densities=tuple(exact),
         maps=tuple((of.apply, of.log_volume) for of in model.members if of.log_volume is not None),
+        inverses=tuple(m.inverse for m in of if base is not None and m.inverse is not None),
         units=jnp.asarray(scale) if apart else None,
     )
 

@@ -14,6 +14,7 @@ from jax.scipy.special import log_ndtr, logsumexp, ndtri
 from jax.scipy.stats import norm
 
 LOG_WIDTH_BOUND = 8.0  # a component is at least exp(-8) and at most exp(8) deviations wide
+BISECTIONS = 64  # of the interval in which a quantile lies, to float64 rounding
 NEWTON_STEPS = 4  # from the starting values below, to float64 rounding
 LEAST_START_WIDTH = 1e-2  # in deviations; quantiles that are equal have no spacing
 INPUT_BOUND = 10.0  # deviations; the network sees no coordinate beyond it
@@ -105,6 +106,28 @@ class Triangular(nnx.Module):
         y = x[self._order()]
         if self.rotation is not None:
             y = jax.lax.stop_gradient(self.rotation[...]) @ y
+        weights, means, log_widths = self._components(y, key)
+        t = (y[:, None] - means) * jnp.exp(-log_widths)
+        return Mixtures(
+            logsumexp(weights + log_ndtr(t), axis=-1),
+            logsumexp(weights + log_ndtr(-t), axis=-1),
+            logsumexp(weights + norm.logpdf(t) - log_widths, axis=-1),
+        )
+
+    def inverse(self, u: Array) -> Array:
+        """Return the standardised sample [D] whose distribution functions are u [D], each strictly within (0, 1)."""
+
+        def place(i: Array, y: Array) -> Array:
+            # What conditions coordinate i is known: the coordinates before it, and nothing else is read.
+            return y.at[i].set(mixture_quantile(u[i], *(part[i] for part in self._components(y))))
+
+        y = jax.lax.fori_loop(0, self.size, place, jnp.zeros_like(u))
+        if self.rotation is not None:
+            y = self.rotation[...].T @ y
+        return jnp.zeros_like(y).at[self._order()].set(y)
+
+    def _components(self, y: Array, key: Array | None = None) -> tuple[Array, Array, Array]:
+        """Return log-weights, means and log-widths [D, M] of the mixtures, given the coordinates in order [D]."""
         h = bounded(y)
         for i, mask in enumerate(self._masks()):
             layer = getattr(self, f"dense_{i}")
@@ -116,13 +139,7 @@ class Triangular(nnx.Module):
         out += bounded(y) @ (self.direct.kernel * self._direct_mask())
         logits, means, log_widths = out.reshape(self.size, 3, self.components).transpose(1, 0, 2)
         log_widths = jnp.clip(log_widths, -LOG_WIDTH_BOUND, LOG_WIDTH_BOUND)
-        weights = jax.nn.log_softmax(logits, axis=-1)
-        t = (y[:, None] - means) * jnp.exp(-log_widths)
-        return Mixtures(
-            logsumexp(weights + log_ndtr(t), axis=-1),
-            logsumexp(weights + log_ndtr(-t), axis=-1),
-            logsumexp(weights + norm.logpdf(t) - log_widths, axis=-1),
-        )
+        return jax.nn.log_softmax(logits, axis=-1), means, log_widths
 
     def _order(self) -> Array:
         return jax.lax.stop_gradient(self.order[...]).astype(jnp.int32)
@@ -156,6 +173,31 @@ def _rotation(key: Array, size: int) -> Array:
 def bounded(y: Array) -> Array:
     """Return y / sqrt(1 + (y / INPUT_BOUND)^2), nearly y within a few deviations and bounded for outliers."""
     return y * jax.lax.rsqrt(1 + (y / INPUT_BOUND) ** 2)
+
+
+def mixture_quantile(u: Array, log_weights: Array, means: Array, log_widths: Array) -> Array:
+    """Return the y at which a mixture of M normal distributions has the distribution function u, by bisection.
+
+    Args:
+      u: Probability, strictly within (0, 1).
+      log_weights: Logs of the weights of the components, [M].
+      means: Means of the components, [M].
+      log_widths: Logs of the deviations of the components, [M].
+    """
+    # The quantile of a mixture lies between the smallest and the largest quantile of its components.
+    ends = means + jnp.exp(log_widths) * ndtri(u)
+    low_side, log_u = u < 0.5, jnp.log(jnp.minimum(u, 1 - u))
+
+    def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
+        low, high = bounds
+        middle = 0.5 * (low + high)
+        t = (middle - means) * jnp.exp(-log_widths)
+        tail = logsumexp(log_weights + log_ndtr(jnp.where(low_side, t, -t)))  # of the nearer side, which is exact
+        below = (tail < log_u) == low_side
+        return jnp.where(below, middle, low), jnp.where(below, high, middle)
+
+    low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (ends.min(), ends.max()))
+    return 0.5 * (low + high)
 
 
 def on_cube(mixtures: Mixtures) -> Array:

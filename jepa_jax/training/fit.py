@@ -36,8 +36,18 @@ def fit(config: Config, x: Any = None, *, callback: Callback | None = None, ever
     Raises:
       ConfigError: If the config or the samples are invalid, the data are read as a stream, or the loss is not finite.
     """
-    source = _source(config, x)
-    config = resolve(config, source)
+    source = source_of(config, x)
+    return fit_source(resolve(config, source), source, callback, every)
+
+
+def fit_source(
+    config: Config, source: Source, callback: Callback | None = None, every: int = STEPS_PER_DISPATCH
+) -> Encoder:
+    """Train a resolved config on a source in memory, as `fit` does.
+
+    Raises:
+      ConfigError: If sizes are incompatible, or the loss is not finite.
+    """
     trainer = make_trainer(config, source)
     state, step, window = trainer.init(), 0, []
     while step < config.steps:
@@ -57,7 +67,12 @@ def fit(config: Config, x: Any = None, *, callback: Callback | None = None, ever
     return trainer.encoder(state)
 
 
-def _source(config: Config, x: Any) -> Source:
+def source_of(config: Config, x: Any = None) -> Source:
+    """Return the source of the samples [N, ...] in memory, or of those that the config names.
+
+    Raises:
+      ConfigError: If the samples are invalid, or the data are read as a stream.
+    """
     if x is None:
         source = open_source(config.data, config.seed)
         if source.batches is not None:

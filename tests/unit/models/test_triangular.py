@@ -198,3 +198,32 @@ def perturbed_members(model: Model, key: jax.Array):
         for name, of in params["network"].items()
     }
     return params | {"network": network}
+
+
+@pytest.mark.parametrize("order", ["identity", "reversed", "permuted", "rotated"])
+def test_inverse_undoes_the_map_to_the_cube(order: str, key: jax.Array, x64) -> None:
+    model = model_of(4, order=order)
+    params = perturbed(model, key, 2.0 * jnp.arange(4), 0.5 + jnp.arange(4))
+    params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
+    assert model.inverse is not None
+    u = jax.random.uniform(key, (20, 4)).at[0].set(1e-9).at[1].set(1 - 1e-9)  # and both tails
+    back = jax.jit(jax.vmap(lambda u: model.apply(params, model.inverse(params, u))))(u)
+    np.testing.assert_allclose(back, u, rtol=1e-4, atol=1e-13)
+    np.testing.assert_allclose(1 - back, 1 - u, rtol=1e-4, atol=1e-13)
+
+
+def test_samples_follow_the_density(key: jax.Array) -> None:
+    """Importance sampling with them has the volume of a box: the mean of 1 / p over the samples in it."""
+    model = model_of(2, members=3)
+    encoder = weighted(as_encoder(model, perturbed_members(model, key), (2,), "cube", 1.0), [0.2, 0.5, 0.3])
+    xs = jax.jit(encoder.sample, static_argnums=1)(key, 40_000)
+    assert xs.shape == (40_000, 2)
+    logs = jax.jit(lambda e, xs: jax.vmap(e.log_density)(xs))(encoder, xs)
+    inside = np.abs(np.asarray(xs)).max(axis=1) < 1
+    assert np.exp(-logs)[inside].sum() / len(xs) == pytest.approx(4.0, rel=0.05)
+
+
+def test_an_encoder_that_may_fold_draws_no_samples() -> None:
+    encoder = jepa_jax.fit(cfg.Config(steps=1, data=cfg.Data("moons", 8), encoder=cfg.MLP(widths=(4,), dim=2)))
+    with pytest.raises(ValueError, match="may fold and has no inverse"):
+        encoder.sample(jax.random.key(0), 3)

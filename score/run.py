@@ -78,15 +78,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     )
     if a.compile_cache:
         compile_cache.enable()
-    encoder = open_encoder(a)
-    say_origin(encoder, console)
-    samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing, max_pixels=a.max_pixels)
-    samples = some_of(a, samples)
-    if samples.x.shape[1:] != encoder.shape:
-        raise ConfigError(
-            f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
-            + layout_hint(samples.x.shape, encoder.shape)
-        )
+    encoder, samples = open_inputs(a, console)
     say_if_unlike(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
     scorer, law = measured_law(a, scorer, console)
@@ -256,6 +248,24 @@ def spectra_shown(scorer: Scorer) -> np.ndarray:
     count = min(len(scorer.xs), FEW_SAMPLES if large else MAX_SPECTRA)
     by_svd = dataclasses.replace(scorer, how=scorer.how | {"method": "auto"}, num_views=1, views=None)
     return np.concatenate([sigma for _, sigma in by_svd.rows(0, count) if sigma is not None])
+
+
+def open_inputs(a: Arguments, console: Console) -> tuple[Encoder, Samples]:
+    """Load the encoder, and read the samples or the names of their files.
+
+    Raises:
+      ConfigError: If either cannot be read, or they do not fit each other.
+    """
+    encoder = open_encoder(a)
+    say_origin(encoder, console)
+    samples = read_samples(a.data, a.limit, preprocessing=encoder.picture_preprocessing, max_pixels=a.max_pixels)
+    samples = some_of(a, samples)
+    if samples.x.shape[1:] != encoder.shape:
+        raise ConfigError(
+            f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
+            + layout_hint(samples.x.shape, encoder.shape)
+        )
+    return encoder, samples
 
 
 def open_encoder(a: Arguments) -> Encoder:

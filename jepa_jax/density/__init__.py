@@ -7,6 +7,7 @@ from jepa_jax.density.batches import (
     default_batch_size,
     score_batches,
     score_samples,
+    trace_batch,
 )
 from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
 from jepa_jax.density.jacobian import jacobian
@@ -35,4 +36,5 @@ __all__ = [
     "singular_values",
     "sketch_score",
     "top_singular_values",
+    "trace_batch",
 ]

@@ -22,6 +22,7 @@ def jacobian_factor(
     dim: int,
     chunk: int | None,
     platform: str,
+    memory: int | None = None,
 ) -> Array:
     """Return a matrix with the singular values of the Jacobian at one sample, in about two thirds of its arithmetic.
 
@@ -45,11 +46,12 @@ def jacobian_factor(
       dim: Width of the embedding, K.
       chunk: Number of gradients at once in an attention; None for as many as fit into memory.
       platform: Platform for which the program is compiled, `cpu`, `gpu` or `tpu`.
+      memory: Bytes of memory of the device for which it is compiled; None asks the devices of this process.
 
     Returns:
       [K, (N - prefix) min(D, P)].
     """
-    room = budget(CHUNK_BYTES, platform)
+    room = budget(CHUNK_BYTES, platform, memory)
 
     def forward(x: Array, p: Any) -> tuple[Array, tuple[Array, Array]]:
         b = block(p)

@@ -2,8 +2,9 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,14 +39,14 @@ def dry_run(a: Arguments, out: Console, notes: Console) -> None:
     devices = open_target(target)
     encoder, samples = open_inputs(a, notes)
     check_rank(a, math.prod(encoder.shape), encoder.dim)
-    compile_with = partial(requirements_of, encoder, len(samples.x) * a.views, target, devices)
+    compile_with = partial(score_requirements, encoder, len(samples.x) * a.views, target, devices)
     found, batch = compile_with(a)
     tried = ((options, lambda c=changed: compile_with(c)[0]) for options, changed in lighter(a, batch, len(devices)))
     conclude(found, tried, out, a.json)
 
 
-def requirements_of(
-    encoder: Encoder, count: int, target: Target, devices: list[jax.Device], a: Arguments
+def score_requirements(
+    encoder: Encoder, count: int, target: Target, devices: Sequence[Any], a: Arguments
 ) -> tuple[Requirements, int]:
     """Return the requirements of the program of one batch, and its size.
 

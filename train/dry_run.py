@@ -1,8 +1,9 @@
 """Requirements of a training step, determined without data: parameters, memory and arithmetic."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 from rich.console import Console
@@ -62,14 +63,23 @@ def dry_run_for(config: Config, target: Target, console: Console, file: str | No
       CompilerError: If the compiler rejects the step for another reason.
     """
     devices = open_target(target)
+    tried = (
+        (options, partial(step_requirements, changed, target, devices))
+        for options, changed in lighter(config, len(devices))
+    )
+    conclude(step_requirements(config, target, devices), tried, console, file)
 
-    def compile_with(config: Config) -> Requirements:
-        mesh = training_mesh(config.mesh, devices)
-        step = trace_step(config, mesh, config.data.batch_size)
-        return requirements(step.traced, target, mesh.size, f"a step of batch {step.batch}")
 
-    tried = ((options, partial(compile_with, changed)) for options, changed in lighter(config, len(devices)))
-    conclude(compile_with(config), tried, console, file)
+def step_requirements(config: Config, target: Target, devices: Sequence[Any]) -> Requirements:
+    """Return the requirements of a config's step on the devices of a target.
+
+    Raises:
+      ConfigError: As in `dry_run`.
+      CompilerError: As in `dry_run_for`.
+    """
+    mesh = training_mesh(config.mesh, devices)
+    step = trace_step(config, mesh, config.data.batch_size)
+    return requirements(step.traced, target, mesh.size, f"a step of batch {step.batch}")
 
 
 def lighter(config: Config, devices: int) -> Iterator[tuple[str, Config]]:

@@ -1,6 +1,7 @@
 """Requirements of a program on the devices that it is compiled for."""
 
 import dataclasses
+import hashlib
 import math
 import re
 import time
@@ -49,6 +50,7 @@ class Requirements:
       flops: Products and sums of all matrix products, over all devices.
       work: The same by the format of the factors, in all passes of a matrix unit.
       seconds: Time of `work` at the peak of the data sheet; None if the peak is unknown. No program is that fast.
+      digest: SHA-256 of the program before the compiler changes it, which stays as long as the program does.
       compile_seconds: Time that the compiler took.
     """
 
@@ -64,6 +66,7 @@ class Requirements:
     flops: int
     work: dict[str, int]
     seconds: float | None
+    digest: str
     compile_seconds: float
 
     @property
@@ -103,8 +106,9 @@ def requirements(traced: Any, target: Target, devices: int, program: str, *, cal
     sizes = [_callback_bytes(e) for e, _ in equations(jaxpr) if e.primitive.name in CALLBACKS]
     work = matmul_work(jaxpr, chip.platform)
     known = all(name in chip.rates for name in work)
+    lowered = traced.lower()
     started = time.perf_counter()
-    memory, collectives = _compile(traced, target)
+    memory, collectives = _compile(lowered, target)
     return Requirements(
         program=program,
         target=target.name,
@@ -118,6 +122,7 @@ def requirements(traced: Any, target: Target, devices: int, program: str, *, cal
         flops=matmul_flops(jaxpr),
         work=work,
         seconds=sum(n / chip.rates[name] for name, n in work.items()) / devices if known else None,
+        digest=hashlib.sha256(lowered.as_text().encode()).hexdigest(),
         compile_seconds=round(time.perf_counter() - started, 1),
     )
 
@@ -158,11 +163,11 @@ def _callbacks_in_words(found: Requirements) -> str:
     return f"{moved}; more than K x K numbers a sample, so the host may not keep up" if found.heavy_traffic else moved
 
 
-def _compile(traced: Any, target: Target) -> tuple[dict[str, int], dict[str, int]]:
+def _compile(lowered: Any, target: Target) -> tuple[dict[str, int], dict[str, int]]:
     """Compile a program and return the memory and the collectives."""
     options = COMPILER_OPTIONS.get(target.chip.platform) if target.topology else None
     try:
-        compiled = traced.lower().compile(compiler_options=options)
+        compiled = lowered.compile(compiler_options=options)
     except JaxRuntimeError as error:
         if refused := _refused(str(error)):
             return refused, {}

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: setup demo test check parity docs bench
+.PHONY: setup demo test check parity ahead docs bench
 
 setup: .venv/ready
 
@@ -38,6 +38,21 @@ check: setup
 parity: export XLA_FLAGS = --xla_backend_optimization_level=3 --xla_cpu_use_fusion_emitters=true
 parity: .venv/torch
 	$(BIN)/python -m pytest tests/parity tests/unit/density --durations=10
+
+# The plugin for GPUs must be of the release of jax; it would not be loaded otherwise.
+.venv/ahead: .venv/ready
+	$(INSTALL) '.[test,ahead]'
+	version=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("jax"))') && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	  "jax[tpu]==$$version" "jax-cuda12-plugin==$$version" "jax-cuda12-pjrt==$$version"
+	touch $@
+
+# The tests compile what benchmarks/ahead.py lists, and write its table.
+ahead: export XLA_FLAGS = --xla_backend_optimization_level=3
+ahead: export JEPA_JAX_AHEAD_RESULTS = benchmarks/results
+ahead: .venv/ahead
+	@echo 'This takes about ten minutes on two cores. Nothing needs a TPU or a GPU.'
+	$(BIN)/python -m pytest -m ahead -n 0 tests/ahead
 
 .venv/docs: .venv/ready
 	$(INSTALL) '.[test,docs]'

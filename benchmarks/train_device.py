@@ -13,8 +13,8 @@ from benchmarks.report import matmul_rate
 from configs import imagenet_lejepa
 from jepa_jax.config import Config, Crops
 from jepa_jax.data.abstract import abstract_source
+from jepa_jax.matmuls import matmul_flops
 from jepa_jax.resolve import resolve
-from jepa_jax.training.cost import matmul_flops
 from jepa_jax.training.step import make_trainer
 
 BATCH_SIZES = (512, 256, 128, 64, 32)  # the first that fits in memory is measured

@@ -17,20 +17,31 @@ ASSUMED_DEVICE_BYTES = 8 * 2**30  # memory of a device that does not report it
 BUDGET_DIVISOR = 8  # the budget is the memory divided by this, for platforms that are not in the tables above
 
 
-def budget(table: dict[str, int], platform: str) -> int:
-    """Return the bytes for one purpose on a device of this platform, `cpu`, `gpu` or `tpu`."""
+def budget(table: dict[str, int], platform: str, memory: int | None = None) -> int:
+    """Return the bytes for one purpose on a device.
+
+    Args:
+      table: Bytes by platform, for those where they do not depend on the device's memory.
+      platform: Platform of the device: `cpu`, `gpu` or `tpu`.
+      memory: As in `available`.
+    """
     if platform in table:
         return table[platform]
-    return max(MIN_BUDGET_BYTES, (available(platform) or ASSUMED_DEVICE_BYTES) // BUDGET_DIVISOR)
+    return max(MIN_BUDGET_BYTES, (available(platform, memory) or ASSUMED_DEVICE_BYTES) // BUDGET_DIVISOR)
 
 
-def available(platform: str) -> int | None:
+def available(platform: str, memory: int | None = None) -> int | None:
     """Return the bytes that can still be allocated on a device of this platform, or None if unknown.
 
-    The result is None where the system does not report the bytes. The first of several devices counts. A platform of
-    which this process has no device reports nothing: a program may be compiled for a device that this machine does not
-    have.
+    The result is None where the system does not report the bytes. The first of several devices counts.
+
+    Args:
+      platform: Platform of the device: `cpu`, `gpu` or `tpu`.
+      memory: Bytes of the device that a program is compiled for, if this machine does not have it; they are the result.
+        None asks the devices of this process.
     """
+    if memory is not None:
+        return memory
     if platform == "cpu":
         known = hasattr(os, "sysconf") and "SC_AVPHYS_PAGES" in os.sysconf_names
         return _free_memory() if known else None

@@ -50,15 +50,19 @@ def open_mesh(
     return data_mesh(devices[:count], model)
 
 
-def training_mesh(options: cfg.Mesh) -> Mesh:
+def training_mesh(options: cfg.Mesh, devices: Sequence[Any] | None = None) -> Mesh:
     """Return the mesh of a training run.
 
     It has the devices of all processes, or one device if a single process has several CPU devices.
 
+    Args:
+      options: Section `mesh` of the config.
+      devices: Devices to choose from; None chooses from those of all processes.
+
     Raises:
       ConfigError: If a process would have no device in the mesh, or as in `open_mesh`.
     """
-    devices = jax.devices()
+    devices = jax.devices() if devices is None else devices
     alone = devices[0].platform == "cpu" and jax.process_count() == 1
     count = options.devices or (1 if alone else len(devices))
     if count < len(devices) and jax.process_count() > 1:
@@ -129,9 +133,18 @@ def shard_parameters(f: Any, mesh: Mesh, axis: str = "model") -> Any:
       mesh: Mesh with the axis `axis`, and `data` for the samples.
       axis: Mesh axis that divides the arrays.
     """
-    return jax.device_put(
-        f, jax.tree.map(lambda a: NamedSharding(mesh, parameter_spec(a.shape, mesh.shape[axis], axis)), f)
+    return jax.device_put(f, _parameter_shardings(f, mesh, axis))
+
+
+def abstract_parameters(f: Any, mesh: Mesh, axis: str = "model") -> Any:
+    """Return an encoder with abstract arrays, sharded as by `shard_parameters`, to compile it for other devices."""
+    return jax.tree.map(
+        lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), f, _parameter_shardings(f, mesh, axis)
     )
+
+
+def _parameter_shardings(f: Any, mesh: Mesh, axis: str) -> Any:
+    return jax.tree.map(lambda a: NamedSharding(mesh, parameter_spec(a.shape, mesh.shape[axis], axis)), f)
 
 
 def local_copy(tree: Any, mesh: Mesh) -> Any:

@@ -9,9 +9,11 @@ from rich.console import Console
 from rich.table import Table
 
 from jepa_jax import __version__
+from jepa_jax.ahead import CompilerError
 from jepa_jax.cli import as_flags, parse, program
 from jepa_jax.errors import ConfigError
 
+from .dry_run import dry_run
 from .options import Arguments
 from .run import Result, run
 
@@ -41,10 +43,17 @@ def main(args: list[str]) -> int:
             return 0
         prog = " ".join(program("score", __package__))
         arguments = parse(Arguments, args, prog=prog, description=DESCRIPTION)
-        result = run(arguments, Console(stderr=True, highlight=False, soft_wrap=True))
+        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        if arguments.dry_run:
+            dry_run(arguments, Console(highlight=False, soft_wrap=True), console)
+            return 0
+        result = run(arguments, console)
     except ConfigError as error:
         print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
         return 2
+    except CompilerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted; the same command continues where it stopped", file=sys.stderr)
         return 1

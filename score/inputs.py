@@ -8,6 +8,7 @@ from rich.console import Console
 
 from jepa_jax.cli import as_flags
 from jepa_jax.data import LazyImages, Samples, read_samples, schema_of
+from jepa_jax.data.arrays import layout_hint
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.loading import load, training_config
@@ -16,6 +17,23 @@ from jepa_jax.run_dir import kind_of
 
 from .options import WEIGHT_OPTIONS, Arguments
 from .seen import unseen_categories
+
+
+def open_inputs(a: Arguments, console: Console) -> tuple[Encoder, Samples]:
+    """Load the encoder and say what it is, and read the samples or the names of their files.
+
+    Raises:
+      ConfigError: If either cannot be read, or they do not fit each other.
+    """
+    encoder = open_encoder(a)
+    say_origin(encoder, console)
+    samples = some_of(a, open_samples(a, a.data, encoder, a.limit))
+    if samples.x.shape[1:] != encoder.shape:
+        raise ConfigError(
+            f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
+            + layout_hint(samples.x.shape, encoder.shape)
+        )
+    return encoder, samples
 
 
 def open_encoder(a: Arguments) -> Encoder:

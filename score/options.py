@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jepa_jax.ahead import check_ahead
 from jepa_jax.density.jacobian import Mode, Precision
 from jepa_jax.density.spectrum import Method
 from jepa_jax.distributed import check_processes
@@ -121,6 +122,14 @@ class Arguments:
     compile_cache: bool = True
     """On GPU and TPU, keep compiled programs in the user's cache folder, so that the next call starts sooner. The
     environment variable JEPA_JAX_COMPILE_CACHE=off disables the cache for every program."""
+    dry_run: bool = False
+    """Compile the program of one batch, print its requirements (memory, arithmetic, traffic) and stop, without scoring
+    or writing the table."""
+    target: str | None = None
+    """With --dry-run: devices to compile for, which this machine need not have, such as v5e:2x4 (a TPU slice of 2 x 4
+    chips), v6e:2x2, v5p:2x2x1, tpu7x:2x2x1, h100, h100x8 or h200. None: the devices of this machine."""
+    json: str | None = None
+    """With --dry-run: FILE.json to write with what is printed."""
 
 
 WEIGHT_OPTIONS = ("family", "arch", "heads", "image_size", "branch", "positions")  # of `jepa_jax.pretrained.Options`
@@ -172,6 +181,7 @@ def check(a: Arguments) -> None:
         option = "--spectra" if a.spectra else "--rank"
         raise ConfigError(f"{option} needs singular values, and --method qr gives only their sum; use svd or gram64")
     check_processes(a.coordinator, a.processes, a.process, a.distributed, together=False)
+    check_ahead(a.dry_run, a.target, a.json)
 
 
 def check_rank(a: Arguments, size: int, dim: int) -> None:

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedCo
 
 from jepa_jax import compile_cache
 from jepa_jax.data import LazyImages, Samples, in_memory
-from jepa_jax.data.arrays import layout_hint
 from jepa_jax.density import MemoryWarning, arithmetic_error, evaluate
 from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
@@ -30,7 +29,7 @@ from jepa_jax.sharding import open_mesh, shard_parameters
 from . import ood, report
 from .curation import curate
 from .embedding import embed, write_embeddings
-from .inputs import open_encoder, open_samples, say_if_unlike, say_origin, some_of, told
+from .inputs import open_inputs, open_samples, say_if_unlike, told
 from .law import law_entries, measured_law
 from .naming import call_digest, rows_path, table_path
 from .options import SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments, check, check_rank
@@ -79,14 +78,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     )
     if a.compile_cache:
         compile_cache.enable()
-    encoder = open_encoder(a)
-    say_origin(encoder, console)
-    samples = some_of(a, open_samples(a, a.data, encoder, a.limit))
-    if samples.x.shape[1:] != encoder.shape:
-        raise ConfigError(
-            f"{a.data} has samples of shape {list(samples.x.shape[1:])}, and {a.model} takes {list(encoder.shape)}"
-            + layout_hint(samples.x.shape, encoder.shape)
-        )
+    encoder, samples = open_inputs(a, console)
     say_if_unlike(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
     scorer, law = measured_law(a, scorer, console)

@@ -27,6 +27,13 @@ class Arguments(Config):
     dry_run: bool = False
     """Print the requirements of a step (parameters, memory, arithmetic) and stop, without reading data or writing
     files."""
+    target: str | None = None
+    """With --dry-run: devices to compile for, which this machine need not have, such as v5e:2x4 (a TPU slice of 2 x 4
+    chips), v6e:2x2, v5p:2x2x1, tpu7x:2x2x1, h100, h100x8 or h200. It prints the memory of each device and whether the
+    step fits, what moves between devices and to the host, and the time at the peak of the data sheet. None: the devices
+    of this machine."""
+    json: str | None = None
+    """With --dry-run and --target: FILE.json to write with what is printed."""
     print_config: bool = False
     """Print the config as JSON and stop. The output may be edited and named as CONFIG."""
     distributed: bool = False
@@ -88,18 +95,9 @@ def run(args: list[str]) -> int:
         print(to_json(config), end="")
         return 0
     # Imported only after the arguments were checked, because the import of jax takes a second.
-    from rich.console import Console
-
-    from jepa_jax import compile_cache
-    from jepa_jax.distributed import join
-
-    join(arguments.coordinator, arguments.processes, arguments.process, arguments.distributed, together=True)
-    compile_cache.enable()
-    if arguments.dry_run:
-        from .dry_run import dry_run
-
-        dry_run(config, Console(highlight=False, soft_wrap=True))
-        return 0
+    if arguments.dry_run or arguments.target or arguments.json:
+        return dry_run_and_print(config, arguments)
+    open_devices(arguments)
     out = Path(arguments.out) if arguments.out else Path("runs") / name
     return train_and_print(config, out)
 
@@ -131,6 +129,45 @@ def read_arguments(name: str, config: Config, args: list[str]) -> Arguments:
         description=f"Train the config {name}. Every field below can be set; the defaults are those of this config.",
         default=Arguments(**fields),
     )
+
+
+def open_devices(arguments: Arguments) -> None:
+    """Connect to the other processes, if there are any, and use the cache of compiled programs.
+
+    Raises:
+      ConfigError: If the options of the processes are invalid.
+    """
+    from jepa_jax import compile_cache
+    from jepa_jax.distributed import join
+
+    join(arguments.coordinator, arguments.processes, arguments.process, arguments.distributed, together=True)
+    compile_cache.enable()
+
+
+def dry_run_and_print(config: Config, arguments: Arguments) -> int:
+    """Print the requirements of a step, and return the exit status.
+
+    Raises:
+      ConfigError: If the arguments or the config are invalid, or the step does not fit on the target.
+    """
+    from rich.console import Console
+
+    from jepa_jax.ahead import CompilerError, check_ahead, find_target
+
+    from .dry_run import dry_run, dry_run_for
+
+    check_ahead(arguments.dry_run, arguments.target, arguments.json)
+    console = Console(highlight=False, soft_wrap=True)
+    if arguments.target is None:
+        open_devices(arguments)
+        dry_run(config, console)
+        return 0
+    try:
+        dry_run_for(config, find_target(arguments.target), console, arguments.json)
+    except CompilerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
 
 
 def train_and_print(config: Config, out: Path) -> int:

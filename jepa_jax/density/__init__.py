@@ -8,6 +8,7 @@ from jepa_jax.density.batches import (
     score_all,
     score_batches,
     score_samples,
+    trace_batch,
 )
 from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
 from jepa_jax.density.jacobian import jacobian
@@ -37,4 +38,5 @@ __all__ = [
     "singular_values",
     "sketch_score",
     "top_singular_values",
+    "trace_batch",
 ]

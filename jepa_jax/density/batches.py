@@ -1,5 +1,6 @@
 """Scores of many samples: compiled once, with bounded memory, over all devices of a mesh."""
 
+import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class _Static:
     drop_clipped: bool
     values: bool
     platform: str
+    memory: int | None = None  # of a device that this machine does not have
 
 
 def score_samples(
@@ -141,13 +143,13 @@ def score_batches(
     """
     count = _count(xs)
     _check_options(count, batch_size, tangent, mesh)
-    platform = jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+    platform = platform_of(mesh)
     static = _Static(
         eps, mode, chunk, method, precision, getattr(f, "null_directions", 0), drop_clipped, values, platform
     )
     first = jax.tree.map(lambda a: jnp.asarray(a[0]), xs)
     devices = 1 if mesh is None else mesh.shape["data"]
-    size = _fitting_batch_size(f, first, count, batch_size, devices, tangent, platform)
+    size = _fitting_batch_size(f, first, count, batch_size, devices, tangent, static)
     run: Callable[..., Score] | None = None
     for start in range(0, count, size):
         batch = jax.tree.map(lambda a, s=start: jnp.asarray(a[s : s + size]), (xs, tangent))
@@ -177,7 +179,69 @@ def score_all(
     return score, z, sigma, clipped
 
 
-def default_batch_size(samples: int, size: int, dim: int, platform: str) -> int:
+def trace_batch(
+    f: Any,
+    abstract: Any,
+    x: Any,
+    count: int,
+    eps: float = EPS,
+    *,
+    mesh: Mesh,
+    memory: int | None = None,
+    tangent_dim: int | None = None,
+    batch_size: int | None = None,
+    mode: Mode = "auto",
+    chunk: int | None = None,
+    method: Method = "auto",
+    precision: Precision = "float32",
+    drop_clipped: bool = False,
+    values: bool = True,
+) -> tuple[Any, int]:
+    """Trace the program of one batch in `score_batches` for devices that this machine need not have.
+
+    Args:
+      f: Object with the attribute `carries_weights`, such as `Encoder`.
+      abstract: The same with abstract arrays, which have shardings over the mesh.
+      x: `jax.ShapeDtypeStruct` of one sample, or a pytree of them.
+      count: N, the number of samples.
+      eps: As in `score_batches`.
+      mesh: Devices that the program is compiled for, with the axes of `jepa_jax.sharding`.
+      memory: Bytes of memory of each of them; None asks the devices of this process.
+      tangent_dim: d, if the score is along tangent spaces.
+      batch_size: As in `score_batches`.
+      mode: As in `score_batches`.
+      chunk: As in `score_batches`.
+      method: As in `score_batches`.
+      precision: As in `score_batches`.
+      drop_clipped: As in `score_batches`.
+      values: As in `score_batches`.
+
+    Returns:
+      The trace, a `jax.stages.Traced`, and the batch size.
+
+    Raises:
+      ValueError: As in `score_batches`.
+    """
+    _check_options(count, batch_size, None, mesh)
+    nulls, platform = getattr(f, "null_directions", 0), platform_of(mesh)
+    static = _Static(eps, mode, chunk, method, precision, nulls, drop_clipped, values, platform, memory)
+    numbers = sum(math.prod(a.shape) for a in jax.tree.leaves(x))
+    tangent = None if tangent_dim is None else jax.ShapeDtypeStruct((numbers, tangent_dim), jnp.float32)
+    size = _fitting_batch_size(f, x, count, batch_size, mesh.shape["data"], tangent, static)
+
+    def batch_of(a: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct((size, *a.shape), a.dtype, sharding=NamedSharding(mesh, P("data")))
+
+    xs, tangents = jax.tree.map(batch_of, (x, tangent))
+    return _compiled.trace(abstract, xs, tangents, static=static, mesh=mesh if mesh.size > 1 else None), size
+
+
+def platform_of(mesh: Mesh | None) -> str:
+    """Return the platform of a mesh, or of the default backend without one: `cpu`, `gpu` or `tpu`."""
+    return jax.default_backend() if mesh is None else mesh.devices.flat[0].platform
+
+
+def default_batch_size(samples: int, size: int, dim: int, platform: str, memory: int | None = None) -> int:
     """Return the batch size whose Jacobians, with the arrays computed from them, stay within the memory budget.
 
     Args:
@@ -185,8 +249,9 @@ def default_batch_size(samples: int, size: int, dim: int, platform: str) -> int:
       size: D, the number of input numbers of a sample, or the number of tangent directions.
       dim: K; the Jacobian of a sample is [dim, size].
       platform: Platform of the device: `cpu`, `gpu` or `tpu`.
+      memory: As in `jepa_jax.memory.available`.
     """
-    fitting = budget(BATCH_BYTES, platform) // (4 * size * dim * JACOBIAN_COPIES)
+    fitting = budget(BATCH_BYTES, platform, memory) // (4 * size * dim * JACOBIAN_COPIES)
     return max(1, min(samples, MAX_SAMPLES_PER_DEVICE, fitting))
 
 
@@ -212,7 +277,7 @@ def _count(xs: Any) -> int:
 
 
 def _fitting_batch_size(
-    f: Any, x: Any, count: int, batch_size: int | None, devices: int, tangent: Any, platform: str
+    f: Any, x: Any, count: int, batch_size: int | None, devices: int, tangent: Any, static: _Static
 ) -> int:
     """Return the batch size over all devices that fits in memory."""
     out = output_of(f, x)
@@ -221,12 +286,12 @@ def _fitting_batch_size(
     columns = size if tangent is None else tangent.shape[-1]
     share = -(-count // devices)
     each = (
-        default_batch_size(share, columns, dim, platform)
+        default_batch_size(share, columns, dim, static.platform, static.memory)
         if batch_size is None
         else min(-(-batch_size // devices), share)
     )
     jacobian_bytes = 4 * columns * dim * JACOBIAN_COPIES
-    room = available(platform)
+    room = available(static.platform, static.memory)
     if batch_size is not None and room is not None and each > 1 and each * jacobian_bytes > room:
         fits = max(1, room // (2 * jacobian_bytes))
         _warn(f"a batch of {batch_size} needs more memory than there is; {fits * devices} at once instead")
@@ -238,12 +303,12 @@ def _fitting_chunk(f: Any, x: Any, samples: int, static: _Static) -> int | None:
     """Return `static.chunk` or the default for this many samples, reduced if memory is too small."""
     if getattr(f, "jacobian_factor", None) is not None:
         return static.chunk  # the encoder chooses its own chunk
-    auto = default_chunk(f, x, static.mode, static.platform, samples)
-    room = available(static.platform)
+    auto = default_chunk(f, x, static.mode, static.platform, samples, static.memory)
+    room = available(static.platform, static.memory)
     if static.chunk is None or room is None:
         return static.chunk or auto
     # `auto` products fit into the chunk's budget; scale that number to half of the free memory.
-    fits = max(1, auto * (room // 2) // budget(CHUNK_BYTES, static.platform))
+    fits = max(1, auto * (room // 2) // budget(CHUNK_BYTES, static.platform, static.memory))
     if static.chunk <= fits or auto == fits:
         return static.chunk
     _warn(f"a chunk of {static.chunk} needs more memory than there is; {fits} at once instead")
@@ -278,7 +343,13 @@ def _scores(f: Any, xs: Any, tangent: Any, *, static: _Static, mesh: Mesh | None
         each = -(-_count(xs) // devices)
         chunk = static.chunk if tangent is not None else _fitting_chunk(f, x, each, static)
         how = partial(
-            differentiate, f, mode=static.mode, chunk=chunk, precision=static.precision, platform=static.platform
+            differentiate,
+            f,
+            mode=static.mode,
+            chunk=chunk,
+            precision=static.precision,
+            platform=static.platform,
+            memory=static.memory,
         )
         return jax.vmap(lambda x, t: how(x, tangent=t))(xs, tangent)
 

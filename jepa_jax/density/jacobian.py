@@ -51,6 +51,7 @@ def jacobian(
     precision: Precision = "float32",
     tangent: Array | None = None,
     platform: str | None = None,
+    memory: int | None = None,
 ) -> Array:
     """Compute J = df/dx at one sample as a matrix, or J T for some directions T.
 
@@ -69,6 +70,7 @@ def jacobian(
       tangent: Directions T [D, d]; then d products give J T, and `mode` is ignored.
       platform: Platform that the program is compiled for: `cpu`, `gpu` or `tpu`. None uses the platform of the default
         backend, which is wrong inside a function that is compiled for another one.
+      memory: Bytes of memory of the device that the program is compiled for; None asks the devices of this process.
 
     Returns:
       The Jacobian [K, D] or the product [K, d], in the dtype of f(x). Row k is the gradient of embedding coordinate k
@@ -86,13 +88,14 @@ def jacobian(
         raise ValueError(f"tangent has shape {list(tangent.shape)}; for this sample it must be [{v.size}, d]")
     mode = "forward" if tangent is not None else resolve_mode(mode, v.size, out.size)
     platform = platform or jax.default_backend()
+    room = budget(CHUNK_BYTES, platform, memory)
     with arithmetic(precision, platform):
         if mode == "forward":
             _, push = jax.linearize(flat, v)
             basis = jnp.eye(v.size, dtype=v.dtype) if tangent is None else tangent.T.astype(v.dtype)
-            return _chunked(push, basis, chunk, platform).T
+            return _chunked(push, basis, chunk, room).T
         _, pull = jax.vjp(flat, v)
-        return _chunked(lambda row: pull(row)[0], jnp.eye(out.size, dtype=out.dtype), chunk, platform)
+        return _chunked(lambda row: pull(row)[0], jnp.eye(out.size, dtype=out.dtype), chunk, room)
 
 
 def flatten(f: Callable[[Any], Array], x: Any) -> tuple[Callable[[Array], Array], Array, jax.ShapeDtypeStruct]:
@@ -127,7 +130,9 @@ def resolve_mode(mode: Mode, size: int, dim: int) -> Literal["forward", "reverse
     return mode
 
 
-def default_chunk(f: Callable[[Any], Array], x: Any, mode: Mode, platform: str, samples: int = 1) -> int:
+def default_chunk(
+    f: Callable[[Any], Array], x: Any, mode: Mode, platform: str, samples: int = 1, memory: int | None = None
+) -> int:
     """Return the number of products whose activations stay within the device's memory budget.
 
     Args:
@@ -136,6 +141,7 @@ def default_chunk(f: Callable[[Any], Array], x: Any, mode: Mode, platform: str, 
       mode: As in `jacobian`.
       platform: Platform that the program is compiled for.
       samples: Number of samples differentiated together by `vmap`.
+      memory: As in `jacobian`.
     """
     found: list[int] = []
 
@@ -149,7 +155,7 @@ def default_chunk(f: Callable[[Any], Array], x: Any, mode: Mode, platform: str, 
 
     jax.eval_shape(trace, x)
     products, each = found
-    return even(products, max(1, budget(CHUNK_BYTES, platform) // max(1, each * samples)))
+    return even(products, max(1, budget(CHUNK_BYTES, platform, memory) // max(1, each * samples)))
 
 
 def even(products: int, most: int) -> int:
@@ -160,10 +166,10 @@ def even(products: int, most: int) -> int:
     return -(-products // -(-products // min(products, most)))
 
 
-def _chunked(product: Callable[[Array], Array], basis: Array, chunk: int | None, platform: str) -> Array:
-    """Apply a linear map to every row of the basis and return the results, [rows, ...]."""
+def _chunked(product: Callable[[Array], Array], basis: Array, chunk: int | None, room: int) -> Array:
+    """Apply a linear map to every row of the basis, as many at once as `room` bytes hold; return [rows, ...]."""
     if chunk is None:
-        most = max(1, budget(CHUNK_BYTES, platform) // max(1, live_bytes(product, basis[0])))
+        most = max(1, room // max(1, live_bytes(product, basis[0])))
         chunk = even(len(basis), most)
     if chunk >= len(basis):
         return jax.vmap(product)(basis)

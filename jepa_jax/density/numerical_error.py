@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 from jax.extend.core import Jaxpr
 
-from jepa_jax.density.batches import score_batches
+from jepa_jax.density.batches import platform_of, score_batches
 from jepa_jax.density.jacobian import Precision
 from jepa_jax.density.score import EPS, evaluate
 from jepa_jax.memory import inner_jaxprs
@@ -50,8 +50,9 @@ def arithmetic_error(
       ValueError: If f is a plain function or has a fixed precision, the device has no float64, or as in
         `score_batches`.
     """
-    if jax.default_backend() == "tpu":
-        raise ValueError("the error is measured against float64, which a TPU does not have; measure it on CPU or GPU")
+    platform = platform_of(options.get("mesh"))
+    if platform == "tpu":
+        raise ValueError("the error is measured against float64, which a TPU only imitates; measure it on CPU or GPU")
     leaves = jax.tree.leaves(f)
     if len(leaves) == 1 and leaves[0] is f:
         raise ValueError(
@@ -65,7 +66,7 @@ def arithmetic_error(
     # Models may contain float32 constants, which JAX's standard promotion converts to float64 exactly.
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         exact_f, exact_xs = jax.tree.map(_to_float64, (f, xs))
-        _refuse_own_precision(exact_f, jax.tree.map(lambda a: a[0], exact_xs), options)
+        _refuse_own_precision(exact_f, jax.tree.map(lambda a: a[0], exact_xs), options, platform)
         exact = _scores(exact_f, exact_xs, eps, {**options, "precision": "float32"})  # the input's: float64
     return np.abs(score - exact)
 
@@ -102,11 +103,10 @@ def _to_float64(a: Any) -> Any:
     return jnp.asarray(a).astype(jnp.float64) if jnp.issubdtype(jnp.result_type(a), jnp.floating) else a
 
 
-def _refuse_own_precision(f: Any, x: Any, options: dict[str, Any]) -> None:
+def _refuse_own_precision(f: Any, x: Any, options: dict[str, Any], platform: str) -> None:
     """Raise ValueError if any step from a float64 sample to its singular values is narrower than float64."""
     kept = {name: options[name] for name in ("mode", "method") if name in options}
-    kept["platform"] = jax.default_backend()
-    jaxpr = jax.make_jaxpr(lambda f, x: evaluate(f, x, values=False, **kept))(f, x)
+    jaxpr = jax.make_jaxpr(lambda f, x: evaluate(f, x, values=False, platform=platform, **kept))(f, x)
     for name in _narrowings(jaxpr.jaxpr):
         raise ValueError(
             f"the encoder computes in {name} even when it is given float64, so its error cannot be measured; "

@@ -75,8 +75,8 @@ def jepa_score(
 
     Args:
       f: Pure function of one sample that returns an embedding [K]. If it has the method
-        `jacobian_factor(x, chunk, platform)`, the singular values of J are computed from the matrix that this method
-        returns, which an encoder can compute faster than by differentiating itself.
+        `jacobian_factor(x, chunk, platform, memory)`, the singular values of J are computed from the matrix that this
+        method returns, which an encoder can compute faster than by differentiating itself.
       x: One sample, floating point: an array of any shape, or a pytree of arrays.
       eps: Lower limit of the singular values; smaller ones are clipped to it.
       mode: As in `jacobian`.
@@ -158,13 +158,14 @@ def differentiate(
     precision: Precision = "float32",
     tangent: Array | None = None,
     platform: str | None = None,
+    memory: int | None = None,
 ) -> tuple[Array, Array]:
     """Compute the Jacobian, or a matrix [K, *] with its singular values, and f(x), [K].
 
-    This is the first half of `evaluate`.
+    This is the first half of `evaluate`; `memory` is that of `jacobian`.
     """
     platform = platform or jax.default_backend()
-    j = _matrix(f, x, mode, chunk, precision, tangent, platform)
+    j = _matrix(f, x, mode, chunk, precision, tangent, platform, memory)
     with arithmetic(precision, platform):
         return j, f(x)
 
@@ -221,6 +222,7 @@ def _matrix(
     precision: Precision,
     tangent: Array | None,
     platform: str,
+    memory: int | None = None,
 ) -> Array:
     """Return the Jacobian, or a matrix with the same singular values if the encoder provides one."""
     factor = getattr(f, "jacobian_factor", None)
@@ -228,7 +230,8 @@ def _matrix(
         _, v, out = flatten(f, x)
         if resolve_mode(mode, v.size, out.size) == "reverse" and mode == "auto":
             with arithmetic(precision, platform):
-                return factor(x, chunk, platform)
-    j = jacobian(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent, platform=platform)
+                return factor(x, chunk, platform, memory)
+    how = {"mode": mode, "chunk": chunk, "precision": precision, "tangent": tangent}
+    j = jacobian(f, x, **how, platform=platform, memory=memory)
     units = getattr(f, "units", None)
     return j if units is None or tangent is not None else j * units.reshape(1, -1).astype(j.dtype)

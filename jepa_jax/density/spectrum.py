@@ -7,7 +7,8 @@ decomposition; a Gram matrix J J^T, which squares the span, has an error of 0.3 
 once (measured, LOG.md).
 """
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ Method = Literal["auto", "svd", "qr", "gram64"]
 METHODS = ("auto", "svd", "qr", "gram64")
 
 MAX_DIRECT_RANK = 32  # up to this many singular values, one direct SVD is fastest
+WIDE = 4  # ratio of the sides of a matrix from which moving its Gram matrices is cheaper than moving it
 
 
 def resolve_method(method: Method, rank: int, *, values: bool, platform: str) -> Method:
@@ -30,40 +32,96 @@ def resolve_method(method: Method, rank: int, *, values: bool, platform: str) ->
       platform: Platform that the program is compiled for: `cpu`, `gpu` or `tpu`.
 
     Raises:
-      ValueError: If the method is unknown, is `qr` although values are needed, or needs float64 on a TPU, which has
-        none.
+      ValueError: If the method is unknown, is `qr` although values are needed, or is `qr` on a TPU.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     if method == "qr" and values:
         raise ValueError("method qr gives only the sum of the logarithms, no singular values; use svd or gram64")
-    if method in ("qr", "gram64") and platform == "tpu":
-        raise ValueError(f"method {method} needs float64, which a TPU does not have; use svd, which runs on the host")
+    if method == "qr" and platform == "tpu":
+        # XLA's compiler takes minutes for it on one device, and refuses it where a program is divided among several.
+        raise ValueError("method qr needs a float64 decomposition, which a TPU's compiler refuses; use gram64 or svd")
     if method != "auto":
         return method
     # LAPACK's SVD of the triangle from QR costs a tenth of that QR, so omitting it would gain nothing on CPU. A GPU is
-    # slow at both, but fast at float64 products. Small matrices are batched efficiently on every platform.
-    return "gram64" if platform == "gpu" and rank > MAX_DIRECT_RANK else "svd"
+    # slow at both, but fast at float64 products. Small matrices are batched efficiently on every platform. A TPU only
+    # imitates float64 products, but its host could not decompose whole Jacobians as fast as the chips make them.
+    return "gram64" if platform == "tpu" or (platform == "gpu" and rank > MAX_DIRECT_RANK) else "svd"
 
 
 def values(j: Array, method: Method, platform: str) -> Array:
     """Return the singular values of j [K, D] by `svd` or `gram64`: [R], descending, R = min(K, D), in j's dtype."""
+    if platform == "tpu":
+        return on_host(j) if method == "svd" or max(j.shape) < WIDE * min(j.shape) else _gram64_and_host(j)
     if method == "gram64":
         return _gram64(j)
-    if platform == "tpu":
-        return on_host(j)
     with jax.enable_x64(True):  # enabled only here, so that a caller's arrays stay in float32
         return _svd(j.astype(jnp.float64)).astype(j.dtype)
 
 
 def on_host(j: Array) -> Array:
-    """Compute the singular values as `values` does, by LAPACK on the host, for devices without float64."""
+    """Compute the singular values as `values` does, by LAPACK on the host, for devices without float64.
+
+    A host that serves several chips cannot follow with large matrices.
+    """
 
     def decompose(j: np.ndarray) -> np.ndarray:
-        return np.linalg.svd(np.asarray(j, np.float64), compute_uv=False).astype(j.dtype)
+        return _lapack(np.asarray(j, np.float64)).astype(j.dtype)
 
     shape = jax.ShapeDtypeStruct((min(j.shape),), j.dtype)
     return jax.pure_callback(decompose, shape, j, vmap_method="expand_dims")
+
+
+def _gram64_and_host(j: Array) -> Array:
+    """Compute singular values as `_gram64` does, with products on the device and decompositions by LAPACK on the host.
+
+    Only matrices [R, R] leave the device, as pairs of float32 numbers. This is for a TPU, which imitates float64 by
+    such pairs, with about 48 bits: enough for both Gram matrices, of which the second corrects the first.
+    """
+    rank = min(j.shape)
+
+    def eigh(gram: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.linalg.eigh(np.nan_to_num(_joined(np.asarray(gram))))
+
+    def directions(gram: np.ndarray) -> np.ndarray:
+        return _split(eigh(gram)[1])
+
+    def lengths(gram: np.ndarray, length: np.ndarray) -> np.ndarray:
+        w, v = eigh(gram)  # a length that is not finite leaves the result without one
+        return _lapack(_joined(np.asarray(length))[..., :, None] * v * np.sqrt(np.maximum(w, 0))[..., None, :]).astype(
+            np.float32
+        )
+
+    def call(f: Callable[..., np.ndarray], shape: tuple[int, ...], *args: Array) -> Array:
+        return jax.pure_callback(
+            f, jax.ShapeDtypeStruct(shape, jnp.float32), *map(_split, args), vmap_method="expand_dims"
+        )
+
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        a = (j if j.shape[0] <= j.shape[1] else j.T).astype(jnp.float64)
+        u = _joined(call(directions, (rank, rank, 2), a @ a.T))
+        b = u.T @ a
+        length = jnp.sqrt(jnp.sum(b * b, axis=1))
+        b = b / jnp.where(length > 0, length, 1.0)[:, None]
+        return call(lengths, (rank,), b @ b.T, length).astype(j.dtype)
+
+
+def _lapack(a: np.ndarray) -> np.ndarray:
+    """Return the singular values of matrices [..., M, N]; NaN for one that is not finite, which LAPACK refuses."""
+    finite = np.asarray(np.isfinite(a).all((-2, -1)))[..., None]
+    return np.where(finite, np.linalg.svd(np.where(finite[..., None], a, 0), compute_uv=False), np.nan)
+
+
+def _split(a: Any) -> Any:
+    """Return float64 numbers as pairs of float32 numbers whose sums they are, [..., 2]."""
+    high = a.astype(jnp.float32)
+    xp = jnp if isinstance(a, Array) else np
+    return xp.stack([high, (a - high.astype(jnp.float64)).astype(jnp.float32)], axis=-1)
+
+
+def _joined(pair: Any) -> Any:
+    """Return the sums of pairs of float32 numbers, [..., 2], in float64."""
+    return pair[..., 0].astype(jnp.float64) + pair[..., 1].astype(jnp.float64)
 
 
 def log_volume(j: Array) -> tuple[Array, Array, Array]:

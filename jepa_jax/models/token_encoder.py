@@ -139,7 +139,7 @@ class TokenEncoder:
         first, last = (jax.tree.map(lambda a, s=s: a[s], params["blocks"]) for s in (np.s_[:-1], np.s_[-1]))
         return first, lambda x: self._read(params, block_of(self.body)(last)(x, queries=1))
 
-    def factor(self, params: Params, x: Array, chunk: int | None, platform: str) -> Array:
+    def factor(self, params: Params, x: Array, chunk: int | None, platform: str, memory: int | None = None) -> Array:
         """Return `jacobian_factor` of this network at one sample, [K, *]."""
         scanned, head = self.stages(params)
         norm = partial(layer_norm, params["pre_norm"], eps=self.body.norm_eps) if self.body.pre_norm else None
@@ -154,6 +154,7 @@ class TokenEncoder:
             self.body.dim,
             chunk,
             platform,
+            memory,
         )
 
     def _read(self, params: Params, x: Array) -> Array:

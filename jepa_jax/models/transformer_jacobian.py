@@ -22,6 +22,7 @@ def jacobian_factor(
     dim: int,
     chunk: int | None,
     platform: str,
+    memory: int | None = None,
 ) -> Array:
     """Return a matrix with the singular values of the Jacobian at one sample, in about two thirds of its arithmetic.
 
@@ -45,11 +46,12 @@ def jacobian_factor(
       dim: Width of the embedding, K.
       chunk: Number of gradients at once in an attention; None for as many as fit into memory.
       platform: Platform for which the program is compiled, `cpu`, `gpu` or `tpu`.
+      memory: Bytes of memory of the device for which it is compiled; None asks the devices of this process.
 
     Returns:
-      [K, (N - prefix) min(D, P)].
+      [K, (N - prefix) min(D, P)]; on a TPU [K, (N - prefix) P], without Q R = E.
     """
-    room = budget(CHUNK_BYTES, platform)
+    room = budget(CHUNK_BYTES, platform, memory)
 
     def forward(x: Array, p: Any) -> tuple[Array, tuple[Array, Array]]:
         b = block(p)
@@ -68,9 +70,18 @@ def jacobian_factor(
     grads = grads[prefix:]
     if norm is not None:
         grads = jax.vmap(lambda t, g: _through(norm, t, g))(tokens[prefix:], grads)
+    return jnp.einsum("nkd,rd->knr", grads, _entrance(kernel, platform)).reshape(dim, -1)
+
+
+def _entrance(kernel: Array, platform: str) -> Array:
+    """Return R' of kernel [P, D] = Q R, with Q orthonormal: [min(D, P), D]. On a TPU the kernel itself, [P, D].
+
+    A TPU's compiler refuses a float64 QR decomposition in a program that is divided among several chips (LOG.md).
+    """
+    if platform == "tpu":
+        return kernel
     with jax.enable_x64(True):  # otherwise the rounding of R would add to that of the products
-        triangle = jnp.linalg.qr(kernel.astype(jnp.float64), mode="r").astype(x.dtype)
-    return jnp.einsum("nkd,rd->knr", grads, triangle).reshape(dim, -1)
+        return jnp.linalg.qr(kernel.astype(jnp.float64), mode="r").astype(kernel.dtype)
 
 
 def _block_backward(b: Any, grads: Array, x: Array, y: Array, chunk: int | None, room: int) -> Array:

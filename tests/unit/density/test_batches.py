@@ -74,7 +74,7 @@ def test_what_does_not_fit_is_made_smaller_and_said(monkeypatch: pytest.MonkeyPa
     f = Partial(apply_bent, jnp.asarray(prescribed(8, 6, np.geomspace(2, 0.1, 6)), jnp.float32))
     xs = sample((6,), count=12)
     plain = score_samples(f, xs)
-    monkeypatch.setattr(batches, "available", lambda platform: 4 * 8 * 6 * 8 * 4)
+    monkeypatch.setattr(batches, "available", lambda platform, memory=None: 4 * 8 * 6 * 8 * 4)
     with pytest.warns(MemoryWarning, match="a batch of 12 needs more memory than there is; 2 at once"):
         np.testing.assert_allclose(score_samples(f, xs, batch_size=12), plain, atol=2e-5)
     with pytest.warns(MemoryWarning, match="a chunk of 6 needs more memory than there is; 1 at once"):

@@ -106,14 +106,14 @@ class Factored:
     def __call__(self, x: jax.Array) -> jax.Array:
         return jnp.tanh(self.a @ x)
 
-    def jacobian_factor(self, x: jax.Array, chunk: int | None, platform: str) -> jax.Array:
+    def jacobian_factor(self, x: jax.Array, chunk: int | None, platform: str, memory: int | None = None) -> jax.Array:
         return self.scale.astype(x.dtype) * (1 - jnp.tanh(self.a @ x) ** 2)[:, None] * self.a
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Rounded(Factored):
-    def jacobian_factor(self, x: jax.Array, chunk: int | None, platform: str) -> jax.Array:
+    def jacobian_factor(self, x: jax.Array, chunk: int | None, platform: str, memory: int | None = None) -> jax.Array:
         return super().jacobian_factor(x, chunk, platform).astype(jnp.bfloat16).astype(x.dtype)
 
 
@@ -137,5 +137,5 @@ def test_error_of_an_encoder_with_a_factor(null_directions: int | None) -> None:
 
 def test_error_needs_float64(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
-    with pytest.raises(ValueError, match="TPU does not have"):
+    with pytest.raises(ValueError, match="TPU only imitates"):
         arithmetic_error(two_layers(8, 20), samples(3, 20))

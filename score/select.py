@@ -103,11 +103,9 @@ def choose(a: Arguments, scores: Scores) -> np.ndarray:
     """Return the chosen rows [n], in their order; those of one class after those of another.
 
     Raises:
-      ConfigError: If there is no column to choose by, no label, or no row has a value.
+      ConfigError: If there is no column to choose by, or no label.
     """
     values, known = sort_values(scores, a.by)
-    if not known.any():
-        raise ConfigError(f"{scores.path}: no row has a value in the column {a.by}")
     if not a.per_class:
         return _ends(a, values, np.flatnonzero(known))
     if "label" not in scores.columns:
@@ -145,6 +143,10 @@ def _ends(a: Arguments, values: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 def show(a: Arguments, scores: Scores, rows: np.ndarray) -> None:
     """Print the chosen rows."""
+    if not len(rows):  # such as where nothing is a duplicate
+        lacking = f"a value in the column {a.by}{' and a label' if a.per_class else ''}"
+        print(f"0 of {len(scores)} rows of {scores.path}: none has {lacking}")
+        return
     names = ["id", *dict.fromkeys(name for name in (a.by, *SHOWN) if name in scores.columns and name != "id")]
     text = [name for name in names if name == "id" or scores.column(name).is_text or name in ("label", "duplicate_of")]
     columns = [scores.texts(name) if name in text else scores.numbers(name) for name in names]

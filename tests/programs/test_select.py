@@ -80,6 +80,12 @@ def test_a_wide_table_is_not_cut_in_a_pipe(table: Path, capsys: pytest.CaptureFi
     assert name in capsys.readouterr().out
 
 
+def test_nothing_to_choose_is_no_error(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table.write_text("id,score,duplicate_of\n0,1,\n1,2,\n")
+    assert chosen(table, "--lowest", "5", "--by", "duplicate_of") == []
+    assert "0 of 2 rows of s.csv: none has a value in the column duplicate_of" in capsys.readouterr().out
+
+
 def test_images_are_linked_in_their_folders(table: Path, capsys: pytest.CaptureFixture[str]) -> None:
     Path("odd/cat").mkdir(parents=True)
     Path("odd/cat/b.png").write_text("mine")
@@ -142,7 +148,6 @@ WRONG = {
     ("s.csv", "--below", "101"): "--below is 101; it is a percentile",
     ("s.csv", "--lowest", "2", "--by", "scor"): "s.csv has no column scor; did you mean score?",
     ("plain.csv", "--lowest", "2", "--per-class"): "plain.csv has no column label; leave out --per-class",
-    ("plain.csv", "--lowest", "2", "--by", "empty"): "no row has a value in the column empty",
     ("plain.csv", "--lowest", "2", "--link", "odd"): "plain.csv has no FILE.json beside it",
     ("gone.csv", "--lowest", "2"): "gone.csv does not exist",
     ("s.json", "--lowest", "2"): "s.json is not a table of scores, FILE.csv or FILE.parquet",

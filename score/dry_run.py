@@ -77,7 +77,8 @@ def score_requirements(
         )
     except ValueError as error:
         raise ConfigError(str(error)) from None
-    small = 8 * encoder.dim**2 * -(-batch // mesh.shape["data"])  # a K x K matrix in float64 of each sample
+    # A K x K matrix of each sample in float64, there and back.
+    small = 2 * 8 * encoder.dim**2 * -(-batch // mesh.shape["data"])
     program = f"the score of {batch} samples"
     return requirements(traced, target, mesh.size, program, callback_limit=small), batch
 

@@ -94,7 +94,8 @@ class Arguments:
     """Leave clipped singular values out of the sum, instead of adding log(eps) for each."""
     method: Method = "auto"
     """Method for the sum: `svd`; `qr`, which gives no individual values and so excludes --spectra and --rank; or
-    `gram64`, which is fast on a GPU. All methods agree to 0.01 nats, and `auto` selects the fastest."""
+    `gram64`, which is fast on a GPU, and on a TPU leaves the host little to do. All methods agree to 0.01 nats, and
+    `auto` selects the fastest."""
     precision: Precision = "float32"
     """Precision of the encoder's matrix products. All except float32 need a GPU or a TPU, are faster, and change the
     scores; the x3 forms change them little."""

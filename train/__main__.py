@@ -33,7 +33,7 @@ class Arguments(Config):
     step fits, what moves between devices and to the host, and the time at the peak of the data sheet. None: the devices
     of this machine."""
     json: str | None = None
-    """With --dry-run and --target: FILE.json to write with what is printed."""
+    """With --dry-run: FILE.json to write with the requirements on the target, which are then printed, too."""
     print_config: bool = False
     """Print the config as JSON and stop. The output may be edited and named as CONFIG."""
     distributed: bool = False
@@ -152,7 +152,7 @@ def dry_run_and_print(config: Config, arguments: Arguments) -> int:
     """
     from rich.console import Console
 
-    from jepa_jax.ahead import CompilerError, check_ahead, find_target
+    from jepa_jax.ahead import CompilerError, check_ahead, find_target, present_target
 
     from .dry_run import dry_run, dry_run_for
 
@@ -160,10 +160,12 @@ def dry_run_and_print(config: Config, arguments: Arguments) -> int:
     console = Console(highlight=False, soft_wrap=True)
     if arguments.target is None:
         open_devices(arguments)
-        dry_run(config, console)
-        return 0
+        if arguments.json is None:
+            dry_run(config, console)
+            return 0
+    target = present_target() if arguments.target is None else find_target(arguments.target)
     try:
-        dry_run_for(config, find_target(arguments.target), console, arguments.json)
+        dry_run_for(config, target, console, arguments.json)
     except CompilerError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -46,7 +46,7 @@ class Requirements:
       collectives: Number of operations between devices, by kind. One in a loop counts once.
       callbacks: Number of calls of Python on the host. One in a loop counts once.
       callback_bytes: Most bytes that one of them moves from and to one device.
-      callback_limit: Bytes of small matrices, of which a host can decompose as many as devices can make.
+      callback_limit: Bytes of matrices so small that a host can decompose as many as the devices make.
       flops: Products and sums of all matrix products, over all devices.
       work: The same by the format of the factors, in all passes of a matrix unit.
       seconds: Time of `work` at the peak of the data sheet; None if the peak is unknown. No program is that fast.
@@ -85,8 +85,12 @@ class Requirements:
         return self.callback_bytes > self.callback_limit
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the attributes, and whether the program fits, as JSON holds them."""
-        return dataclasses.asdict(self) | {"fits": self.fits, "missing": self.missing}
+        """Return the attributes and the properties, as JSON holds them."""
+        return dataclasses.asdict(self) | {
+            "fits": self.fits,
+            "missing": self.missing,
+            "heavy_traffic": self.heavy_traffic,
+        }
 
 
 def requirements(traced: Any, target: Target, devices: int, program: str, *, callback_limit: int = 0) -> Requirements:
@@ -160,7 +164,7 @@ def _callbacks_in_words(found: Requirements) -> str:
     if not found.callbacks:
         return "none"
     moved = f"{found.callbacks}, of at most {in_bytes(found.callback_bytes)} for each device"
-    return f"{moved}; more than K x K numbers a sample, so the host may not keep up" if found.heavy_traffic else moved
+    return f"{moved}; more than K x K matrices, so the host may not keep up" if found.heavy_traffic else moved
 
 
 def _compile(lowered: Any, target: Target) -> tuple[dict[str, int], dict[str, int]]:

@@ -46,13 +46,13 @@ def test_it_is_the_program_arrays(tmp_path: Path) -> None:
     """The same rows, steps and seed give the log-densities of `python -m train arrays`, and its summary."""
     np.save(tmp_path / "x.npy", ROWS.astype(np.float32))
     arguments = ["--data.source", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--monitor.no-figures"]
-    changed = ["--steps", "500", "--encoder.members", "2"]  # two looks, of which the better one counts
+    changed = ["--steps", "30", "--encoder.members", "1"]
     assert train(["arrays", *arguments, *changed]) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    found = JEPADensity(steps=500, members=2).fit(ROWS.astype(np.float32))
+    found = JEPADensity(steps=30, members=1).fit(ROWS.astype(np.float32))
     assert found.best_step_ == summary["best_step"]
     assert found.heldout_nats_ == pytest.approx(summary["heldout_nats"], abs=1e-5)
-    assert found.heldout_nats_kde_ == pytest.approx(summary["heldout_nats_kde"], abs=1e-9)
+    assert found.heldout_nats_kde_ == pytest.approx(summary["heldout_nats_kde"], abs=1e-6)
     assert found.verdict_ == summary["verdict"]
     encoder = jepa_jax.load(tmp_path / "run")
     expected = [float(encoder.log_density(jnp.asarray(x, jnp.float32))) for x in ROWS[:20]]

@@ -46,13 +46,13 @@ def test_it_is_the_program_arrays(tmp_path: Path) -> None:
     """The same rows, steps and seed give the log-densities of `python -m train arrays`, and its summary."""
     np.save(tmp_path / "x.npy", ROWS.astype(np.float32))
     arguments = ["--data.source", str(tmp_path / "x.npy"), "--out", str(tmp_path / "run"), "--monitor.no-figures"]
-    changed = ["--steps", "500", "--encoder.members", "2"]  # two looks, of which the better one counts
+    changed = ["--steps", "30", "--encoder.members", "1"]
     assert train(["arrays", *arguments, *changed]) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
-    found = JEPADensity(steps=500, members=2).fit(ROWS.astype(np.float32))
+    found = JEPADensity(steps=30, members=1).fit(ROWS.astype(np.float32))
     assert found.best_step_ == summary["best_step"]
     assert found.heldout_nats_ == pytest.approx(summary["heldout_nats"], abs=1e-5)
-    assert found.heldout_nats_kde_ == pytest.approx(summary["heldout_nats_kde"], abs=1e-9)
+    assert found.heldout_nats_kde_ == pytest.approx(summary["heldout_nats_kde"], abs=1e-6)
     assert found.verdict_ == summary["verdict"]
     encoder = jepa_jax.load(tmp_path / "run")
     expected = [float(encoder.log_density(jnp.asarray(x, jnp.float32))) for x in ROWS[:20]]
@@ -78,21 +78,21 @@ def test_signs_and_contamination(fitted: JEPADensity) -> None:
 
 
 def test_the_density_integrates_to_one(fitted: JEPADensity) -> None:
-    side = np.linspace(-40, 40, 401)
+    side = np.linspace(-40, 40, 201)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     mass = np.exp(fitted.score_samples(grid)).sum() * (side[1] - side[0]) ** 2
     assert mass == pytest.approx(1, abs=0.01)
 
 
 def test_samples_have_the_moments_of_the_density(fitted: JEPADensity) -> None:
-    drawn = fitted.sample(20_000, random_state=0)
-    assert drawn.shape == (20_000, 2)
-    np.testing.assert_array_equal(drawn[:5], fitted.sample(20_000, random_state=0)[:5])
-    side = np.linspace(-40, 40, 401)
+    drawn = fitted.sample(2000, random_state=0)
+    assert drawn.shape == (2000, 2)
+    np.testing.assert_array_equal(drawn[:5], fitted.sample(2000, random_state=0)[:5])
+    side = np.linspace(-40, 40, 201)
     grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
     weight = np.exp(fitted.score_samples(grid))
     mean = (grid * weight[:, None]).sum(axis=0) / weight.sum()
-    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=4 * drawn.std(axis=0).max() / 20_000**0.5)
+    np.testing.assert_allclose(drawn.mean(axis=0), mean, atol=4 * drawn.std(axis=0).max() / 2000**0.5)
     with pytest.raises(ValueError, match="n_samples is 0"):
         fitted.sample(0)
 

@@ -216,11 +216,11 @@ def test_samples_follow_the_density(key: jax.Array) -> None:
     """Importance sampling with them has the volume of a box: the mean of 1 / p over the samples in it."""
     model = model_of(2, members=3)
     encoder = weighted(as_encoder(model, perturbed_members(model, key), (2,), "cube", 1.0), [0.2, 0.5, 0.3])
-    xs = jax.jit(encoder.sample, static_argnums=1)(key, 40_000)
-    assert xs.shape == (40_000, 2)
+    xs = jax.jit(encoder.sample, static_argnums=1)(key, 10_000)
+    assert xs.shape == (10_000, 2)
     logs = jax.jit(lambda e, xs: jax.vmap(e.log_density)(xs))(encoder, xs)
     inside = np.abs(np.asarray(xs)).max(axis=1) < 1
-    assert np.exp(-logs)[inside].sum() / len(xs) == pytest.approx(4.0, rel=0.05)
+    assert np.exp(-logs)[inside].sum() / len(xs) == pytest.approx(4.0, rel=0.1)
 
 
 def test_an_encoder_that_may_fold_draws_no_samples() -> None:

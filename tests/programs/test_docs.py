@@ -66,6 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("docs")
     draw = np.random.default_rng(0)
     np.savez(path / "mine.npz", x=draw.standard_normal((64, 3)).astype(np.float32))
+    np.savetxt(path / "mine.csv", draw.standard_normal((64, 3)), delimiter=",", header="a,b,c", comments="")
     (path / "photos").mkdir()
     for i in range(3):
         Image.fromarray(draw.integers(0, 256, (20, 30, 3), np.uint8)).save(path / "photos" / f"{i}.png")

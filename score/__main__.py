@@ -1,5 +1,6 @@
 """Program `python -m score MODEL --data DATA [options]`, installed as `jepa-score`."""
 
+import itertools
 import sys
 from collections import Counter
 from typing import Any
@@ -35,6 +36,25 @@ def script() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
+def with_data(args: list[str]) -> list[str]:
+    """Return the arguments with `--data` before the second one, if that is a name and there is no `--data`.
+
+    Raises:
+      ConfigError: If several files are named, as a pattern such as *.jpg becomes in a shell.
+    """
+    plain = next((place for place, arg in enumerate(args) if arg.startswith("-")), len(args))
+    if plain > 1 and not any(arg.split("=")[0] == "--data" for arg in args):
+        args, plain = [args[0], "--data", *args[1:]], 1
+    after = args.index("--data") + 1 if "--data" in args else len(args)
+    several = list(itertools.takewhile(lambda arg: not arg.startswith("-"), args[after:]))
+    if plain == 1 and len(several) > 1:
+        shown = ", ".join(several[:2]) + (", ..." if len(several) > 2 else "")
+        raise ConfigError(
+            f"--data takes one name, and here are {len(several)}, {shown}; name their folder, or a .txt list of them"
+        )
+    return args
+
+
 def main(args: list[str]) -> int:
     """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
     try:
@@ -42,7 +62,7 @@ def main(args: list[str]) -> int:
             print(__version__)
             return 0
         prog = " ".join(program("score", __package__))
-        arguments = parse(Arguments, args, prog=prog, description=DESCRIPTION)
+        arguments = parse(Arguments, with_data(args), prog=prog, description=DESCRIPTION)
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         if arguments.dry_run:
             dry_run(arguments, Console(highlight=False, soft_wrap=True), console)

@@ -38,6 +38,7 @@ from .seen import seen
 from .shards import Shards
 from .table import Columns, reason, row_ids, score_columns, write_table
 from .tangent import tangents
+from .unchanged import inventory
 from .views import open_views
 
 MAX_SPECTRA = 1000  # samples whose spectra the picture summarises
@@ -88,9 +89,13 @@ def run(a: Arguments, console: Console) -> Result | str:
     page = Path(a.report) if a.report else None
     for path in filter(None, (out, a.spectra, a.embeddings, page)):
         make_directory(Path(path).parent)
-    shards = Shards(rows_path(out), scorer.record, identity(a, samples), len(samples.x))
+    call, bounds = identity(a, samples), share.bounds(len(samples.x))
+    shards = Shards(rows_path(out), scorer.record, call, len(samples.x))
+    files = inventory(a, rows_path(out), shards, call, samples, law=bool(law_entries(scorer, law)))
+    if files and bounds == (0, len(samples.x)) and (unchanged := files.restore()):
+        console.print(f"{unchanged} of {len(samples.x)} images are as they were when they were scored")
     with warnings_as_lines(console):
-        seconds, sigma = score_share(scorer, shards, *share.bounds(len(samples.x)), console)
+        seconds, sigma = score_share(scorer, shards, *bounds, console)
         if seconds is None:
             console.print("already scored; 0 new samples")
             sigma = shards.shown()
@@ -115,6 +120,8 @@ def run(a: Arguments, console: Console) -> Result | str:
                 with console.status(f"writing {page}"):
                     report.write_page(page, summary, rows, samples, shown, thumbnail)
             shards.keep(rows, shown)
+            if files:
+                files.keep()
     return Result(summary, out, pictures, page)
 
 

@@ -88,6 +88,22 @@ class Shards:
             rows[first : first + len(found)] = found
         return rows
 
+    def kept(self, count: int) -> np.ndarray | None:
+        """Return the rows [count] that a finished table of any identity keeps, or None if they are not as many."""
+        try:
+            body = self._done(0).read_bytes().partition(b"\n")[2]
+        except FileNotFoundError:
+            return None
+        return np.frombuffer(body, self.record) if len(body) == count * self.record.itemsize else None
+
+    def insert(self, rows: np.ndarray, known: np.ndarray) -> None:
+        """Add those of the rows [total] that are known, in place of what a finished table keeps."""
+        self._done(0).unlink(missing_ok=True)
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], known, [False]])))
+        for first, last in edges.reshape(-1, 2).tolist():
+            path = self._done(first)
+            write_atomically(path, lambda p, some=rows[first:last]: p.write_bytes(self._mark + some.tobytes()))
+
     def keep(self, rows: np.ndarray, sigma: np.ndarray) -> None:
         """Keep all rows in one file, and the singular values [n, R] that the pictures show.
 

@@ -85,14 +85,20 @@ class ImageFolder:
     def fingerprint(self, count: int) -> str:
         """Return a digest of the first files' names, sizes and times, which differs after a change to any of them."""
         digest = hashlib.sha256()
+        for name, *facts in self.facts(count):
+            digest.update(f"{name!r} {tuple(facts)}\n".encode())
+        return digest.hexdigest()
+
+    def facts(self, count: int) -> list[list[Any]]:
+        """Return the names of the first files, each with its size and its time unless it has gone."""
+        found: list[list[Any]] = []
         for name in self.names[:count]:
             try:
                 status = (self._folder / name).stat()
-                facts = status.st_size, status.st_mtime_ns
+                found.append([name, status.st_size, status.st_mtime_ns])
             except OSError:
-                facts = ()
-            digest.update(f"{name!r} {facts}\n".encode())
-        return digest.hexdigest()
+                found.append([name])
+        return found
 
 
 def find_images(folder: Path) -> tuple[list[str], dict[str, int]]:

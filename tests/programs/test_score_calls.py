@@ -235,3 +235,25 @@ def test_names_tell_forms_apart(tmp_path: Path) -> None:
     assert len(set(names)) == 4
     assert {rows_path(name).name for name in names[:3]} == {"moons.csv"}
     assert rows_path(names[3]).name == names[3].name.replace("-curated", "")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        (["m", "x.npz"], ["m", "--data", "x.npz"]),
+        (["m", "x.npz", "--eps", "1"], ["m", "--data", "x.npz", "--eps", "1"]),
+        (["m", "--data", "x.npz"], ["m", "--data", "x.npz"]),
+        (["--data", "x.npz", "m"], None),
+        (["m", "--eps", "1", "--data", "x.npz"], ["m", "--eps", "1", "--data", "x.npz"]),
+        (["m"], ["m"]),
+        (["--help"], ["--help"]),
+    ],
+)
+def test_the_second_name_is_the_data(given: list[str], meant: list[str] | None) -> None:
+    assert program.with_data(given) == (given if meant is None else meant)
+
+
+@pytest.mark.parametrize("data", [["--data"], []])
+def test_a_pattern_that_the_shell_expanded(data: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert program.main(["m", *data, "a.png", "b.png", "c.png", "--eps", "1"]) == 2
+    assert "--data takes one name, and here are 3, a.png, b.png, ...; name their folder" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -292,3 +293,37 @@ def test_the_first_folder_is_the_label(runs: TrainedRuns, photos: Path, tmp_path
     assert {row["label"] for row in rows.values()} == {"a", "b"}
     for row in rows.values():  # the broken files have no place among the others
         assert (row["class_percentile"] != "") == (row["label_disagreement"] != "") == (row["score"] != "")
+
+
+def test_only_new_files_are_scored(
+    runs: TrainedRuns, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out, fresh = shutil.copytree(photos, tmp_path / "photos"), tmp_path / "s.csv", tmp_path / "fresh.csv"
+    assert score(runs / "images", "--data", data, "--out", out) == 0
+    before = table(out)
+    (data / "a" / "00.png").unlink()
+    shutil.copy(data / "a" / "04.jpg", data / "a" / "05b.jpg")
+    Image.open(data / "b" / "29.webp").rotate(90).save(data / "b" / "15.png")  # in place of another picture
+    scored: list[int] = []
+
+    def counted(self: scorer.Scorer, start: int, stop: int, *, rows: Any = scorer.Scorer.rows) -> Any:
+        scored.extend(range(start, stop))
+        return rows(self, start, stop)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scorer.Scorer, "rows", counted)
+        capsys.readouterr()
+        assert score(runs / "images", "--data", data, "--out", out) == 0
+    assert "30 of 32 images are as they were" in capsys.readouterr().err
+    after = table(out)
+    names = list(after)
+    assert {names[row] for row in scored} == {"a/05b.jpg", "b/15.png"}
+    for name in set(names) - {"a/05b.jpg", "b/15.png"}:
+        assert after[name]["score"] == before[name]["score"]
+    assert score(runs / "images", "--data", data, "--out", fresh) == 0
+    whole = table(fresh)
+    assert list(whole) == names
+    for name, row in whole.items():
+        assert row["reason"] == after[name]["reason"]
+        if row["score"]:
+            assert float(after[name]["score"]) == pytest.approx(float(row["score"]), abs=1e-4)

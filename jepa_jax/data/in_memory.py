@@ -40,6 +40,9 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     check_values(np.asarray(samples.x), data.source)
     digest = _digest(samples)
     held = _held_out(samples, data)
+    named: tuple[str, ...] = ()
+    if samples.held_out is not None and data.holdout:
+        named = ("the data name the rows that are held out, so `data.holdout` has no effect",)
     # Noise of one width cannot fit rows that are close in one place and far apart in another. Only if it was asked for
     # are repeated values spread, because only a density in nats has no upper limit at them.
     local = data.noise == "local" or (data.noise is None and len(shape) == 1 and samples.pair is None)
@@ -82,7 +85,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         labelled=labelled,
         quantiles=quantiles_of(arrays["x"]),
         held_out=bool(held.any()),
-        notes=(*samples.notes, *notes),
+        notes=(*samples.notes, *named, *notes),
         degenerate=degenerate,
         digest=digest,
         known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),

@@ -362,7 +362,7 @@ def test_a_run_goes_on_with_other_devices(runs, tmp_path, monkeypatch):
 def test_short_memory_is_one_line(runs, tmp_path, monkeypatch, capsys):
     args = [runs / "sphere", *WORLD, "--batch-size", "20"]
     plain = table(tmp_path / "s.csv", *args)
-    monkeypatch.setattr(batches, "available", lambda platform: 1000)
+    monkeypatch.setattr(batches, "available", lambda platform, memory=None: 1000)
     capsys.readouterr()
     found = table(tmp_path / "t.csv", *args)
     error = capsys.readouterr().err

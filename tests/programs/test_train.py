@@ -19,7 +19,7 @@ from rich.console import Console
 
 import jepa_jax
 from jepa_jax.checkpoint import saved_steps
-from jepa_jax.config import Config, Pair
+from jepa_jax.config import MLP, Config, Data, Monitor, Objective, Optim, Pair
 from jepa_jax.data import open_source
 from jepa_jax.data.installed import INSTALLED
 from jepa_jax.errors import ConfigError
@@ -214,8 +214,15 @@ def test_without_an_anti_collapse_term_the_verdict_is_collapse(tmp_path):
 
 def test_a_target_that_follows_its_prediction_collapses(tmp_path):
     """The teacher of a predictor needs a stopped gradient: trained with it, both agree on a point."""
-    recipe = Pair(predictor=(32,), direction="forward", stop_gradient=False)
-    config = dataclasses.replace(small(steps=300, objective__anti_collapse="none", optim__lr=1e-2), recipe=recipe)
+    config = Config(
+        steps=400,
+        data=Data("mixture_8d", batch_size=128),
+        encoder=MLP(widths=(64, 64), dim=16),
+        recipe=Pair(predictor=(32,), direction="forward", stop_gradient=False),
+        objective=Objective("none"),
+        optim=Optim(lr=3e-3),
+        monitor=Monitor(every=200, probes=256, figures=False),
+    )
     assert train(config, tmp_path, QUIET)["health"] == "collapsed"
 
 

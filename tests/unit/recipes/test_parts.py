@@ -245,7 +245,9 @@ def test_a_condition_has_a_direction(turned: Samples) -> None:
         resolve(config, from_samples(turned, config.data))
 
 
-def test_rows_are_held_out_by_name_or_by_chance(turned: Samples) -> None:
+def test_rows_that_are_held_out_by_name_take_precedence(turned: Samples) -> None:
     named = dataclasses.replace(turned, held_out=np.arange(2000) % 2 == 0)
-    with pytest.raises(ConfigError, match=r"held out; leave out `data\.holdout`"):
-        from_samples(named, cfg.Data("turned", holdout=0.1))
+    source = from_samples(named, cfg.Data("turned", holdout=0.1))
+    assert len(source.arrays["x"]) == 1000
+    assert source.notes == ("the data name the rows that are held out, so `data.holdout` has no effect",)
+    assert not from_samples(named, cfg.Data("turned")).notes

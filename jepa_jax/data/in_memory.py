@@ -39,10 +39,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     refuse_options(data, shape)
     check_values(np.asarray(samples.x), data.source)
     digest = _digest(samples)
-    held = _held_out(samples, data)
-    named: tuple[str, ...] = ()
-    if samples.held_out is not None and data.holdout:
-        named = ("the data name the rows that are held out, so `data.holdout` has no effect",)
+    held, named = _held_out(samples, data)
     # Noise of one width cannot fit rows that are close in one place and far apart in another. Only if it was asked for
     # are repeated values spread, because only a density in nats has no upper limit at them.
     local = data.noise == "local" or (data.noise is None and len(shape) == 1 and samples.pair is None)
@@ -94,9 +91,12 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     )
 
 
-def _held_out(samples: Samples, data: cfg.Data) -> np.ndarray:
-    """Return which rows are kept out of training, [N]: those that the data name, or else a random share."""
-    return is_held_out(len(samples.x), data.holdout) if samples.held_out is None else samples.held_out
+def _held_out(samples: Samples, data: cfg.Data) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return which rows are kept out of training, [N], those that the data name or a random share, and notes."""
+    if samples.held_out is None:
+        return is_held_out(len(samples.x), data.holdout), ()
+    note = "the data name the rows that are held out, so `data.holdout` has no effect"
+    return samples.held_out, (note,) if data.holdout else ()
 
 
 def _fixed_noise(samples: Samples, data: cfg.Data, spread: Array) -> Any:

@@ -100,7 +100,8 @@ def test_a_tree_survives_its_file(tmp_path):
 def test_results_are_kept_by_device():
     assert device_slug("cpu") == "cpu"
     assert device_slug("NVIDIA H100 80GB HBM3") == "nvidia-h100-80gb-hbm3"
-    results = sorted((ROOT / "benchmarks" / "results").rglob("*.json"))
+    # What was compiled for devices that were not there, ahead.json, lies above the folders of devices.
+    results = sorted((ROOT / "benchmarks" / "results").glob("*/*.json"))
     assert results
     for path in results:
         tree = json.loads(path.read_text())

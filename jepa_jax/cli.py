@@ -6,7 +6,7 @@ import io
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,6 +50,24 @@ def parse(kind: type[T], args: Sequence[str], *, prog: str, description: str, de
         if stop.code in (0, None):
             raise
         raise _refusal(stop) or ConfigError(_one_line(errors.getvalue())) from None
+
+
+def exit_status(run: Callable[[], int], options: type) -> int:
+    """Return the exit status of a program: that of `run`, or 2 after one line if its arguments or input are wrong.
+
+    Args:
+      run: Program.
+      options: Dataclass of its command line, by which fields in messages are written as options.
+    """
+    try:
+        return run()
+    except ConfigError as error:
+        print(f"error: {as_flags(str(error), options)}", file=sys.stderr)
+    except OSError as error:
+        if error.filename is None:  # not about a file that was named
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+    return 2
 
 
 def program(name: str, package: str | None) -> tuple[str, ...]:

@@ -9,8 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from jepa_jax import __version__
-from jepa_jax.cli import as_flags, parse, program
-from jepa_jax.errors import ConfigError
+from jepa_jax.cli import exit_status, parse, program
 
 T = TypeVar("T")
 WIDE = 10_000  # columns of text, more than any row has, where nothing is a terminal
@@ -30,17 +29,12 @@ def answer(args: Sequence[str], kind: type[T], name: str, description: str, run:
         print(__version__)
         return 0
     prog = " ".join(program(name, f"{__package__}.{name}"))
-    try:
+
+    def whole() -> int:
         run(parse(kind, args, prog=prog, description=description.replace("PROGRAM", prog)))
-    except ConfigError as error:
-        print(f"error: {as_flags(str(error), kind)}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None:  # not about a file that was named
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+
+    return exit_status(whole, kind)
 
 
 def show_rows(title: str, names: Sequence[str], rows: Iterable[Sequence[Any]], right: Sequence[str]) -> None:

@@ -51,7 +51,8 @@ class Inventory:
         if rows is None:
             return 0
         places = [before[name][0] if before.get(name, (0, None))[1] == facts else -1 for name, *facts in self._files]
-        unchanged = np.array(places) >= 0
+        # What could not be read may be readable now, by a higher limit or with more memory.
+        unchanged = (np.array(places) >= 0) & (rows["reason"][places] == 0)
         if unchanged.any():
             self._shards.insert(rows[places], unchanged)
         return int(unchanged.sum())

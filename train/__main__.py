@@ -56,18 +56,9 @@ def script() -> None:
 
 def main(args: list[str]) -> int:
     """Run the program and return its exit status: 0, 2 if the input is invalid, or 1 if it fails otherwise."""
-    try:
-        return run(args)
-    except ConfigError as error:
-        from jepa_jax.cli import as_flags
+    from jepa_jax.cli import exit_status  # here, because its import takes a second that workers need not wait
 
-        print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None:  # not about a file that was named
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+    return exit_status(lambda: run(args), Arguments)
 
 
 def run(args: list[str]) -> int:

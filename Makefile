@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: setup demo test check parity ahead docs bench
+.PHONY: setup demo test slow check parity ahead docs bench
 
 setup: .venv/ready
 
@@ -19,8 +19,13 @@ demo: setup
 	$(BIN)/python -m train mixture_2d_triangular --out runs/mixture_2d_triangular
 
 test: setup
-	@echo 'The tests take 8 to 10 minutes on two cores. `.venv/bin/python -m pytest tests/unit/density` runs one folder.'
+	@echo 'The tests take about 10 minutes on two cores. `.venv/bin/python -m pytest tests/unit/density` runs one folder.'
 	$(BIN)/python -m pytest --ignore=tests/parity --durations=25
+
+# Every page of the docs, every config, all checks of scikit-learn, runs that are killed again and again.
+slow: setup
+	@echo 'These tests take about 20 minutes on two cores.'
+	$(BIN)/python -m pytest --ignore=tests/parity -m slow --durations=25
 
 check: setup
 	$(BIN)/ruff format --check .

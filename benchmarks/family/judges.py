@@ -128,32 +128,43 @@ def dynamics(cell: Trained) -> Figures:
 def control(cell: Trained) -> Figures:
     """Return the share of cart-poles that stay upright if each tenth observation is sent, as an embedding.
 
-    The command is read from embeddings, real and predicted, and products of their numbers, by ridge regression on the
-    regulator's commands.
+    Between messages the predictor is told the last embedding sent and all commands since. The command is read from
+    embeddings, real and predicted, and products of their numbers, by ridge regression on the regulator's commands.
     """
-    world = WORLDS["cartpole"]()
+    world = WORLDS[cell.config.data.source]()
     _, states = world.sample(jax.random.key(5), 8000)
-    wanted = [np.asarray(jax.vmap(cartpole.command)(states[:, at])) for at in (slice(4), slice(5, 9))]
+    assert world.condition is not None
+    conditions = jax.vmap(world.condition)(states)
+    wanted = [np.asarray(jax.vmap(cartpole.command)(states[:, at])) for at in (slice(4), slice(-4, None))]
     deviations = jnp.asarray(cartpole.DEVIATIONS, jnp.float32)
     encoder, predictor = cell.networks["encoder"], cell.networks["predictor"]
+    horizon = max(1, conditions.shape[1] // 2)  # commands and which of them count; one command alone counts
 
     def kept(state: Any, every: int) -> float:
         params = state
         for name in weights_path(cell.config):
             params = params[name]
 
+        def encode(s: Any, key: Any) -> Any:
+            return encoder.apply(params, cartpole.observe(s) + world.noise * jax.random.normal(key, world.shape))
+
+        def ahead(z: Any, condition: Any) -> Any:
+            found = predictor.apply(state["params"]["predictor"], jnp.concatenate([z, condition]))
+            return found / jnp.linalg.norm(found) if cell.config.encoder.output == "sphere" else found
+
         def sense(s: Any, key: Any) -> Any:
-            seen = cartpole.observe(s) + world.noise * jax.random.normal(key, world.shape)
-            return encoder.apply(params, seen)
+            z = encode(s, key)
+            return z, z, jnp.zeros((2, horizon)), 0
 
-        def predict(z: Any, force: Any) -> Any:
-            condition = force[None] / cartpole.MAX_FORCE
-            ahead = predictor.apply(state["params"]["predictor"], jnp.concatenate([z, condition]))
-            return ahead / jnp.linalg.norm(ahead) if cell.config.encoder.output == "sphere" else ahead
+        def predict(message: Any, force: Any) -> Any:
+            sent, _, commands, count = message
+            now = jnp.stack([force / cartpole.MAX_FORCE, jnp.ones_like(force)])
+            commands = commands.at[:, count].set(now) if horizon > 1 else now[:, None]
+            z = ahead(sent, commands.reshape(-1)[: conditions.shape[1]])
+            return (sent, z, commands, count + 1) if horizon > 1 else (z, z, commands, count)
 
-        z = jax.jit(jax.vmap(sense))(states[:, :4], jax.random.split(jax.random.key(1), len(states)))
-        ahead = jax.jit(jax.vmap(predict))(z, states[:, 4])
-        features = np.asarray(jax.vmap(products)(jnp.concatenate([z, ahead])))
+        z = jax.jit(jax.vmap(encode))(states[:, :4], jax.random.split(jax.random.key(1), len(states)))
+        features = np.asarray(jax.vmap(products)(jnp.concatenate([z, jax.jit(jax.vmap(ahead))(z, conditions)])))
         read = evaluate.ridge(features, np.concatenate(wanted))
         if read is None:
             return 0.0
@@ -163,7 +174,7 @@ def control(cell: Trained) -> Figures:
         return evaluate.share_kept(
             move=lambda s, force, key: cartpole.move(s, force) + deviations * jax.random.normal(key, (4,)),
             sense=sense,
-            act=lambda z: jnp.clip(products(z) @ weight + level, -cartpole.MAX_FORCE, cartpole.MAX_FORCE),
+            act=lambda m: jnp.clip(products(m[1]) @ weight + level, -cartpole.MAX_FORCE, cartpole.MAX_FORCE),
             predict=predict,
             kept=lambda s: (jnp.abs(s[2]) < 0.2) & (jnp.abs(s[0]) < 2.4),
             start=jnp.zeros(4),

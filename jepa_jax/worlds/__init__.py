@@ -42,6 +42,7 @@ WORLDS: dict[str, Callable[..., World]] = {
     "speckle_1": speckle.make_one_look,
     "table": table.make,
     "cartpole": cartpole.make,
+    "cartpole_ahead": partial(cartpole.make, horizon=10),
     "beats": beats.make,
     "linear": linear.make,
 }

@@ -82,13 +82,20 @@ def log_transition(state: Array) -> Array:
     return -0.5 * jnp.sum(off**2) - float(np.sum(np.log(DEVIATIONS * np.sqrt(2 * np.pi))))
 
 
-def make(noise: float = 0.02) -> World:
+def make(noise: float = 0.02, horizon: int = 1) -> World:
     """Return the world of observations [16, 24, 2], whose states are s [4], the command a [1] and the next s' [4].
 
     The two views are the observations of s and s', and the condition is a, in units of 10 N. The density is that of the
     observation of s, by the area formula, with s from the Gaussian law of the linearised loop.
+
+    Args:
+      noise: Standard deviation of the noise of each view.
+      horizon: Largest number of steps from s to s', H. If it is above 1, the number n is uniform in 1 .. H, the states
+        are s, n commands and H - n zeros, n ones and H - n zeros, and s', [2 H + 8], and the condition is what stands
+        between s and s'.
     """
     root = jnp.asarray(np.linalg.cholesky(gains()[1]), jnp.float32)
+    scale = np.full(1, MAX_FORCE) if horizon == 1 else np.repeat([MAX_FORCE, 1.0], horizon)
 
     def frame(state: Array) -> tuple[Array, Array]:
         return jnp.linalg.qr(jax.jacfwd(observe)(state[:4]).reshape(-1, 4))
@@ -98,19 +105,32 @@ def make(noise: float = 0.02) -> World:
         log_volume = jnp.sum(jnp.log(jnp.abs(jnp.diag(frame(state)[1]))) + jnp.log(jnp.diag(root)))
         return -0.5 * jnp.sum(white**2) - 2 * jnp.log(2 * jnp.pi) - log_volume
 
-    def draw(key: Array) -> Array:
-        start, explore, process = jax.random.split(key, 3)
-        s = root @ jax.random.normal(start, (4,), jnp.float32)
+    def step(s: Array, key: Array) -> tuple[Array, Array]:
+        explore, process = jax.random.split(key)
         a = jnp.clip(command(s) + EXPLORATION * jax.random.normal(explore, (), jnp.float32), -MAX_FORCE, MAX_FORCE)
-        after = move(s, a) + jnp.asarray(DEVIATIONS, jnp.float32) * jax.random.normal(process, (4,), jnp.float32)
-        return jnp.concatenate([s, a[None], after])
+        return move(s, a) + jnp.asarray(DEVIATIONS, jnp.float32) * jax.random.normal(process, (4,), jnp.float32), a
+
+    def draw(key: Array) -> Array:
+        start, *keys = jax.random.split(key, 1 + horizon + (horizon > 1))
+        s = root @ jax.random.normal(start, (4,), jnp.float32)
+        if horizon == 1:
+            after, a = step(s, keys[0])
+            return jnp.concatenate([s, a[None], after])
+        taken = jnp.arange(horizon) < jax.random.randint(keys[-1], (), 1, horizon + 1)
+
+        def tick(now: Array, given: tuple[Array, Array]) -> tuple[Array, Array]:
+            after, a = step(now, given[0])
+            return jnp.where(given[1], after, now), jnp.where(given[1], a, 0)
+
+        after, commands = jax.lax.scan(tick, s, (jnp.stack(keys[:-1]), taken))
+        return jnp.concatenate([s, commands, taken.astype(s.dtype), after])
 
     def views(key: Array, state: Array) -> tuple[Array, Array]:
         e = noise * jax.random.normal(key, (2, HEIGHT, WIDTH, 2), state.dtype)
-        return observe(state[:4]) + e[0], observe(state[5:]) + e[1]
+        return observe(state[:4]) + e[0], observe(state[-4:]) + e[1]
 
     return World(
-        "cartpole",
+        "cartpole" if horizon == 1 else "cartpole_ahead",
         (HEIGHT, WIDTH, 2),
         noise,
         draw,
@@ -119,5 +139,5 @@ def make(noise: float = 0.02) -> World:
         render=lambda state: observe(state[:4]),
         tangent=lambda state: frame(state)[0],
         manifold_dim=4,
-        condition=lambda state: state[4:5] / MAX_FORCE,
+        condition=lambda state: state[4:-4] / jnp.asarray(scale, state.dtype),
     )

@@ -20,11 +20,11 @@ from rich.console import Console
 import jepa_jax
 from jepa_jax.checkpoint import saved_steps
 from jepa_jax.config import MLP, Config, Data, Monitor, Objective, Optim, Pair
-from jepa_jax.data import open_source
+from jepa_jax.data import Source, open_source
 from jepa_jax.data.installed import INSTALLED
 from jepa_jax.errors import ConfigError
 from jepa_jax.resolve import resolve
-from jepa_jax.training.step import make_trainer
+from jepa_jax.training.step import STEPS_PER_DISPATCH, Trainer, make_trainer
 from score import __main__ as score_program
 from tests.helpers.installed import made_up
 from tests.helpers.runs import CHECKPOINTED, TrainedRuns
@@ -226,21 +226,40 @@ def test_a_target_that_follows_its_prediction_collapses(tmp_path):
     assert train(config, tmp_path, QUIET)["health"] == "collapsed"
 
 
-@pytest.mark.parametrize("name", [n for n in config_names() if not n.startswith(("cifar10_", "imagenet_"))])
-def test_every_config_builds_and_steps(name, tmp_path, monkeypatch):
+CONFIGS = [n for n in config_names() if not n.startswith(("cifar10_", "imagenet_"))]
+
+
+def trainer_of(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Trainer, Source]:
+    """The functions of a config and small data for it."""
     config = find_config(name)[1]
     if config.data.source in INSTALLED:
         monkeypatch.setitem(INSTALLED, config.data.source, partial(made_up, config.data.source))
     if not config.data.source:  # the configs for one's own data
-        np.save(tmp_path / "vectors.npy", np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32))
-        own = str(tmp_path / "vectors.npy") if name.startswith("arrays") else "digits"
+        np.save(folder / "vectors.npy", np.random.default_rng(0).standard_normal((300, 3)).astype(np.float32))
+        own = str(folder / "vectors.npy") if name.startswith("arrays") else "digits"
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, source=own))
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, batch_size=16))
     source = open_source(config.data)
-    trainer = make_trainer(resolve(config, source), source)
+    return make_trainer(resolve(config, source), source), source
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_builds(name, tmp_path, monkeypatch):
+    """Its step is traced, and keeps the form of the state; nothing is compiled."""
+    trainer, source = trainer_of(name, tmp_path, monkeypatch)
+    state = jax.eval_shape(trainer.init)
+    after, rows = jax.eval_shape(trainer.run, state, source.arrays, 0, 2)
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
+    assert rows.shape == (STEPS_PER_DISPATCH, 4)
+    assert config_module(name).__doc__
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_config_steps(name, tmp_path, monkeypatch):
+    trainer, source = trainer_of(name, tmp_path, monkeypatch)
     _, rows = trainer.run(trainer.init(), source.arrays, 0, 2)
     assert np.isfinite(rows[:2]).all()
-    assert config_module(name).__doc__
 
 
 def test_events_come_in_order():

@@ -120,6 +120,9 @@ class Triangular:
     """Widths of the hidden layers of the masked network, at least D - 1. None: three layers of 2 D, at least 128."""
     components: int | None = None
     """Components of each mixture. None: 32 up to four dimensions, 16 up to sixteen, else 10."""
+    shape: Literal["normal", "box"] | None = "normal"
+    """Shape of a component: `normal`, or `box`, a uniform distribution with edges as sharp as those of the data. None:
+    `box` up to four dimensions, where it costs little, else `normal`."""
     dropout: float | None = 0.0
     """Probability with which training drops a hidden unit, against overfitting to a table of rows. None: 0 up to eight
     dimensions, 0.2 up to sixteen, else 0.3."""

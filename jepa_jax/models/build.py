@@ -19,9 +19,14 @@ from jepa_jax.models.tokens import TOKENISERS
 from jepa_jax.models.transformer import Transformer
 from jepa_jax.models.triangular import OUTPUTS, Triangular, log_volume_to
 
-# (largest D, components of each mixture, probability to drop a hidden unit). Measured on 20,000 rows: maps of few
-# coordinates underfit, those of many overfit.
-SIZES: tuple[tuple[float, int, float], ...] = ((4, 32, 0.0), (8, 16, 0.0), (16, 16, 0.2), (math.inf, 10, 0.3))
+# (largest D, components of each mixture, probability to drop a hidden unit, shape of a component). Measured on 20,000
+# rows: maps of few coordinates underfit, those of many overfit, and boxes win where few coordinates have edges.
+SIZES: tuple[tuple[float, int, float, str], ...] = (
+    (4, 32, 0.0, "box"),
+    (8, 16, 0.0, "normal"),
+    (16, 16, 0.2, "normal"),
+    (math.inf, 10, 0.3, "normal"),
+)
 LEAST_WIDTH = 128  # of a triangular map of few coordinates
 ROTATED_SIZE = 4  # up to which a rotated map is better than a permuted one
 
@@ -283,14 +288,16 @@ def _triangular(options: cfg.Triangular, shape: Shape, output: str, remat: bool)
             f"`encoder.widths` {list(widths)} are too narrow for {size} coordinates, each of which depends on "
             f"all before it; use at least {size - 1}"
         )
-    _, components, dropout = next(entry for entry in SIZES if size <= entry[0])
+    _, components, dropout, kernel = next(entry for entry in SIZES if size <= entry[0])
     components = options.components or components
     dropout = dropout if options.dropout is None else options.dropout
+    kernel = kernel if options.shape is None else options.shape
     dim = 2 * size if output == "torus" else size
 
     def one(order: str) -> Model:
         def make(key: Array, quantiles: Array | None = None) -> Triangular:
-            return Triangular(size, widths, components, order, quantiles, dropout=dropout, rngs=nnx.Rngs(key))
+            how = {"shape": kernel, "dropout": dropout}
+            return Triangular(size, widths, components, order, quantiles, **how, rngs=nnx.Rngs(key))
 
         init, mixtures, inverse = _pure(make, "inverse")
         mixtures = jax.checkpoint(mixtures) if remat else mixtures

@@ -12,6 +12,7 @@ from jepa_jax.density import base_log_density
 from jepa_jax.errors import ConfigError
 from jepa_jax.models import Model, build
 from jepa_jax.models.trained import as_encoder, weighted
+from jepa_jax.models.components import SHAPES, box
 from jepa_jax.models.triangular import normal_quantile
 
 OUTPUTS = {"cube": "cube", "torus": "torus", "gaussian": "normal"}
@@ -40,13 +41,17 @@ def model_of(size: int, output: str = "cube", **options) -> Model:
     return build(encoder, (size,), output)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(("size", "order"), [(1, "identity"), (2, "reversed"), (5, "permuted"), (4, "rotated")])
-def test_volume_is_that_of_the_dense_jacobian(size: int, order: str, output: str, key: jax.Array, x64) -> None:
-    model = model_of(size, output, order=order)
+def test_volume_is_that_of_the_dense_jacobian(
+    size: int, order: str, output: str, shape: str, key: jax.Array, x64
+) -> None:
+    model = model_of(size, output, order=order, shape=shape)
     params = perturbed(model, key, jnp.arange(size) * 2.0, 0.5 + jnp.arange(size))
     params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
-    xs = jnp.asarray(2 * np.random.default_rng(0).standard_normal((4, size)) + np.arange(size))
+    spread = 1 if shape == "box" else 2  # beyond its edge, which is sharp, a box has no mass that an SVD can see
+    xs = jnp.asarray(spread * np.random.default_rng(0).standard_normal((4, size)) + np.arange(size))
 
     @jax.jit
     @jax.vmap
@@ -72,9 +77,10 @@ def test_jacobian_is_triangular_in_its_order(order: str, key: jax.Array) -> None
     assert (np.abs(np.tril(jacobian)) > 0)[np.tril_indices(4)].all()  # and each depends on all before it
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_density_integrates_to_one(output: str, key: jax.Array, x64) -> None:
-    model = model_of(2, output)
+def test_density_integrates_to_one(output: str, shape: str, key: jax.Array, x64) -> None:
+    model = model_of(2, output, shape=shape)
     params = perturbed(model, key, amount=0.1)
     side = jnp.linspace(-12, 12, 801)
     grid = jnp.stack(jnp.meshgrid(side, side), -1).reshape(-1, 2)
@@ -88,9 +94,10 @@ def test_density_integrates_to_one(output: str, key: jax.Array, x64) -> None:
     assert abs(float(mass) - 1) < 1e-6
 
 
+@pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_far_samples_have_finite_values_and_derivatives(output: str, key: jax.Array) -> None:
-    model = model_of(3, output)
+def test_far_samples_have_finite_values_and_derivatives(output: str, shape: str, key: jax.Array) -> None:
+    model = model_of(3, output, shape=shape)
     params = perturbed(model, key, amount=0.1)
     xs = jnp.full((4, 3), jnp.asarray([12.0, -12.0, 100.0, -1000.0])[:, None])
     for f in (model.apply, model.log_volume):
@@ -106,12 +113,32 @@ def test_normal_quantile_inverts_both_tails(x64) -> None:
     np.testing.assert_allclose(slope, 1.0, rtol=1e-9)
 
 
-def test_components_start_at_the_quantiles_of_the_data(key: jax.Array) -> None:
+@pytest.mark.parametrize("log_edge", [-6.0, -2.0, 0.0, 2.0])
+def test_a_box_is_a_uniform_distribution_convolved_with_a_normal_one(log_edge: float, x64) -> None:
+    """Against quadrature over the box, and the derivatives of the distribution function against differences."""
+    edge = np.exp(log_edge)
+    off = np.concatenate([np.linspace(-1, 1, 9), *(side * (1 + edge * np.array([0.5, 2, 6])) for side in (1, -1))])
+    nodes, weights = np.polynomial.legendre.leggauss(4000)
+    t = (off[:, None] - nodes) / edge
+    found = box(jnp.asarray(off), jnp.zeros(()), jnp.asarray(log_edge))
+    np.testing.assert_allclose(np.exp(found.log_pdf), norm.pdf(t) @ weights / (2 * edge), rtol=1e-6)
+    np.testing.assert_allclose(np.exp(found.log_cdf), norm.cdf(t) @ weights / 2, rtol=1e-5)
+    np.testing.assert_allclose(np.exp(found.log_survival), norm.cdf(-t) @ weights / 2, rtol=1e-5)
+    for i in range(3):
+        here = [jnp.asarray(off), jnp.full(len(off), 0.1), jnp.full(len(off), min(log_edge, 1.9) + 0.05)]
+        step = [1e-6 * (j == i) for j in range(3)]
+        up, down = (box(*(a + side * e for a, e in zip(here, step, strict=True))).log_cdf for side in (1, -1))
+        slopes = jax.vmap(jax.grad(lambda *a: box(*a).log_cdf, i))(*here)
+        np.testing.assert_allclose(slopes, (up - down) / 2e-6, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_components_start_at_the_quantiles_of_the_data(shape: str, key: jax.Array) -> None:
     """Before training, the map already is the distribution function of each column."""
     x = np.exp(np.random.default_rng(0).standard_normal((5000, 2))).astype(np.float32)
     levels = (np.arange(64) + 0.5) / 64
     quantiles = jnp.asarray(np.quantile(x, levels, axis=0), jnp.float32)
-    model = model_of(2, components=32)
+    model = model_of(2, components=32, shape=shape)
     u = jax.vmap(model.apply, (None, 0))(model.init(key, x.mean(0), x.std(0), quantiles), x)
     rank = x.argsort(0).argsort(0) / len(x)
     assert np.abs(u - rank).max() < 0.05

@@ -14,7 +14,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing, centre_square
 from jepa_jax.recipes import as_encoder, build_networks, followed, init_networks, weighted, weights_path
 from jepa_jax.resolve import base_distribution
-from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_embeddings, read_mixture
+from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_embeddings, read_initial, read_mixture
 
 
 def load(model: str | Path, *, weights: str | None = None, step: str | None = None, **options: Any) -> Encoder:
@@ -77,7 +77,10 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
     for name in path:
         found = found[name]
     encoder = encoder_with(config, shape, found, read_mixture(run, number))
-    return replace(encoder, preprocessing=_stream_preprocessing(config, shape))
+    initial = read_initial(run)
+    if initial is None or initial["preprocessing"] is None:
+        return replace(encoder, preprocessing=_stream_preprocessing(config, shape))
+    return replace(encoder, preprocessing=Preprocessing.from_dict(initial["preprocessing"]))
 
 
 def encoder_with(config: Config, shape: tuple[int, ...], params: Any, mixture: Any = None) -> Encoder:

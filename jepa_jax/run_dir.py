@@ -15,6 +15,7 @@ CONFIG_FILE = "config.json"
 STATISTICS_FILE = "statistics.npz"
 MIXTURE_FILE = "mixture.json"
 EMBEDDINGS_FILE = "embeddings.npz"
+INITIAL_FILE = "init_from.json"
 FORMAT = 2  # format of config.json; format 1, that of jepa_jax 0.1, did not record its number
 
 # Names in a folder of foreign weights: ends of those of files, and starts of those of folders in Hugging Face's cache.
@@ -150,6 +151,29 @@ def _read_arrays(path: Path, remedy: str, *names: str) -> dict[str, np.ndarray] 
         # NumPy takes what it does not know for a pickle, and says how to load it.
         reason = "it is not a NumPy file" if "pickle" in str(error) else first_line(error)
         raise ConfigError(f"{path} is damaged: {reason}; delete it {remedy}") from None
+
+
+def write_initial(run: Path, described: dict[str, Any]) -> None:
+    """Write what a run took from another model, as JSON: `model`, `taken`, `anew`, `preprocessing` and `origin`."""
+    write_atomically(run / INITIAL_FILE, lambda path: path.write_text(json.dumps(described, indent=2) + "\n"))
+
+
+def read_initial(run: Path) -> dict[str, Any] | None:
+    """Return what `write_initial` wrote; None for a run that started from random weights.
+
+    Raises:
+      ConfigError: If the file is damaged.
+    """
+    path = run / INITIAL_FILE
+    try:
+        tree = json.loads(path.read_text())
+        if not isinstance(tree, dict) or not tree.keys() >= {"preprocessing", "origin"}:
+            raise ValueError("it has no preprocessing or no origin")
+        return tree
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged: {first_line(error)}") from None
 
 
 def write_mixture(run: Path, step: int, weights: list[float]) -> None:

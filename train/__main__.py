@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jepa_jax import __version__
 from jepa_jax.config import Config
@@ -13,6 +14,9 @@ from jepa_jax.config_json import to_json
 from jepa_jax.errors import ConfigError
 
 from .config_files import config_module, config_names, find_config
+
+if TYPE_CHECKING:  # its import takes a second
+    from jepa_jax.initial_weights import InitialWeights
 
 ARGUMENTS = "CONFIG [--out DIR] [--dotted.field VALUE ...]"
 
@@ -79,18 +83,18 @@ def run(args: list[str]) -> int:
         args = ["mixture_2d", *args]
     if args[0].startswith("-"):
         raise ConfigError(f"the config comes first: {usage()}")
-    name, config = find_config(args[0])
-    arguments = read_arguments(name, config, args)
+    name, default = find_config(args[0])
+    arguments = read_arguments(name, default, args)
     config = Config(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(Config)})
     if arguments.print_config:
         print(to_json(config), end="")
         return 0
     # Imported only after the arguments were checked, because the import of jax takes a second.
     if arguments.dry_run or arguments.target or arguments.json:
-        return dry_run_and_print(config, arguments)
+        return dry_run_and_print(start_of(config, default)[0], arguments)
     open_devices(arguments)
     out = Path(arguments.out) if arguments.out else Path("runs") / name
-    return train_and_print(config, out)
+    return train_and_print(*start_of(config, default), out)
 
 
 def read_arguments(name: str, config: Config, args: list[str]) -> Arguments:
@@ -163,7 +167,24 @@ def dry_run_and_print(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-def train_and_print(config: Config, out: Path) -> int:
+def start_of(config: Config, default: Config) -> tuple[Config, "InitialWeights | None"]:
+    """Return the config with the encoder of `init_from`, and its weights, if it names a model.
+
+    Args:
+      config: Config of the run.
+      default: The named config; what differs from it was typed, and must be what the model has.
+
+    Raises:
+      ConfigError: If there is no model, or it contradicts the options.
+    """
+    if config.init_from is None:
+        return config, None
+    from jepa_jax.initial_weights import with_initial_weights
+
+    return with_initial_weights(config, default)
+
+
+def train_and_print(config: Config, initial: "InitialWeights | None", out: Path) -> int:
     """Train, print the result, and return the exit status."""
     from jax.errors import JaxRuntimeError
     from rich.console import Console
@@ -174,7 +195,7 @@ def train_and_print(config: Config, out: Path) -> int:
     from .summary import print_summary
 
     try:
-        summary = train(config, out, Console(stderr=True, highlight=False, soft_wrap=True))
+        summary = train(config, out, Console(stderr=True, highlight=False, soft_wrap=True), initial)
     except TrainingError as error:
         print(f"error: {as_flags(str(error), config)}", file=sys.stderr)
         return 1

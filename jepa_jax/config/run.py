@@ -167,6 +167,10 @@ class Config:
     longer."""
     seed: int = 0
     """Seed of the weights, the data and the views; the probe set does not depend on it."""
+    init_from: str | None = None
+    """Model from whose weights the training starts, instead of random ones: a folder of a run, a converted model, or
+    foreign weights such as DINOv2's. The encoder is that of the model, with its preprocessing; other networks, such as
+    a predictor, start anew. None: random weights."""
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Noise)
     encoder: Encoder = field(default_factory=MLP)

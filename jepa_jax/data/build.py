@@ -25,7 +25,13 @@ STREAM_THRESHOLD_BYTES = 2**30  # larger array files are read during training
 WORLD_SAMPLE_COUNT = 10_000  # samples of a world that are scored without a limit
 
 
-def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int = 1) -> Source:
+def open_source(
+    data: cfg.Data,
+    seed: int = 0,
+    process: int = 0,
+    processes: int = 1,
+    preprocessing: Preprocessing | None = None,
+) -> Source:
     """Open the source that a config names.
 
     Args:
@@ -33,6 +39,7 @@ def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int 
       seed: Seed of the order in which a stream is read.
       process: Index of this process, which reads a share of every batch of a stream.
       processes: Number of processes.
+      preprocessing: Recipe for the resize and the crop of streamed images, in place of that of `data.size`; or None.
 
     Raises:
       ConfigError: If the name is unknown, a file cannot be read, or the source does not have an option.
@@ -40,7 +47,7 @@ def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int 
     if data.source in WORLDS:
         return from_world(make_world(data), data)
     if is_stream(data):
-        return from_stream(data, seed, process, processes)
+        return from_stream(data, seed, process, processes, preprocessing)
     if data.probe_source:
         raise ConfigError("`data.probe_source` is for streams; use `data.holdout`, or set `data.stream` True")
     samples = open_dataset(data.source, Options(schema=schema_of(data)))

@@ -14,7 +14,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.images.preprocessing import Preprocessing
-from jepa_jax.models.vit import ViT, vit_encoder
+from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.convert import Converted
 from jepa_jax.run_dir import CONFIG_FILE, FORMAT
 
@@ -75,6 +75,15 @@ def load_directory(folder: Path) -> Encoder:
     Raises:
       ConfigError: If the directory is damaged.
     """
+    return read_directory(folder).encoder
+
+
+def read_directory(folder: Path) -> Converted:
+    """Read a model directory.
+
+    Raises:
+      ConfigError: If the directory is damaged.
+    """
     tree = _tree(folder)
     try:
         if tree is None:
@@ -86,7 +95,7 @@ def load_directory(folder: Path) -> Encoder:
         abstract = jax.eval_shape(lambda: config.network.init(jax.random.key(0)))
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} is damaged ({error}); convert the weights again") from None
-    return vit_encoder(config, restore_params(folder, abstract), recipe, tree["origin"])
+    return Converted(config, restore_params(folder, abstract), recipe, tree["origin"])
 
 
 def _tree(folder: Path) -> dict[str, Any] | None:

@@ -13,6 +13,7 @@ from jepa_jax.data import Source, as_samples, open_source
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
+from jepa_jax.initial_weights import check_initial_weights, with_initial_weights
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, make_trainer
 
@@ -36,19 +37,29 @@ def fit(config: Config, x: Any = None, *, callback: Callback | None = None, ever
     Raises:
       ConfigError: If the config or the samples are invalid, the data are read as a stream, or the loss is not finite.
     """
+    config, initial = with_initial_weights(config)
     source = source_of(config, x)
-    return fit_source(resolve(config, source), source, callback, every)
+    config = resolve(config, source)
+    if initial is None:
+        return fit_source(config, source, callback, every)
+    check_initial_weights(initial, config, source)
+    encoder = fit_source(config, source, callback, every, initial.params)
+    return dataclasses.replace(encoder, preprocessing=initial.preprocessing)
 
 
 def fit_source(
-    config: Config, source: Source, callback: Callback | None = None, every: int = STEPS_PER_DISPATCH
+    config: Config,
+    source: Source,
+    callback: Callback | None = None,
+    every: int = STEPS_PER_DISPATCH,
+    initial: Any = None,
 ) -> Encoder:
-    """Train a resolved config on a source in memory, as `fit` does.
+    """Train a resolved config on a source in memory, as `fit` does, from random weights or those in `initial`.
 
     Raises:
       ConfigError: If sizes are incompatible, or the loss is not finite.
     """
-    trainer = make_trainer(config, source)
+    trainer = make_trainer(config, source, initial=initial)
     state, step, window = trainer.init(), 0, []
     while step < config.steps:
         stop = min(step - step % every + every, step + STEPS_PER_DISPATCH, config.steps)

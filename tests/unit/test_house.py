@@ -100,6 +100,7 @@ ROOMS = {
         "jepa_jax.data",
         "jepa_jax.encoder",
         "jepa_jax.errors",
+        "jepa_jax.initial_weights",
         "jepa_jax.matmuls",
         "jepa_jax.objectives",
         "jepa_jax.recipes",

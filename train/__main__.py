@@ -28,6 +28,9 @@ class Arguments(Config):
     out: str | None = None
     """Folder for config.json, metrics.jsonl, checkpoints/, figures/ and summary.json. None: runs/NAME with the name of
     the config. The same command continues an interrupted run from its last checkpoint."""
+    seeds: tuple[int, ...] = ()
+    """Train one run for each of these seeds, in DIR/seed_N, and print their summaries side by side, with the median and
+    the range. Each continues as a single one does. Empty: one run, with --seed."""
     dry_run: bool = False
     """Print the requirements of a step (parameters, memory, arithmetic) and stop, without reading data or writing
     files."""
@@ -79,6 +82,8 @@ def run(args: list[str]) -> int:
     if "--version" in args:
         print(__version__)
         return 0
+    if args[0] == "--runs":
+        return print_runs(args)
     if args[0].startswith("--tyro-"):  # shell completion, of the options that every config has
         args = ["mixture_2d", *args]
     if args[0].startswith("-"):
@@ -94,7 +99,12 @@ def run(args: list[str]) -> int:
         return dry_run_and_print(start_of(config, default)[0], arguments)
     open_devices(arguments)
     out = Path(arguments.out) if arguments.out else Path("runs") / name
-    return train_and_print(*start_of(config, default), out)
+    config, initial = start_of(config, default)
+    if not arguments.seeds:
+        return train_and_print(config, initial, out)
+    if config.seed != default.seed:
+        raise ConfigError("--seeds names the seeds; leave out --seed")
+    return train_seeds(config, initial, out, arguments.seeds)
 
 
 def read_arguments(name: str, config: Config, args: list[str]) -> Arguments:
@@ -213,6 +223,50 @@ def train_and_print(config: Config, initial: "InitialWeights | None", out: Path)
     return 0
 
 
+def train_seeds(config: Config, initial: "InitialWeights | None", out: Path, seeds: tuple[int, ...]) -> int:
+    """Train one run for each seed, print their summaries, and return the exit status: that of the first that fails.
+
+    Raises:
+      ConfigError: If a seed is named twice, or as in `loop.train`.
+    """
+    import jax
+
+    from .overview import print_table, summary_of
+
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds {' '.join(map(str, seeds))}: name every seed once")
+    runs = {seed: out / f"seed_{seed}" for seed in seeds}
+    for seed, folder in runs.items():
+        print(f"seed {seed}", file=sys.stderr)
+        status = train_and_print(dataclasses.replace(config, seed=seed), initial, folder)
+        if status:
+            return status
+    if jax.process_index() == 0:
+        print_table({str(folder): summary_of(folder) for folder in runs.values()}, spread=True)
+    return 0
+
+
+def print_runs(args: list[str]) -> int:
+    """Print the summaries of the runs in some folders, and return the exit status.
+
+    Raises:
+      ConfigError: If there are none, or an option is unknown.
+    """
+    from jepa_jax.cli import parse, program
+
+    from .overview import Arguments, overview
+
+    args = args[1:] if len(args) == 1 or args[1].startswith("-") else args  # without a folder: those in runs/
+    found = parse(
+        Arguments,
+        args,
+        prog=" ".join(program("train", __package__)),
+        description="Print a table of the summaries of the runs in DIR..., or in runs/.",
+    )
+    overview(found.runs, found.json)
+    return 0
+
+
 def usage() -> str:
     """Return the command that starts the program."""
     from jepa_jax.cli import program
@@ -233,7 +287,11 @@ def overview() -> str:
     for name in names:
         doc = (config_module(name).__doc__ or "").strip().splitlines()[0]
         lines.append(f"  {name:{width}} {doc}")
-    return "\n".join([*lines, "", "CONFIG --help shows every field with its meaning and default."])
+    more = [
+        "",
+        "CONFIG --help shows every field with its meaning and default; --runs DIR... lists the runs in folders.",
+    ]
+    return "\n".join([*lines, *more])
 
 
 if __name__ == "__main__":

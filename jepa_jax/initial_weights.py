@@ -1,7 +1,6 @@
 """Weights of a trained model from which another training starts, by the field `init_from` of a config."""
 
 import dataclasses
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -12,7 +11,7 @@ from jepa_jax.config_json import flatten
 from jepa_jax.data import Source, is_stream
 from jepa_jax.errors import ConfigError
 from jepa_jax.images import Preprocessing
-from jepa_jax.loading import load_run
+from jepa_jax.loading import load_run, model_folder
 from jepa_jax.recipes import build_networks
 from jepa_jax.run_dir import kind_of, read_config, read_initial
 
@@ -54,8 +53,8 @@ def read_initial_weights(model: str, size: int | None = None) -> InitialWeights:
     Raises:
       ConfigError: If there is no model, or it cannot be read.
     """
-    path = Path(model)
     try:
+        path = model_folder(model)
         kind = kind_of(path)
     except ConfigError as error:
         raise ConfigError(f"`init_from`: {error}") from None

@@ -95,10 +95,23 @@ def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
         raise ConfigError(f"{path} is damaged: samples have the shape {list(shape)}")
     check_format(run, tree)
     tree.pop("format", None)
+    tree.pop("export", None)
     try:
         return from_tree(tree), shape
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def read_export(folder: Path) -> dict[str, Any] | None:
+    """Return what an exported model has in place of checkpoints, such as its `step`; None for other models.
+
+    Raises:
+      ConfigError: If config.json is damaged.
+    """
+    try:
+        return json.loads((folder / CONFIG_FILE).read_text()).get("export")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{folder / CONFIG_FILE} is damaged: {first_line(error)}") from None
 
 
 def write_statistics(run: Path, statistics: dict[str, Any]) -> None:

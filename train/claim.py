@@ -21,6 +21,7 @@ from jepa_jax.run_dir import (
     INITIAL_FILE,
     kind_of,
     read_config,
+    read_export,
     read_statistics,
     write_config,
     write_initial,
@@ -137,7 +138,7 @@ def _refuse_model(out: Path) -> None:
     """
     if not (out / CONFIG_FILE).read_bytes().strip():
         return
-    if kind_of(out) != "run":
+    if kind_of(out) != "run" or read_export(out) is not None:
         raise ConfigError(f"{out} holds another model; name another folder with `out`")
 
 

@@ -111,7 +111,7 @@ class Monitor:
     labelled: int = 2000
     """Maximum number of samples on which these two classifiers are fitted, and of samples on which they are
     evaluated."""
-    writers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    writers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Destinations of the metrics in addition to metrics.jsonl."""
 
     def __post_init__(self) -> None:

@@ -132,19 +132,20 @@ def read_samples(
     return Samples(images, ids=ids, label=label, name=spec, passed_over=dataset.passed_over)
 
 
-def as_samples(x: Any, data: cfg.Data) -> Samples:
+def as_samples(x: Any, data: cfg.Data, preprocessing: Preprocessing | None = None) -> Samples:
     """Return samples that a caller holds in memory: an array, a DataFrame, or a dataset of Hugging Face.
 
     Args:
       x: Array [N, ...] of any kind of numbers, uint8 being scaled to [0, 1]; or a DataFrame, whose columns are read as
         those of a table file; or a dataset of Hugging Face with columns of numbers, or with a column of images.
       data: Data section of the config, for the options of a table and the size of images.
+      preprocessing: Recipe for the resize and the crop of the images of a dataset, in place of `data.size`; or None.
 
     Raises:
       ConfigError: If they are no samples, as in `read_table` for a DataFrame, or an image cannot be read.
     """
     if is_dataset(x):
-        return _dataset_samples(table_of(x), data)
+        return _dataset_samples(table_of(x), data, preprocessing)
     if is_frame(x):
         return from_frame(x, schema_of(data))
     try:
@@ -156,7 +157,7 @@ def as_samples(x: Any, data: cfg.Data) -> Samples:
     return Samples(numbers(samples, "x", "fit"), name="x")
 
 
-def _dataset_samples(table: Any, data: cfg.Data) -> Samples:
+def _dataset_samples(table: Any, data: cfg.Data, preprocessing: Preprocessing | None) -> Samples:
     """Return the rows of an Arrow table as samples in memory; images are brought to `data.size`, as in a stream.
 
     Raises:
@@ -165,8 +166,9 @@ def _dataset_samples(table: Any, data: cfg.Data) -> Samples:
     name = "the dataset"
     if image_column(table.schema) is None:
         return from_arrow(named_labels(table), schema_of(data), name)
-    images = ArrowImages(name, table, data.channels)
-    prepared = PreparedImages(images, data.size, data.channels)
+    channels = preprocessing.channels if preprocessing else data.channels
+    images = ArrowImages(name, table, channels)
+    prepared = PreparedImages(images, data.size, channels, preprocessing)
     try:
         x = np.stack([prepared.read(number)["x"] for number in range(len(prepared))])
     except Unreadable as error:

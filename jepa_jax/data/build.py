@@ -173,4 +173,5 @@ def _dataset_samples(table: Any, data: cfg.Data, preprocessing: Preprocessing | 
         x = np.stack([prepared.read(number)["x"] for number in range(len(prepared))])
     except Unreadable as error:
         raise ConfigError(f"{name}, row {error}; leave it out") from None
-    return Samples(numbers(x, name, "fit"), name=name, **images.columns(len(images)))
+    label = images.columns(len(images)).get("label")
+    return Samples(numbers(x, name, "fit"), label=label, name=name)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jepa_jax.encoder import Encoder
     from jepa_jax.errors import ConfigError
     from jepa_jax.estimator import JEPADensity, PyODDetector, pyod_scores
+    from jepa_jax.inputs import samples_for
     from jepa_jax.loading import load
     from jepa_jax.training import fit
     from jepa_jax.worlds import WORLDS, World
@@ -35,6 +36,7 @@ _MODULE_OF_NAME = {
     "load": "jepa_jax.loading",
     "pyod_scores": "jepa_jax.estimator",
     "base_log_density": "jepa_jax.density",
+    "samples_for": "jepa_jax.inputs",
     "score_batches": "jepa_jax.density",
     "score_samples": "jepa_jax.density",
     "singular_values": "jepa_jax.density",
@@ -72,6 +74,7 @@ __all__ = [
     "jepa_score",
     "load",
     "pyod_scores",
+    "samples_for",
     "score_batches",
     "score_samples",
     "singular_values",

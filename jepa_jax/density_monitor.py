@@ -1,5 +1,8 @@
 """Monitor of the density that an encoder learns, for any training loop in JAX."""
 
+import base64
+import html
+import io
 import math
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
@@ -66,6 +69,13 @@ class Look(dict[str, float]):
     def figure(self) -> Any:
         """Draw the scores, the spectrum and the course until this look, as `DensityMonitor.figure` does."""
         return self._monitor.figure(self)
+
+    def _repr_html_(self) -> str:
+        """Return the line and the figure for a notebook, whatever backend matplotlib has there."""
+        picture = io.BytesIO()
+        self.figure().savefig(picture, format="png")
+        data = base64.b64encode(picture.getvalue()).decode()
+        return f'<pre>{html.escape(self.line)}</pre><img style="max-width: 100%" src="data:image/png;base64,{data}">'
 
 
 class DensityMonitor:

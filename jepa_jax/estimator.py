@@ -14,7 +14,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from jepa_jax.checkpoint import Checkpoints
-from jepa_jax.config import Config, Triangular, automatic
+from jepa_jax.config import Config, Data, Triangular, automatic
+from jepa_jax.data import as_samples, is_dataset
 from jepa_jax.data.columns import FEW_ROWS
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, first_line
@@ -102,7 +103,7 @@ class JEPADensity(OutlierMixin, BaseEstimator):
         """Learn the density of rows.
 
         Args:
-          X: Rows [N, D], an array or a DataFrame of finite numbers.
+          X: Rows [N, D], an array, a DataFrame or a dataset of Hugging Face, of finite numbers.
           y: Not used.
 
         Raises:
@@ -111,7 +112,7 @@ class JEPADensity(OutlierMixin, BaseEstimator):
         del y
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"contamination is {self.contamination}; it must be above 0 and at most 0.5")
-        x = np.asarray(validate_data(self, X, dtype=np.float64, ensure_min_samples=LEAST_ROWS))
+        x = np.asarray(validate_data(self, _rows(X), dtype=np.float64, ensure_min_samples=LEAST_ROWS))
         found = fit_judged(self._config(*x.shape), x, self._say if self.verbose else None)
         self.encoder_, self.config_, self.best_step_ = found.encoder, found.config, found.step
         self.heldout_nats_ = found.nats["heldout_nats"]
@@ -127,7 +128,7 @@ class JEPADensity(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the normalised log-density [N] of rows [N, D], in nats; high is typical."""
         check_is_fitted(self)
-        return log_densities(self.encoder_, np.asarray(validate_data(self, X, dtype=np.float64, reset=False)))
+        return log_densities(self.encoder_, np.asarray(validate_data(self, _rows(X), dtype=np.float64, reset=False)))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the log-density [N] less `offset_`, in nats: below 0 for outliers."""
@@ -303,6 +304,11 @@ def log_densities(encoder: Encoder, x: np.ndarray) -> np.ndarray:
         wide = _in_float64(encoder)
         parts = [np.asarray(_log_densities(wide, part)) for part in padded.reshape(-1, size, x.shape[1])]
     return np.concatenate(parts)[: len(x)]
+
+
+def _rows(X: Any) -> Any:
+    """Return the input columns of a dataset of Hugging Face, [N, D]; other objects as they are."""
+    return as_samples(X, Data()).x if is_dataset(X) else X
 
 
 def _in_float64(encoder: Encoder) -> Encoder:

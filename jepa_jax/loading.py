@@ -14,7 +14,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing, centre_square
 from jepa_jax.recipes import as_encoder, build_networks, followed, init_networks, weighted, weights_path
 from jepa_jax.resolve import base_distribution
-from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_embeddings, read_mixture
+from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_embeddings, read_export, read_initial, read_mixture
 
 
 def load(model: str | Path, *, weights: str | None = None, step: str | None = None, **options: Any) -> Encoder:
@@ -37,7 +37,7 @@ def load(model: str | Path, *, weights: str | None = None, step: str | None = No
       ConfigError: If there is no model, or it cannot be read.
       TypeError: If an option is unknown, or the model is not foreign and takes no options.
     """
-    path = Path(model)
+    path = model_folder(model)
     kind = kind_of(path)
     if kind != "run" and (weights is not None or step is not None):
         raise ConfigError(f"{path} was trained elsewhere and has one set of weights; leave out `weights` and `step`")
@@ -69,15 +69,51 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
         but the run has no moving average.
     """
     config, shape = read_config(run)
-    number = _chosen(run, step, config.checkpoint.result)
     params = jax.eval_shape(lambda: init_networks(build_networks(config, shape), jax.random.key(0)))
+    if (exported := read_export(run)) is not None:
+        return _exported(run, exported, params["encoder"], weights, step)
+    number = _chosen(run, step, config.checkpoint.result)
     item, *_ = path = weights_path(config, weights)
     abstract = {"params": params, "teacher": followed(params), "ema": params["encoder"]}[item]
     found = restore(run, number, {item: abstract})
     for name in path:
         found = found[name]
     encoder = encoder_with(config, shape, found, read_mixture(run, number))
-    return replace(encoder, preprocessing=_stream_preprocessing(config, shape))
+    initial = read_initial(run)
+    if initial is None or initial["preprocessing"] is None:
+        return replace(encoder, preprocessing=_stream_preprocessing(config, shape))
+    return replace(encoder, preprocessing=Preprocessing.from_dict(initial["preprocessing"]))
+
+
+def _exported(run: Path, exported: dict[str, Any], abstract: Any, weights: str | None, step: str | None) -> Encoder:
+    """Return the encoder of an exported run, which has one set of weights and its preprocessing."""
+    from jepa_jax.pretrained.exported import load_weights  # imported here, because other runs do not need it
+
+    if weights is not None or step is not None:
+        raise ConfigError(f"{run} was exported and has one set of weights; leave out `weights` and `step`")
+    encoder = encoder_with(*read_config(run), load_weights(run, abstract), exported["mixture"])
+    recipe = exported["preprocessing"]
+    return replace(encoder, preprocessing=recipe and Preprocessing.from_dict(recipe))
+
+
+def result_step(run: Path) -> int:
+    """Return the step of the checkpoint that is the result of a run.
+
+    Raises:
+      ConfigError: As in `load_run`.
+    """
+    return _chosen(run, None, read_config(run)[0].checkpoint.result)
+
+
+def model_folder(model: str | Path) -> Path:
+    """Return the folder of an exported model in the cache of a hub of models; other paths as they are."""
+    from jepa_jax.pretrained.weight_files import snapshot  # imported here, because a run does not need it
+
+    path = Path(model)
+    if not path.is_dir() or (path / CONFIG_FILE).exists():
+        return path
+    inside = snapshot(path)
+    return inside if (inside / CONFIG_FILE).is_file() and kind_of(inside) != "foreign" else path
 
 
 def encoder_with(config: Config, shape: tuple[int, ...], params: Any, mixture: Any = None) -> Encoder:
@@ -103,7 +139,8 @@ def training_embeddings(run: Path, weights: str | None = None, step: str | None 
     config, _ = read_config(run)
     if weights_path(config, weights) != weights_path(config):
         return None
-    return read_embeddings(run, _chosen(run, step, config.checkpoint.result))
+    exported = read_export(run)
+    return read_embeddings(run, exported["step"] if exported else _chosen(run, step, config.checkpoint.result))
 
 
 def _stream_preprocessing(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
@@ -150,7 +187,9 @@ def fingerprint(model: str | Path) -> list[Any]:
     """
     path = Path(model)
     if kind_of(path) != "foreign":
-        return [(path / CONFIG_FILE).read_text(), saved_steps(path)]
+        exported = path / "model.safetensors"  # in place of checkpoints
+        size = exported.stat().st_size if exported.is_file() else None
+        return [(path / CONFIG_FILE).read_text(), saved_steps(path), *([size] if size else [])]
     from jepa_jax.pretrained.weight_files import find, weight_files  # imported here, because a run does not need it
 
     beside = sorted(find(path).parent.glob("*.json")) if path.is_dir() else []

@@ -23,6 +23,8 @@ def resolve(config: Config, source: Source) -> Config:
       ConfigError: If sections are incompatible with each other or with the samples.
     """
     options, encoder = config.objective, config.encoder
+    if isinstance(encoder, cfg.PretrainedViT) and config.init_from is None:
+        raise ConfigError("`encoder.kind` pretrained needs `init_from`, which brings its sizes and its weights")
     RECIPES[config.recipe.kind].check(config.recipe, encoder, config.views)
     if config.density.law != "assumed" and options.anti_collapse == "entropy":
         raise ConfigError("`density.law`: the log-density of this encoder is exact; leave the law as assumed")

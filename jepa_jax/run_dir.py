@@ -15,6 +15,7 @@ CONFIG_FILE = "config.json"
 STATISTICS_FILE = "statistics.npz"
 MIXTURE_FILE = "mixture.json"
 EMBEDDINGS_FILE = "embeddings.npz"
+INITIAL_FILE = "init_from.json"
 FORMAT = 2  # format of config.json; format 1, that of jepa_jax 0.1, did not record its number
 
 # Names in a folder of foreign weights: ends of those of files, and starts of those of folders in Hugging Face's cache.
@@ -94,10 +95,23 @@ def read_config(run: Path) -> tuple[Config, tuple[int, ...]]:
         raise ConfigError(f"{path} is damaged: samples have the shape {list(shape)}")
     check_format(run, tree)
     tree.pop("format", None)
+    tree.pop("export", None)
     try:
         return from_tree(tree), shape
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+def read_export(folder: Path) -> dict[str, Any] | None:
+    """Return what an exported model has in place of checkpoints, such as its `step`; None for other models.
+
+    Raises:
+      ConfigError: If config.json is damaged.
+    """
+    try:
+        return json.loads((folder / CONFIG_FILE).read_text()).get("export")
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{folder / CONFIG_FILE} is damaged: {first_line(error)}") from None
 
 
 def write_statistics(run: Path, statistics: dict[str, Any]) -> None:
@@ -150,6 +164,29 @@ def _read_arrays(path: Path, remedy: str, *names: str) -> dict[str, np.ndarray] 
         # NumPy takes what it does not know for a pickle, and says how to load it.
         reason = "it is not a NumPy file" if "pickle" in str(error) else first_line(error)
         raise ConfigError(f"{path} is damaged: {reason}; delete it {remedy}") from None
+
+
+def write_initial(run: Path, described: dict[str, Any]) -> None:
+    """Write what a run took from another model, as JSON: `model`, `taken`, `anew`, `preprocessing` and `origin`."""
+    write_atomically(run / INITIAL_FILE, lambda path: path.write_text(json.dumps(described, indent=2) + "\n"))
+
+
+def read_initial(run: Path) -> dict[str, Any] | None:
+    """Return what `write_initial` wrote; None for a run that started from random weights.
+
+    Raises:
+      ConfigError: If the file is damaged.
+    """
+    path = run / INITIAL_FILE
+    try:
+        tree = json.loads(path.read_text())
+        if not isinstance(tree, dict) or not tree.keys() >= {"preprocessing", "origin"}:
+            raise ValueError("it has no preprocessing or no origin")
+        return tree
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is damaged: {first_line(error)}") from None
 
 
 def write_mixture(run: Path, step: int, weights: list[float]) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from jepa_jax.data.tfds import PREFIX
 from jepa_jax.files import make_directory
-from jepa_jax.run_dir import kind_of
+from jepa_jax.run_dir import kind_of, read_export
 
 from .options import SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments
 
@@ -50,7 +50,7 @@ def table_path(a: Arguments, console: Console) -> Path:
             console.print(f"note: {out} replaces the scores of {before['data']} by {before['model']}", markup=False)
         return out
     model = Path(a.model)
-    folder = Path("scores") / model.resolve().name if kind_of(model) == "foreign" else model / "scores"
+    folder = Path("scores") / model.resolve().name if _is_published(model) else model / "scores"
     plain = folder / f"{_stem(a.data)}.csv"
     make_directory(folder)
     if _owner(plain, digest) != digest:
@@ -61,6 +61,11 @@ def table_path(a: Arguments, console: Console) -> Path:
 def rows_path(table: Path) -> Path:
     """Return the path beside which the rows of a table are kept, the same for all forms of it."""
     return table.with_name(f"{table.stem.removesuffix(CURATED)}.csv")
+
+
+def _is_published(model: Path) -> bool:
+    """Return whether a folder is as it was or will be published, so that no scores belong into it."""
+    return kind_of(model) == "foreign" or read_export(model) is not None
 
 
 def _stem(data: str) -> str:

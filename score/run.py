@@ -22,7 +22,7 @@ from jepa_jax.distributed import join
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
-from jepa_jax.loading import fingerprint, training_config
+from jepa_jax.loading import fingerprint, model_folder, training_config
 from jepa_jax.progress import Pulse
 from jepa_jax.sharding import open_mesh, shard_parameters
 
@@ -74,6 +74,7 @@ def run(a: Arguments, console: Console) -> Result | str:
       ConfigError: If the arguments, the model or the data are invalid.
     """
     check(a)
+    a = dataclasses.replace(a, model=str(model_folder(a.model)))
     share = join(
         a.coordinator, a.processes, a.process, a.distributed, together=False, patience_seconds=PATIENCE_SECONDS
     )

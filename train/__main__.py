@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from jepa_jax import __version__
 from jepa_jax.config import Config
@@ -13,6 +14,9 @@ from jepa_jax.config_json import to_json
 from jepa_jax.errors import ConfigError
 
 from .config_files import config_module, config_names, find_config
+
+if TYPE_CHECKING:  # its import takes a second
+    from jepa_jax.initial_weights import InitialWeights
 
 ARGUMENTS = "CONFIG [--out DIR] [--dotted.field VALUE ...]"
 
@@ -24,6 +28,9 @@ class Arguments(Config):
     out: str | None = None
     """Folder for config.json, metrics.jsonl, checkpoints/, figures/ and summary.json. None: runs/NAME with the name of
     the config. The same command continues an interrupted run from its last checkpoint."""
+    seeds: tuple[int, ...] = ()
+    """Train one run for each of these seeds, in DIR/seed_N, and print their summaries side by side, with the median and
+    the range. Each continues as a single one does. Empty: one run, with --seed."""
     dry_run: bool = False
     """Print the requirements of a step (parameters, memory, arithmetic) and stop, without reading data or writing
     files."""
@@ -75,22 +82,29 @@ def run(args: list[str]) -> int:
     if "--version" in args:
         print(__version__)
         return 0
+    if args[0] == "--runs":
+        return print_runs(args)
     if args[0].startswith("--tyro-"):  # shell completion, of the options that every config has
         args = ["mixture_2d", *args]
     if args[0].startswith("-"):
         raise ConfigError(f"the config comes first: {usage()}")
-    name, config = find_config(args[0])
-    arguments = read_arguments(name, config, args)
+    name, default = find_config(args[0])
+    arguments = read_arguments(name, default, args)
     config = Config(**{f.name: getattr(arguments, f.name) for f in dataclasses.fields(Config)})
     if arguments.print_config:
         print(to_json(config), end="")
         return 0
     # Imported only after the arguments were checked, because the import of jax takes a second.
     if arguments.dry_run or arguments.target or arguments.json:
-        return dry_run_and_print(config, arguments)
+        return dry_run_and_print(start_of(config, default)[0], arguments)
     open_devices(arguments)
     out = Path(arguments.out) if arguments.out else Path("runs") / name
-    return train_and_print(config, out)
+    config, initial = start_of(config, default)
+    if not arguments.seeds:
+        return train_and_print(config, initial, out)
+    if config.seed != default.seed:
+        raise ConfigError("--seeds names the seeds; leave out --seed")
+    return train_seeds(config, initial, out, arguments.seeds)
 
 
 def read_arguments(name: str, config: Config, args: list[str]) -> Arguments:
@@ -163,7 +177,24 @@ def dry_run_and_print(config: Config, arguments: Arguments) -> int:
     return 0
 
 
-def train_and_print(config: Config, out: Path) -> int:
+def start_of(config: Config, default: Config) -> tuple[Config, "InitialWeights | None"]:
+    """Return the config with the encoder of `init_from`, and its weights, if it names a model.
+
+    Args:
+      config: Config of the run.
+      default: The named config; what differs from it was typed, and must be what the model has.
+
+    Raises:
+      ConfigError: If there is no model, or it contradicts the options.
+    """
+    if config.init_from is None:
+        return config, None
+    from jepa_jax.initial_weights import with_initial_weights
+
+    return with_initial_weights(config, default)
+
+
+def train_and_print(config: Config, initial: "InitialWeights | None", out: Path) -> int:
     """Train, print the result, and return the exit status."""
     from jax.errors import JaxRuntimeError
     from rich.console import Console
@@ -174,7 +205,7 @@ def train_and_print(config: Config, out: Path) -> int:
     from .summary import print_summary
 
     try:
-        summary = train(config, out, Console(stderr=True, highlight=False, soft_wrap=True))
+        summary = train(config, out, Console(stderr=True, highlight=False, soft_wrap=True), initial)
     except TrainingError as error:
         print(f"error: {as_flags(str(error), config)}", file=sys.stderr)
         return 1
@@ -189,6 +220,50 @@ def train_and_print(config: Config, out: Path) -> int:
         return 1
     if summary:  # only the first process has one
         print_summary(summary, out, config.data.source, program("score", __package__))
+    return 0
+
+
+def train_seeds(config: Config, initial: "InitialWeights | None", out: Path, seeds: tuple[int, ...]) -> int:
+    """Train one run for each seed, print their summaries, and return the exit status: that of the first that fails.
+
+    Raises:
+      ConfigError: If a seed is named twice, or as in `loop.train`.
+    """
+    import jax
+
+    from .overview import print_table, summary_of
+
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds {' '.join(map(str, seeds))}: name every seed once")
+    runs = {seed: out / f"seed_{seed}" for seed in seeds}
+    for seed, folder in runs.items():
+        print(f"seed {seed}", file=sys.stderr)
+        status = train_and_print(dataclasses.replace(config, seed=seed), initial, folder)
+        if status:
+            return status
+    if jax.process_index() == 0:
+        print_table({str(folder): summary_of(folder) for folder in runs.values()}, spread=True)
+    return 0
+
+
+def print_runs(args: list[str]) -> int:
+    """Print the summaries of the runs in some folders, and return the exit status.
+
+    Raises:
+      ConfigError: If there are none, or an option is unknown.
+    """
+    from jepa_jax.cli import parse, program
+
+    from .overview import Arguments, overview
+
+    args = args[1:] if len(args) == 1 or args[1].startswith("-") else args  # without a folder: those in runs/
+    found = parse(
+        Arguments,
+        args,
+        prog=" ".join(program("train", __package__)),
+        description="Print a table of the summaries of the runs in DIR..., or in runs/.",
+    )
+    overview(found.runs, found.json)
     return 0
 
 
@@ -212,7 +287,11 @@ def overview() -> str:
     for name in names:
         doc = (config_module(name).__doc__ or "").strip().splitlines()[0]
         lines.append(f"  {name:{width}} {doc}")
-    return "\n".join([*lines, "", "CONFIG --help shows every field with its meaning and default."])
+    more = [
+        "",
+        "CONFIG --help shows every field with its meaning and default; --runs DIR... lists the runs in folders.",
+    ]
+    return "\n".join([*lines, *more])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,18 @@ from jepa_jax.config_json import differences
 from jepa_jax.data import Source
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
-from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_statistics, write_config, write_statistics
+from jepa_jax.initial_weights import InitialWeights, description
+from jepa_jax.run_dir import (
+    CONFIG_FILE,
+    INITIAL_FILE,
+    kind_of,
+    read_config,
+    read_export,
+    read_statistics,
+    write_config,
+    write_initial,
+    write_statistics,
+)
 
 try:
     import fcntl
@@ -90,13 +101,14 @@ def check_folder(out: Path, config: Config, source: Source) -> str | None:
     return _about_schedule(out, before, config) if longer else None
 
 
-def claim(out: Path, config: Config, source: Source) -> None:
+def claim(out: Path, config: Config, source: Source, initial: InitialWeights | None = None) -> None:
     """Reserve a folder that `check_folder` accepted.
 
     Args:
       out: Folder of the run.
       config: Resolved config.
       source: Data of the run.
+      initial: Weights of another model from which it starts, or None.
 
     Raises:
       ConfigError: If files cannot be written in it.
@@ -109,6 +121,10 @@ def claim(out: Path, config: Config, source: Source) -> None:
         statistics = {"mean": source.mean, "scale": source.scale, "noise": source.noise}
         digest = {} if source.digest is None else {"digest": np.frombuffer(source.digest, np.uint8)}
         write_statistics(out, statistics | {"noise_is_local": source.noise_is_local} | digest)
+        if initial is not None:
+            write_initial(out, description(initial, config))
+        else:
+            (out / INITIAL_FILE).unlink(missing_ok=True)
     elif read_config(out)[0].steps == config.steps:
         return
     write_config(out, config, source.shape)
@@ -122,7 +138,7 @@ def _refuse_model(out: Path) -> None:
     """
     if not (out / CONFIG_FILE).read_bytes().strip():
         return
-    if kind_of(out) != "run":
+    if kind_of(out) != "run" or read_export(out) is not None:
         raise ConfigError(f"{out} holds another model; name another folder with `out`")
 
 

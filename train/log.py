@@ -1,4 +1,4 @@
-"""Logs of the metrics of a run: metrics.jsonl, and on request TensorBoard and Weights & Biases."""
+"""Logs of the metrics of a run: metrics.jsonl, and on request TensorBoard, Weights & Biases and Trackio."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.files import write_atomically
 from jepa_jax.run_dir import CONFIG_FILE
 
-WRITER_KINDS = ("jsonl", "tensorboard", "wandb")
+WRITER_KINDS = ("jsonl", "tensorboard", "wandb", "trackio")
 
 
 class Writer:
@@ -103,15 +103,12 @@ class WeightsAndBiases(Writer):
             raise ConfigError("wandb is not installed: pip install 'jepa-jax[wandb]', or log without it") from None
 
         super().__init__()
-        name = folder / "wandb_id.txt"
-        if not name.exists():
-            write_atomically(name, lambda temporary: temporary.write_text(uuid.uuid4().hex))
         try:
             self._run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "jepa-jax"),
                 name=folder.absolute().name,
                 dir=folder,
-                id=name.read_text(),
+                id=_identity(folder / "wandb_id.txt"),
                 resume="allow",
                 config=json.loads((folder / CONFIG_FILE).read_text()),
             )
@@ -126,6 +123,49 @@ class WeightsAndBiases(Writer):
     def close(self) -> None:
         """Send the pending rows."""
         self._run.finish()
+
+
+class Trackio(Writer):
+    """Writer of a run of Trackio, on this machine unless TRACKIO_SPACE_ID names a place, in TRACKIO_PROJECT.
+
+    Its name is that of the folder and an id in the file FOLDER/trackio_id.txt, by which a resumed run continues it.
+
+    Raises:
+      ConfigError: If trackio is not installed or does not start.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            import trackio  # pyright: ignore[reportMissingImports]
+        except ImportError:
+            raise ConfigError("trackio is not installed: pip install 'jepa-jax[trackio]', or log without it") from None
+
+        super().__init__()
+        try:
+            trackio.init(
+                project=os.environ.get("TRACKIO_PROJECT", "jepa-jax"),
+                name=f"{folder.absolute().name}-{_identity(folder / 'trackio_id.txt')[:8]}",
+                config=json.loads((folder / CONFIG_FILE).read_text()),
+                resume="allow",
+            )
+        except Exception as error:  # it has no class of errors of its own
+            raise ConfigError(f"trackio does not start: {' '.join(str(error).split())}") from None
+        self._trackio = trackio
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Log the metrics that have a value."""
+        self._trackio.log({name: value for name, value in row.items() if value is not None}, step=row["step"])
+
+    def close(self) -> None:
+        """Send the pending rows."""
+        self._trackio.finish()
+
+
+def _identity(file: Path) -> str:
+    """Return the id in a file, which is made if there is none."""
+    if not file.exists():
+        write_atomically(file, lambda temporary: temporary.write_text(uuid.uuid4().hex))
+    return file.read_text()
 
 
 def open_log(folder: Path, step: int, kinds: tuple[str, ...]) -> MetricsLog:
@@ -143,8 +183,9 @@ def open_log(folder: Path, step: int, kinds: tuple[str, ...]) -> MetricsLog:
     if unknown:
         raise ConfigError(f"unknown log {unknown[0]!r}; known: {', '.join(WRITER_KINDS)}")
     others: list[Writer] = []
-    if "wandb" in kinds:  # first, because only this one may fail
-        others.append(WeightsAndBiases(folder))
+    for kind, writer in (("wandb", WeightsAndBiases), ("trackio", Trackio)):  # first, because only these may fail
+        if kind in kinds:
+            others.append(writer(folder))
     if "tensorboard" in kinds:
         others.append(TensorBoard(folder, step))
     return MetricsLog(folder / "metrics.jsonl", step, *others)

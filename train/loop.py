@@ -17,6 +17,7 @@ from jepa_jax.distributed import agree
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, first_line
 from jepa_jax.files import make_directory
+from jepa_jax.initial_weights import InitialWeights, check_initial_weights, with_initial_weights
 from jepa_jax.loading import load_run
 from jepa_jax.progress import Pulse, progress
 from jepa_jax.resolve import resolve
@@ -35,10 +36,16 @@ class TrainingError(RuntimeError):
     """Error that stops the training; its message is one line that names the step and a remedy."""
 
 
-def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
+def train(config: Config, out: Path, console: Console, initial: InitialWeights | None = None) -> dict[str, Any]:
     """Train a config in the folder `out`, from its last checkpoint if it has one, and return the summary.
 
     All processes of a run must call this. Only the first one evaluates, writes and prints; the others return {}.
+
+    Args:
+      config: Config.
+      out: Folder of the run.
+      console: Console for the messages.
+      initial: Weights of `init_from`, if they were read before; the config then has their encoder.
 
     Raises:
       ConfigError: If the config or the data are invalid, or the folder belongs to another run.
@@ -47,18 +54,23 @@ def train(config: Config, out: Path, console: Console) -> dict[str, Any]:
     first = jax.process_index() == 0
     console = console if first else Console(quiet=True)
     mesh = training_mesh(config.mesh)
-    source = open_source(config.data, config.seed, jax.process_index(), jax.process_count())
+    if initial is None:
+        config, initial = with_initial_weights(config)
+    recipe = None if initial is None else initial.preprocessing
+    source = open_source(config.data, config.seed, jax.process_index(), jax.process_count(), recipe)
     config = resolve(config, source)
     check_batch(config.data.batch_size, config.optim.accumulate, mesh)
-    trainer = make_trainer(config, source, mesh)
+    if initial is not None:
+        check_initial_weights(initial, config, source)
+    trainer = make_trainer(config, source, mesh, None if initial is None else initial.params)
     make_directory(out)
     with locked(out) if first else contextlib.nullcontext():
         schedule = check_folder(out, config, source)
-        reporter = Reporter(config, source, out, console) if first else NullReporter()
+        reporter = Reporter(config, source, out, console, initial) if first else NullReporter()
         # What cannot be evaluated or written is found before the folder is claimed.
         reporter.baseline(local_copy(trainer.encoder(trainer.init()), mesh))
         if first:
-            claim(out, config, source)
+            claim(out, config, source, initial)
         if schedule:
             console.print(schedule, markup=False)
         agree(0, False)  # the others read what the first process has written
@@ -168,7 +180,7 @@ def begin(
         inputs = InputPipeline(source, mesh, saved.get("data"))
     except (TypeError, ValueError, KeyError) as error:
         raise error if isinstance(error, ConfigError) else damaged(out, steps[-1], error) from None
-    state = restore(out, steps[-1], jax.eval_shape(trainer.init), trainer.shardings)
+    state = restore(out, steps[-1], trainer.state, trainer.shardings)
     return inputs, state, Clock(config, steps[-1], window)
 
 

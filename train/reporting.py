@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import jax
 from rich.console import Console
 
 from jepa_jax.cli import as_flags
@@ -10,6 +11,7 @@ from jepa_jax.config import Config
 from jepa_jax.data import Source, ignored_options
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, nearest
+from jepa_jax.initial_weights import InitialWeights, description, sentence
 from jepa_jax.recipes import mask_metrics, weighted
 from jepa_jax.run_dir import write_embeddings, write_mixture
 from jepa_jax.training import METRICS
@@ -73,7 +75,9 @@ class NullReporter:
 class Reporter(NullReporter):
     """Reporter of the first process."""
 
-    def __init__(self, config: Config, source: Source, out: Path, console: Console) -> None:
+    def __init__(
+        self, config: Config, source: Source, out: Path, console: Console, initial: InitialWeights | None = None
+    ) -> None:
         """Open the monitor of a run, and name the options that have no effect on its data.
 
         Args:
@@ -81,11 +85,13 @@ class Reporter(NullReporter):
           source: Data of the run.
           out: Folder of the run.
           console: Console for the messages.
+          initial: Weights of another model from which the run starts, or None.
 
         Raises:
           ConfigError: If the requested evaluation is impossible on these data.
         """
         self._config, self._source, self._out, self._console = config, source, out, console
+        self._initial = None if initial is None else description(initial, config)
         self._monitor = Monitor(config, source)
         self._log: Writer = Writer()
         self._untrained: Look | None = None
@@ -121,7 +127,13 @@ class Reporter(NullReporter):
         world = self._source.world
         if self._config.monitor.figures and world is not None and world.extent is not None:
             self._draw(look, self._encoder, 0)  # the first picture of the animation
-        self._console.print(summary.progress_line(0, look.metrics, None))
+        if self._initial is not None:
+            weights = self._encoder.params["network"]
+            count = sum(leaf.size for leaf in jax.tree.leaves(weights))
+            self._console.print(sentence(self._initial, count), markup=False)
+        self._console.print(
+            summary.progress_line(0, look.metrics, None, "untrained" if self._initial is None else "start")
+        )
 
     def line(self, clock: Clock, encoder: Encoder, idle: float) -> dict[str, Any]:
         """Evaluate, write one line of metrics, and draw, as in the base class."""
@@ -165,6 +177,9 @@ class Reporter(NullReporter):
         untrained = {} if self._untrained is None else self._untrained.metrics
         found |= {f"{name}_untrained": v for name, v in untrained.items() if name.startswith(COMPARED_METRICS)}
         found |= self._monitor.principal_components(encoder.dim)
+        if self._initial is not None:
+            found |= {"init_from": self._initial["model"], "init_from_taken": ", ".join(self._initial["taken"])}
+            found["init_from_anew"] = ", ".join(self._initial["anew"])
         found["best_step"] = best_step
         found["best_is_result"] = result
         found |= clock.shares()

@@ -22,13 +22,14 @@ AGREEMENT_LABELS = {
 }
 
 
-def progress_line(step: int, row: dict[str, Any], verdict: str | None) -> str:
+def progress_line(step: int, row: dict[str, Any], verdict: str | None, start: str = "untrained") -> str:
     """Return one line for the terminal.
 
     Args:
       step: Step of the evaluation.
       row: Metrics by name.
-      verdict: Verdict in words; None for the untrained encoder.
+      verdict: Verdict in words; None before the first step.
+      start: Name of the encoder before the first step.
     """
     corrected = row.get("density/log_density_spearman") != row.get("density/spearman")
     agreement = [
@@ -44,7 +45,7 @@ def progress_line(step: int, row: dict[str, Any], verdict: str | None) -> str:
     ]
     shown = ", ".join(agreement) or f"mean score {row['density/score_mean']:.1f} nats"
     if verdict is None:
-        return f"untrained    {shown}"
+        return f"{start:12} {shown}"
     return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {verdict}"
 
 
@@ -76,22 +77,23 @@ def print_summary(summary: dict[str, Any], out: Path, source: str, score: tuple[
     """
     # A number that is not finite says nothing, such as the agreement of a constant.
     summary = {name: value for name, value in summary.items() if clean(value) is not None}
+    start = "at the start" if "init_from" in summary else "untrained"
     for name, label in AGREEMENT_LABELS.items():
         # On the sphere the correction is a constant, so the two numbers would be equal.
         if summary.get(name) is not None and not ("log_density" in name and summary["law"] == "sphere"):
             before = summary.get(f"{name}_untrained")
-            print(f"{label}: {summary[name]:.4f}" + ("" if before is None else f" (untrained {before:.4f})"))
+            print(f"{label}: {summary[name]:.4f}" + ("" if before is None else f" ({start} {before:.4f})"))
     if summary.get("probe/linear") is not None:
         probe = {
             name: f"{summary.get(f'probe/{name}', np.nan):.3f}" for name in ("linear_untrained", "linear_pca", "knn")
         }
         print(
-            f"Linear probe on held-out samples: {summary['probe/linear']:.3f} (untrained {probe['linear_untrained']}, "
+            f"Linear probe on held-out samples: {summary['probe/linear']:.3f} ({start} {probe['linear_untrained']}, "
             f"principal components {probe['linear_pca']}); k-NN {probe['knn']}"
         )
     for name in sorted(k for k in summary if k.startswith("auroc/") and not k.endswith("_untrained")):
         other, before = name.removeprefix("auroc/"), summary.get(f"{name}_untrained", np.nan)
-        print(f"AUROC of the score against {other} samples: {summary[name]:.3f} (untrained {before:.3f})")
+        print(f"AUROC of the score against {other} samples: {summary[name]:.3f} ({start} {before:.3f})")
     if summary.get("heldout_nats") is not None:
         others = {"heldout_nats_kde": "kernel density estimate", "heldout_nats_gmm": "Gaussian mixture"}
         beside = [f"{label} {summary[name]:.3f}" for name, label in others.items() if summary.get(name) is not None]

@@ -7,7 +7,7 @@ union of dataclasses, which are distinguished by their field `kind`.
 
 from jepa_jax.config.automatic import automatic
 from jepa_jax.config.data import Crops, Data, Noise, Views
-from jepa_jax.config.encoders import MLP, Conv, Encoder, Linear, Triangular, ViT
+from jepa_jax.config.encoders import MLP, Conv, Encoder, Linear, PretrainedViT, Triangular, ViT
 from jepa_jax.config.recipes import Blocks, Cross, Curriculum, Distill, Mask, Masked, Multiview, Pair, Recipe, Windows
 from jepa_jax.config.run import Checkpoints, Config, Density, Mesh, Monitor, Objective, Optim
 
@@ -34,6 +34,7 @@ __all__ = [
     "Objective",
     "Optim",
     "Pair",
+    "PretrainedViT",
     "Recipe",
     "Triangular",
     "ViT",

@@ -5,7 +5,7 @@ from typing import Literal
 
 from jepa_jax.config.checks import at_least, check, fractions, positive, widths
 
-EncoderKind = Literal["mlp", "conv", "vit", "triangular", "linear"]
+EncoderKind = Literal["mlp", "conv", "vit", "pretrained", "triangular", "linear"]
 Activation = Literal["gelu", "silu", "tanh", "softplus", "elu"]
 
 
@@ -103,6 +103,38 @@ class ViT(Embedding):
 
 
 @dataclass(frozen=True)
+class PretrainedViT(ViT):
+    """Vision transformer that was trained elsewhere; `init_from` brings its sizes and its weights."""
+
+    kind: EncoderKind = field(default="pretrained", kw_only=True)
+    """Network of the encoder: an `mlp` on the flattened sample, a `conv` network or a `vit` (vision transformer) on
+    images [H, W, C], a `triangular` map on the flattened sample, which cannot fold, or a deep `linear` network. Each
+    kind has options of its own; --encoder.kind KIND --help shows them."""
+    hidden: int | None = field(default=None, metadata={"derived": True})
+    """Hidden width of an MLP. None: four times the width of a token."""
+    norm_eps: float = field(default=1e-6, metadata={"derived": True})
+    """Epsilon of the layer norms."""
+    class_token: bool = field(default=True, metadata={"derived": True})
+    """Whether a class token precedes the others."""
+    positions: Literal["learned", "sincos"] = field(default="learned", metadata={"derived": True})
+    """Positions of all tokens, in place of those of rows and columns."""
+    patch_bias: bool = field(default=True, metadata={"derived": True})
+    """Whether the map from a patch to a token has a bias."""
+    qkv_bias: bool = field(default=True, metadata={"derived": True})
+    """Whether the map to queries, keys and values has a bias."""
+    pre_norm: bool = field(default=False, metadata={"derived": True})
+    """Whether a layer norm follows the positions."""
+    layer_scale: bool = field(default=False, metadata={"derived": True})
+    """Whether the outputs of attention and MLP are multiplied by learned gains."""
+    mlp: Literal["gelu", "quick_gelu", "swiglu"] = field(default="gelu", metadata={"derived": True})
+    """Activation of an MLP."""
+    pooling: Literal["class", "mean"] = field(default="class", metadata={"derived": True})
+    """Token that becomes the embedding: the class token, or the mean of those of patches."""
+    projection: int | None = field(default=None, metadata={"derived": True})
+    """Width of a linear map from the pooled token to the embedding. None: no such map."""
+
+
+@dataclass(frozen=True)
 class Triangular:
     """Triangular map that cannot fold (K = D): each coordinate through a mixture CDF given those before it."""
 
@@ -168,4 +200,4 @@ class Linear:
         check("encoder.", self, *at_least(self, 1, "dim", "depth"), *positive(self, "start"))
 
 
-Encoder = MLP | Conv | ViT | Triangular | Linear
+Encoder = MLP | Conv | ViT | PretrainedViT | Triangular | Linear

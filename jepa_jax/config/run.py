@@ -111,7 +111,7 @@ class Monitor:
     labelled: int = 2000
     """Maximum number of samples on which these two classifiers are fitted, and of samples on which they are
     evaluated."""
-    writers: tuple[Literal["tensorboard", "wandb"], ...] = ()
+    writers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
     """Destinations of the metrics in addition to metrics.jsonl."""
 
     def __post_init__(self) -> None:
@@ -167,6 +167,10 @@ class Config:
     longer."""
     seed: int = 0
     """Seed of the weights, the data and the views; the probe set does not depend on it."""
+    init_from: str | None = None
+    """Model from whose weights the training starts, instead of random ones: a folder of a run, a converted model, or
+    foreign weights such as DINOv2's. The encoder is that of the model, with its preprocessing; other networks, such as
+    a predictor, start anew. None: random weights."""
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Noise)
     encoder: Encoder = field(default_factory=MLP)

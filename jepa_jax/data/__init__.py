@@ -1,6 +1,7 @@
 """Sources of samples under one grammar: worlds, arrays, the digits, folders of images, TensorFlow Datasets."""
 
 from jepa_jax.data.arrays import numbers, read_arrays
+from jepa_jax.data.arrow_datasets import is_dataset
 from jepa_jax.data.build import as_samples, ignored_options, is_stream, open_source, read_samples
 from jepa_jax.data.columns import local_noise
 from jepa_jax.data.dataset import Dataset, is_held_out
@@ -24,6 +25,7 @@ __all__ = [
     "as_samples",
     "ignored_options",
     "in_memory",
+    "is_dataset",
     "is_held_out",
     "is_stream",
     "local_noise",

@@ -7,25 +7,33 @@ import numpy as np
 
 from jepa_jax import config as cfg
 from jepa_jax.data.arrays import numbers
+from jepa_jax.data.arrow_datasets import ArrowImages, image_column, is_dataset, named_labels, table_of
 from jepa_jax.data.image_folder import ImageFolder
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.data.lazy_images import LazyImages
+from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.data.registry import Options, find_reader, open_dataset
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Source
 from jepa_jax.data.streaming import from_stream
 from jepa_jax.data.synthetic import from_world, make_world, world_samples
-from jepa_jax.data.tables import Schema, from_frame, is_frame, is_table, schema_of
+from jepa_jax.data.tables import Schema, from_arrow, from_frame, is_frame, is_table, schema_of
 from jepa_jax.data.tfds import TfdsDataset
 from jepa_jax.errors import ConfigError, first_line
-from jepa_jax.images import Preprocessing
+from jepa_jax.images import Preprocessing, Unreadable
 from jepa_jax.worlds import WORLDS
 
 STREAM_THRESHOLD_BYTES = 2**30  # larger array files are read during training
 WORLD_SAMPLE_COUNT = 10_000  # samples of a world that are scored without a limit
 
 
-def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int = 1) -> Source:
+def open_source(
+    data: cfg.Data,
+    seed: int = 0,
+    process: int = 0,
+    processes: int = 1,
+    preprocessing: Preprocessing | None = None,
+) -> Source:
     """Open the source that a config names.
 
     Args:
@@ -33,6 +41,7 @@ def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int 
       seed: Seed of the order in which a stream is read.
       process: Index of this process, which reads a share of every batch of a stream.
       processes: Number of processes.
+      preprocessing: Recipe for the resize and the crop of streamed images, in place of that of `data.size`; or None.
 
     Raises:
       ConfigError: If the name is unknown, a file cannot be read, or the source does not have an option.
@@ -40,7 +49,7 @@ def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int 
     if data.source in WORLDS:
         return from_world(make_world(data), data)
     if is_stream(data):
-        return from_stream(data, seed, process, processes)
+        return from_stream(data, seed, process, processes, preprocessing)
     if data.probe_source:
         raise ConfigError("`data.probe_source` is for streams; use `data.holdout`, or set `data.stream` True")
     samples = open_dataset(data.source, Options(schema=schema_of(data)))
@@ -112,10 +121,10 @@ def read_samples(
     dataset = open_dataset(spec, Options(channels, max_pixels=max_pixels, schema=schema or Schema()))
     if isinstance(dataset, Samples):
         return dataset if limit is None else dataset.first(limit)
-    assert isinstance(dataset, ImageFolder | TfdsDataset)
+    assert isinstance(dataset, ImageFolder | TfdsDataset | ArrowImages)
     assert preprocessing is not None
     images = LazyImages(dataset, preprocessing, limit)
-    if isinstance(dataset, TfdsDataset):
+    if not isinstance(dataset, ImageFolder):
         columns: dict[str, Any] = dict(dataset.columns(len(images)))
         return Samples(images, name=spec, **columns)
     ids = np.array([dataset.id(number) for number in range(len(images))])
@@ -123,17 +132,20 @@ def read_samples(
     return Samples(images, ids=ids, label=label, name=spec, passed_over=dataset.passed_over)
 
 
-def as_samples(x: Any, data: cfg.Data) -> Samples:
-    """Return samples that a caller holds in memory: an array, or a DataFrame.
+def as_samples(x: Any, data: cfg.Data, preprocessing: Preprocessing | None = None) -> Samples:
+    """Return samples that a caller holds in memory: an array, a DataFrame, or a dataset of Hugging Face.
 
     Args:
       x: Array [N, ...] of any kind of numbers, uint8 being scaled to [0, 1]; or a DataFrame, whose columns are read as
-        those of a table file.
-      data: Data section of the config, for the options of a table.
+        those of a table file; or a dataset of Hugging Face with columns of numbers, or with a column of images.
+      data: Data section of the config, for the options of a table and the size of images.
+      preprocessing: Recipe for the resize and the crop of the images of a dataset, in place of `data.size`; or None.
 
     Raises:
-      ConfigError: If they are no samples, as in `read_table` for a DataFrame.
+      ConfigError: If they are no samples, as in `read_table` for a DataFrame, or an image cannot be read.
     """
+    if is_dataset(x):
+        return _dataset_samples(table_of(x), data, preprocessing)
     if is_frame(x):
         return from_frame(x, schema_of(data))
     try:
@@ -143,3 +155,23 @@ def as_samples(x: Any, data: cfg.Data) -> Samples:
     if samples.ndim < 2 or not samples.size:
         raise ConfigError(f"x should be samples [N, ...], not an array of shape {list(samples.shape)}")
     return Samples(numbers(samples, "x", "fit"), name="x")
+
+
+def _dataset_samples(table: Any, data: cfg.Data, preprocessing: Preprocessing | None) -> Samples:
+    """Return the rows of an Arrow table as samples in memory; images are brought to `data.size`, as in a stream.
+
+    Raises:
+      ConfigError: As in `as_samples`.
+    """
+    name = "the dataset"
+    if image_column(table.schema) is None:
+        return from_arrow(named_labels(table), schema_of(data), name)
+    channels = preprocessing.channels if preprocessing else data.channels
+    images = ArrowImages(name, table, channels)
+    prepared = PreparedImages(images, data.size, channels, preprocessing)
+    try:
+        x = np.stack([prepared.read(number)["x"] for number in range(len(prepared))])
+    except Unreadable as error:
+        raise ConfigError(f"{name}, row {error}; leave it out") from None
+    label = images.columns(len(images)).get("label")
+    return Samples(numbers(x, name, "fit"), label=label, name=name)

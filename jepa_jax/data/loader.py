@@ -9,7 +9,7 @@ import numpy as np
 
 from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.errors import ConfigError
-from jepa_jax.images import Unreadable
+from jepa_jax.images import Preprocessing, Unreadable
 
 READ_AHEAD_BYTES = 2**30  # maximum size of what threads read ahead, unless a single batch is larger
 
@@ -34,6 +34,7 @@ class LoaderOptions:
       channels: 3 for colour, 1 for grey; or the number of channels of the images.
       labels: Whether a dataset without labels is an error.
       holdout: Fraction of the samples, a fixed random choice, that is kept out.
+      preprocessing: Recipe with another resize and crop than those of `size`, or None.
     """
 
     batch_size: int
@@ -45,6 +46,7 @@ class LoaderOptions:
     channels: int = 3
     labels: bool = False
     holdout: float = 0.0
+    preprocessing: Preprocessing | None = None
 
 
 class Loader:

@@ -6,7 +6,7 @@ import numpy as np
 
 from jepa_jax.data.dataset import Dataset
 from jepa_jax.errors import ConfigError
-from jepa_jax.images import Unreadable, centre_square, fit
+from jepa_jax.images import Preprocessing, Unreadable, centre_square, fit
 
 
 class PreparedImages:
@@ -19,20 +19,23 @@ class PreparedImages:
       nbytes: Size of every image in bytes.
     """
 
-    def __init__(self, dataset: Dataset, side: int | None, channels: int) -> None:
+    def __init__(
+        self, dataset: Dataset, side: int | None, channels: int, preprocessing: Preprocessing | None = None
+    ) -> None:
         """Convert the images of a dataset to squares of one size and to one number of channels.
 
         Args:
           dataset: Dataset of the images.
           side: Side of the square in pixels; None if the images have one size already.
           channels: Number of channels.
+          preprocessing: Recipe with another resize and crop than those of `side`, or None.
 
         Raises:
           ConfigError: If no image can be read.
         """
         self.dataset = dataset
         self._channels = channels
-        self._preprocessing = None if side is None else centre_square(side, channels)
+        self._preprocessing = preprocessing or (None if side is None else centre_square(side, channels))
         self.shape: tuple[int, ...] = ()
         first = self[0]["x"]
         self.shape, self.dtype, self.nbytes = first.shape, first.dtype, first.nbytes

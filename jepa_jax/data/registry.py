@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from jepa_jax.data.arrays import read_arrays, read_digits
+from jepa_jax.data.arrow_datasets import ArrowImages, has_images, is_saved, named_labels, saved_table
 from jepa_jax.data.dataset import Dataset
 from jepa_jax.data.image_folder import ImageFolder, open_image, open_list
 from jepa_jax.data.installed import INSTALLED
-from jepa_jax.data.tables import Schema, is_table, read_table
+from jepa_jax.data.tables import Schema, from_arrow, is_table, read_table
 from jepa_jax.data.tfds import PREFIX, TfdsDataset
 from jepa_jax.errors import ConfigError, nearest
 from jepa_jax.images import SUFFIXES, identified
@@ -69,6 +70,17 @@ READERS = (
         "a table FILE.csv, FILE.tsv or FILE.parquet",
         lambda spec: is_table(spec) and not Path(spec).is_dir(),
         lambda spec, options: read_table(Path(spec), options.schema),
+    ),
+    Reader(
+        "a folder of a Hugging Face dataset (save_to_disk)",
+        lambda spec: is_saved(spec) and has_images(spec),
+        lambda spec, options: ArrowImages(spec, Path(spec), options.channels, options.max_pixels),
+        True,
+    ),
+    Reader(
+        "one with columns of numbers",
+        is_saved,
+        lambda spec, options: from_arrow(named_labels(saved_table(Path(spec))), options.schema, spec),
     ),
     Reader(
         "a folder of images",

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -19,7 +20,7 @@ from jepa_jax.data.registry import Options, open_dataset
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, check_values, refuse_options, standardise
 from jepa_jax.errors import ConfigError
-from jepa_jax.images import Unreadable
+from jepa_jax.images import Preprocessing, Unreadable
 from jepa_jax.views import sample_keys
 
 CHOICE_SEED = 20251009  # seed of the samples that `read_some` takes, the same for every run
@@ -85,7 +86,7 @@ def open_stream(spec: str, options: LoaderOptions) -> Stream:
     if not most:
         raise ConfigError(f"{spec} has {len(dataset)} images, fewer than the {o.processes} processes")
     o = replace(o, batch_size=min(o.batch_size, most))
-    samples = PreparedImages(dataset, o.size, o.channels)
+    samples = PreparedImages(dataset, o.size, o.channels, o.preprocessing)
     height, width, channels = samples.shape
     return Stream((height, width, channels), len(dataset), dataset.classes, samples, o, notes)
 
@@ -99,6 +100,7 @@ def read_some(
     labels: bool = False,
     holdout: float = 0.0,
     held: bool = False,
+    preprocessing: Preprocessing | None = None,
 ) -> dict[str, np.ndarray]:
     """Read a fixed random choice of at most `count` readable samples of a dataset of images, for probes.
 
@@ -110,6 +112,7 @@ def read_some(
       labels: Whether missing labels are an error, as in `LoaderOptions`.
       holdout: Fraction of the samples that is kept out, as in `LoaderOptions`.
       held: Take samples that `holdout` keeps out of the stream, instead of samples of the stream.
+      preprocessing: Recipe with another resize and crop than those of `size`, as in `LoaderOptions`.
 
     Returns:
       Batch in the form of a stream's batches, in the order of the dataset.
@@ -117,7 +120,7 @@ def read_some(
     Raises:
       ConfigError: As in `open_stream`.
     """
-    samples = PreparedImages(_part(_open_images(spec, channels, labels), holdout, held), size, channels)
+    samples = PreparedImages(_part(_open_images(spec, channels, labels), holdout, held), size, channels, preprocessing)
 
     def read(number: int) -> dict[str, Any] | None:
         try:
@@ -134,7 +137,9 @@ def read_some(
     return {name: np.stack([sample[name] for sample in found]) for name in found[0]}
 
 
-def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Source:
+def from_stream(
+    data: cfg.Data, seed: int, process: int, processes: int, preprocessing: Preprocessing | None = None
+) -> Source:
     """Make a source of a dataset that is read during training.
 
     Args:
@@ -142,24 +147,26 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
       seed: Seed of the order of the samples.
       process: Index of this process, which reads a share of every batch.
       processes: Number of processes.
+      preprocessing: Recipe with another resize and crop than those of `data.size`, or None.
 
     Raises:
       ConfigError: If the dataset cannot be read, or does not have an option.
     """
-    options = LoaderOptions(
-        data.batch_size, seed, data.size, data.workers, process, processes, data.channels, holdout=data.holdout
-    )
+    part: dict[str, Any] = {"process": process, "processes": processes, "holdout": data.holdout}
+    form: dict[str, Any] = {"size": data.size, "channels": data.channels, "preprocessing": preprocessing}
+    options = LoaderOptions(data.batch_size, seed, workers=data.workers, **part, **form)
     stream = open_stream(data.source, options)
     if stream.count < 2:
         raise ConfigError(f"{data.source} leaves {stream.count} images to train on; training needs at least 2")
     data = replace(data, batch_size=stream.options.batch_size)
 
+    read = partial(read_some, size=data.size, channels=data.channels, preprocessing=preprocessing)
+
     def some(n: int, held: bool) -> dict[str, np.ndarray]:
         if held and data.probe_source:
-            found = read_some(data.probe_source, n, size=data.size, channels=data.channels)
+            found = read(data.probe_source, n)
         else:
-            held = held and data.holdout > 0
-            found = read_some(data.source, n, size=data.size, channels=data.channels, holdout=data.holdout, held=held)
+            found = read(data.source, n, holdout=data.holdout, held=held and data.holdout > 0)
         if found["x"].shape[1:] != stream.shape:
             raise ConfigError(
                 f"{data.probe_source} has images of shape {list(found['x'].shape[1:])}, and {data.source} of "

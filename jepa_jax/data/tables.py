@@ -80,6 +80,15 @@ def from_frame(frame: Any, schema: Schema, name: str = "the DataFrame") -> Sampl
     return _samples(by_name(table, name), schema, name)
 
 
+def from_arrow(table: Any, schema: Schema, name: str) -> Samples:
+    """Return the rows of an Arrow table as samples, by the rules of `read_table`.
+
+    Raises:
+      ConfigError: As in `read_table`.
+    """
+    return _samples(by_name(table, name), schema, name)
+
+
 def _samples(columns: Mapping[str, Column], schema: Schema, origin: str) -> Samples:
     """Return samples of the columns of a table.
 

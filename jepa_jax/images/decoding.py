@@ -1,5 +1,6 @@
 """Decoding of an image file to an upright picture in RGB or grey, or to a short reason why it cannot be read."""
 
+import io
 import os
 import re
 import stat
@@ -34,11 +35,11 @@ def pixel_limit(wanted: int | None = None) -> int:
     return int(text)
 
 
-def decode(path: Path, channels: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def decode(path: Path | bytes, channels: int, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Return the picture in a file, as `convert` returns it; for an animation, the first frame.
 
     Args:
-      path: File.
+      path: File, or its content.
       channels: 3 for RGB, 1 for grey.
       max_pixels: Maximum number of pixels, a guard against files that are small and decode to gigabytes.
 
@@ -50,13 +51,10 @@ def decode(path: Path, channels: int, max_pixels: int = MAX_PIXELS) -> Image.Ima
     if warnings.filters[:1] != [_PILLOW_FILTER]:
         warnings.filterwarnings("ignore", module=_PILLOW_FILTER[3].pattern)
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
-            raise Unreadable("not a file")
-        if not status.st_size:
-            raise Unreadable("the file is empty")
+        _check_file(path)
         _let_pillow_open(max_pixels)
-        with Image.open(path, formats=formats_of(str(path))) as picture:
+        name, file = ("", io.BytesIO(path)) if isinstance(path, bytes) else (str(path), path)
+        with Image.open(file, formats=formats_of(name)) as picture:
             if (pixels := picture.width * picture.height) > max_pixels:
                 raise Unreadable(_too_large(f"{picture.width} x {picture.height} = {pixels}", max_pixels))
             return convert(picture, channels)
@@ -123,8 +121,25 @@ def _too_large(size: str, limit: int) -> str:
     )
 
 
-def _unidentified(path: Path) -> str:
-    with path.open("rb") as file:
+def _check_file(path: Path | bytes) -> None:
+    """Check that there is a file with content.
+
+    Raises:
+      Unreadable: If there is none.
+    """
+    if isinstance(path, bytes):
+        size = len(path)
+    else:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
+            raise Unreadable("not a file")
+        size = status.st_size
+    if not size:
+        raise Unreadable("the file is empty")
+
+
+def _unidentified(path: Path | bytes) -> str:
+    with io.BytesIO(path) if isinstance(path, bytes) else path.open("rb") as file:
         head = file.read(4)
     if head in (b"II*\0", b"MM\0*"):
         return "a TIFF file that is damaged, or whose bands or numbers are of a kind that is not supported"

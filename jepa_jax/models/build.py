@@ -1,5 +1,6 @@
 """Networks as pure functions, built from a config; NNX is used only while a network is built."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -220,23 +221,14 @@ def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Mo
     dim, flat = _dim(options), options.readout == "flatten"
     try:
         tokeniser = TOKENISERS[options.tokens](options, shape)
-        body = Transformer(
-            grid=tokeniser.grid,
-            width=options.width,
-            depth=options.depth,
-            heads=options.heads,
-            class_token=options.readout == "register",
-            registers=options.registers,
-            positions="sincos",
-            pooling="class" if options.readout == "register" else "mean",
-            projection=None if flat or dim == options.width else dim,
-            remat=remat,
-        )
-        if flat and dim != math.prod(tokeniser.grid) * options.width:
-            whole = math.prod(tokeniser.grid) * options.width
-            raise ValueError(f"`encoder.dim` is {dim}, but all tokens have {whole} numbers; leave it out")
+        body = _body(options, tokeniser.grid, remat)
+        numbers = math.prod(tokeniser.grid) * options.width if flat else body.dim
+        if dim != numbers:
+            what = "all tokens have" if flat else "the embedding has"
+            raise ValueError(f"`encoder.dim` is {dim}, but {what} {numbers} numbers; leave it out")
         axes = options.row_positions, options.column_positions
-        places = None if axes == ("sincos", "sincos") else GridPositions(*axes, options.row_features)
+        whole = isinstance(options, cfg.PretrainedViT) or axes == ("sincos", "sincos")
+        places = None if whole else GridPositions(*axes, options.row_features)
         network = TokenEncoder(tokeniser, body, places)
         jax.eval_shape(network.init, jax.random.key(0))
     except ValueError as error:
@@ -266,6 +258,26 @@ def _transformer(options: cfg.ViT, shape: Shape, output: str, remat: bool) -> Mo
         token_dim=options.width if flat else dim,
         positions=None if places is None else positions,
         divided=lambda x: tokeniser.divided(image(x)),
+    )
+
+
+def _body(options: cfg.ViT, grid: tuple[int, int], remat: bool) -> Transformer:
+    """Return the transformer over the tokens of a grid."""
+    sizes: dict[str, Any] = {name: getattr(options, name) for name in ("width", "depth", "heads", "registers")}
+    if isinstance(options, cfg.PretrainedViT):
+        variants = {
+            f.name: getattr(options, f.name) for f in dataclasses.fields(Transformer) if hasattr(options, f.name)
+        }
+        return Transformer(grid, remat=remat, **variants)
+    register, dim = options.readout == "register", _dim(options)
+    return Transformer(
+        grid,
+        class_token=register,
+        positions="sincos",
+        pooling="class" if register else "mean",
+        projection=None if options.readout == "flatten" or dim == options.width else dim,
+        remat=remat,
+        **sizes,
     )
 
 
@@ -345,6 +357,7 @@ ENCODERS: dict[str, Callable[..., Model]] = {
     "mlp": _dense,
     "conv": _convolutional,
     "vit": _transformer,
+    "pretrained": _transformer,
     "triangular": _triangular,
     "linear": _linear,
 }

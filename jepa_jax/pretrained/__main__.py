@@ -34,8 +34,13 @@ class Arguments:
 
     weights: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="WEIGHTS")]
     """Directory or file of the foreign weights."""
-    out: str
+    out: str | None = None
     """DIR, the model directory to write."""
+    to_hf: str | None = None
+    """DIR, a folder to write in the form of Hugging Face instead: model.safetensors, config.json and a model card,
+    README.md. WEIGHTS may then be a run or a converted model, too. jepa_jax.load and python -m score read it."""
+    license: str | None = None
+    """With --to-hf: identifier of the licence, such as apache-2.0. None: the one that foreign weights state."""
     family: str | None = None
     """Family of the weights: ijepa, dinov2, metaclip (clip), or vit, a plain vision transformer such as DINO's. Weights
     of another family are refused. None: recognised from the file and the config file beside it."""
@@ -69,7 +74,14 @@ def main(args: list[str]) -> int:
     name = "jepa-convert" if Path(sys.argv[0]).name.startswith("jepa-") else "python -m jepa_jax.pretrained"
     try:
         a = parse(Arguments, args, prog=name, description=DESCRIPTION)
-        show(run(a, console), a)
+        if (a.out is None) == (a.to_hf is None):
+            raise ConfigError("name the folder to write: --out DIR for a model directory, --to-hf DIR for Hugging Face")
+        if a.to_hf is not None:
+            publish(a, Path(a.to_hf), console)
+        elif a.license is not None:
+            raise ConfigError("--license belongs to --to-hf")
+        else:
+            show(run(a, Path(a.out or ""), console), a)
     except ConfigError as error:
         print(f"error: {as_flags(str(error), Arguments)}", file=sys.stderr)
         return 2
@@ -79,20 +91,46 @@ def main(args: list[str]) -> int:
     return 0
 
 
-def run(a: Arguments, console: Console) -> Converted:
-    """Convert the weights and write the model directory.
+def publish(a: Arguments, out: Path, console: Console) -> None:
+    """Write the folder in the form of Hugging Face, and print what is in it and the next command.
 
     Raises:
-      ConfigError: If the arguments or the weights are invalid.
+      ConfigError: If the arguments or the model are invalid.
+    """
+    from jepa_jax.pretrained.hub import export  # imported here, because a conversion needs no run
+
+    check_free(out)
+    check_devices()
+    with console.status(f"writing {out}"):
+        encoder = export(a.weights, out, a.license, options_of(a))
+    data = "FOLDER" if encoder.picture_preprocessing else "FILE"
+    score = " ".join(program("score", "" if importlib.util.find_spec("score") else "jepa_jax.pretrained"))
+    print(f"{out}: model.safetensors, config.json and the card README.md, which you should read and complete")
+    print(f"next: {score} {out} --data {data}")
+
+
+def options_of(a: Arguments) -> Options:
+    """Return the options of foreign weights.
+
+    Raises:
+      ConfigError: If one is not positive.
     """
     for name in ("heads", "image_size"):
         value = getattr(a, name)
         if value is not None and value < 1:
             raise ConfigError(f"--{name.replace('_', '-')} is {value}; it must be positive")
-    out = Path(a.out)
+    return Options(a.family, a.arch, a.heads, a.image_size, a.branch, a.positions)
+
+
+def run(a: Arguments, out: Path, console: Console) -> Converted:
+    """Convert the weights and write the model directory.
+
+    Raises:
+      ConfigError: If the arguments or the weights are invalid.
+    """
+    options = options_of(a)
     check_free(out)
     check_devices()
-    options = Options(a.family, a.arch, a.heads, a.image_size, a.branch, a.positions)
     with console.status(f"reading {a.weights}") as status:
         converted = convert(a.weights, options)
         status.update("computing the hashes of the files")

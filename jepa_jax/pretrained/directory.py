@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,9 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.images.preprocessing import Preprocessing
-from jepa_jax.models.vit import ViT, vit_encoder
+from jepa_jax.models.vit import ViT
 from jepa_jax.pretrained.convert import Converted
+from jepa_jax.pretrained.exported import load_weights
 from jepa_jax.run_dir import CONFIG_FILE, FORMAT
 
 MODEL_FIELDS = {"vit", "preprocessing", "origin", "sample_shape"}
@@ -27,20 +29,37 @@ def write(converted: Converted, out: Path) -> None:
     Raises:
       ConfigError: If something else exists at `out`, or the directory cannot be written.
     """
+
+    def fill(folder: Path) -> None:
+        save_params(folder, converted.params)
+        (folder / CONFIG_FILE).write_text(json.dumps(description(converted), indent=2) + "\n")
+
+    write_folder(out, fill)
+
+
+def description(converted: Converted) -> dict[str, Any]:
+    """Return the content of config.json for a converted model."""
+    return {
+        "format": FORMAT,
+        "vit": asdict(converted.config),
+        "sample_shape": list(converted.config.shape),
+        "preprocessing": converted.preprocessing and converted.preprocessing.to_dict(),
+        "origin": converted.origin,
+    }
+
+
+def write_folder(out: Path, fill: Callable[[Path], object]) -> None:
+    """Call `fill(temporary)` with an empty folder, and move it to `out`.
+
+    Raises:
+      ConfigError: As in `write`.
+    """
     check_free(out)
     make_directory(out.parent)
     temporary = out.with_name(f".{out.name}.tmp-{os.getpid()}")
     try:
         temporary.mkdir()
-        save_params(temporary, converted.params)
-        tree = {
-            "format": FORMAT,
-            "vit": asdict(converted.config),
-            "sample_shape": list(converted.config.shape),
-            "preprocessing": converted.preprocessing and converted.preprocessing.to_dict(),
-            "origin": converted.origin,
-        }
-        (temporary / CONFIG_FILE).write_text(json.dumps(tree, indent=2) + "\n")
+        fill(temporary)
         if out.exists():
             shutil.rmtree(out)
         os.replace(temporary, out)
@@ -53,7 +72,7 @@ def write(converted: Converted, out: Path) -> None:
 def check_free(out: Path) -> None:
     """Check that a model directory can be written to `out`.
 
-    There may be nothing, an empty folder, or a model directory that was written before, which is replaced.
+    There may be nothing, an empty folder, or a converted or exported model that was written before, which is replaced.
 
     Raises:
       ConfigError: If something else exists there.
@@ -65,12 +84,21 @@ def check_free(out: Path) -> None:
 
 
 def is_converted(tree: dict[str, Any] | None) -> bool:
-    """Return whether the content of a config.json is that of a model directory."""
-    return tree is not None and tree.keys() >= MODEL_FIELDS
+    """Return whether the content of a config.json is that of a converted or an exported model."""
+    return tree is not None and (tree.keys() >= MODEL_FIELDS or "export" in tree)
 
 
 def load_directory(folder: Path) -> Encoder:
     """Load the encoder of a model directory.
+
+    Raises:
+      ConfigError: If the directory is damaged.
+    """
+    return read_directory(folder).encoder
+
+
+def read_directory(folder: Path) -> Converted:
+    """Read a model directory.
 
     Raises:
       ConfigError: If the directory is damaged.
@@ -86,7 +114,8 @@ def load_directory(folder: Path) -> Encoder:
         abstract = jax.eval_shape(lambda: config.network.init(jax.random.key(0)))
     except (ValueError, TypeError, KeyError) as error:
         raise ConfigError(f"{folder / CONFIG_FILE} is damaged ({error}); convert the weights again") from None
-    return vit_encoder(config, restore_params(folder, abstract), recipe, tree["origin"])
+    params = load_weights(folder, abstract) if "export" in tree else restore_params(folder, abstract)
+    return Converted(config, params, recipe, tree["origin"])
 
 
 def _tree(folder: Path) -> dict[str, Any] | None:

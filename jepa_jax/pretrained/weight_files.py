@@ -39,7 +39,7 @@ def find(path: Path) -> Path:
     if not path.is_dir():
         return path
     try:
-        return _in_directory(_snapshot(path))
+        return _in_directory(snapshot(path))
     except OSError as error:
         raise ConfigError(f"cannot read {error.filename}: {error.strerror}; name a file of weights") from error
 
@@ -91,13 +91,13 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return tree
 
 
-def _snapshot(folder: Path) -> Path:
+def snapshot(folder: Path) -> Path:
     """Return the folder with the files of a model in the cache of Hugging Face, or the same folder if it is none."""
     models = sorted(p.name for p in folder.glob("models--*") if p.is_dir())
     if len(models) > 1:
         raise ConfigError(f"{folder} holds several models; name one: {_listed(models)}")
     if models:
-        return _snapshot(folder / models[0])
+        return snapshot(folder / models[0])
     if not (folder / "snapshots").is_dir():
         return folder
     revisions = sorted(p.name for p in (folder / "snapshots").iterdir() if p.is_dir())

@@ -84,7 +84,7 @@ def trace_step(config: cfg.Config, mesh: Mesh, batch: int) -> Step:
     resolved = resolve(config, source)
     check_batch(source.batch_size, resolved.optim.accumulate, mesh)
     trainer = make_trainer(resolved, source, mesh)
-    state = jax.eval_shape(trainer.init)
+    state = trainer.state
     parameters = {name: sum(a.size for a in jax.tree.leaves(tree)) for name, tree in state["params"].items()}
     whole = replicated(mesh)
     shardings = jax.tree.map(lambda a: whole, state) if trainer.shardings is None else trainer.shardings

@@ -1,7 +1,7 @@
 """Training in a few lines, without console output, files or evaluation."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -9,23 +9,33 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax.config import Config
+from jepa_jax.config_json import from_tree
 from jepa_jax.data import Source, as_samples, open_source
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
+from jepa_jax.images import Preprocessing
+from jepa_jax.initial_weights import check_initial_weights, with_initial_weights
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, make_trainer
 
 Callback = Callable[[int, dict[str, float], Encoder], Any]
 
 
-def fit(config: Config, x: Any = None, *, callback: Callback | None = None, every: int = STEPS_PER_DISPATCH) -> Encoder:
+def fit(
+    config: Config | Mapping[str, Any],
+    x: Any = None,
+    *,
+    callback: Callback | None = None,
+    every: int = STEPS_PER_DISPATCH,
+) -> Encoder:
     """Train a config on one device and return its encoder.
 
     Args:
-      config: Config; `data.source` names the data, unless `x` is given.
+      config: Config, or a dict of those of its fields that differ from the defaults, with a dict for each section, as
+        in a config file. `data.source` names the data, unless `x` is given.
       x: Samples [N, ...] in memory, of any kind of numbers; uint8 is scaled to [0, 1]. Or a DataFrame, whose columns of
-        numbers are the samples, as in a table file.
+        numbers are the samples, as in a table file; or a dataset of Hugging Face, of numbers or of images.
       callback: Function (step, metrics, encoder) -> anything, which is called after every `every` steps and at the end.
         The metrics are the means of `loss`, `prediction`, `anti_collapse` and `grad_norm` since the previous call.
       every: Steps between calls of the callback.
@@ -36,19 +46,30 @@ def fit(config: Config, x: Any = None, *, callback: Callback | None = None, ever
     Raises:
       ConfigError: If the config or the samples are invalid, the data are read as a stream, or the loss is not finite.
     """
-    source = source_of(config, x)
-    return fit_source(resolve(config, source), source, callback, every)
+    config = config if isinstance(config, Config) else from_tree(dict(config))
+    config, initial = with_initial_weights(config)
+    source = source_of(config, x, None if initial is None else initial.preprocessing)
+    config = resolve(config, source)
+    if initial is None:
+        return fit_source(config, source, callback, every)
+    check_initial_weights(initial, config, source)
+    encoder = fit_source(config, source, callback, every, initial.params)
+    return dataclasses.replace(encoder, preprocessing=initial.preprocessing)
 
 
 def fit_source(
-    config: Config, source: Source, callback: Callback | None = None, every: int = STEPS_PER_DISPATCH
+    config: Config,
+    source: Source,
+    callback: Callback | None = None,
+    every: int = STEPS_PER_DISPATCH,
+    initial: Any = None,
 ) -> Encoder:
-    """Train a resolved config on a source in memory, as `fit` does.
+    """Train a resolved config on a source in memory, as `fit` does, from random weights or those in `initial`.
 
     Raises:
       ConfigError: If sizes are incompatible, or the loss is not finite.
     """
-    trainer = make_trainer(config, source)
+    trainer = make_trainer(config, source, initial=initial)
     state, step, window = trainer.init(), 0, []
     while step < config.steps:
         stop = min(step - step % every + every, step + STEPS_PER_DISPATCH, config.steps)
@@ -67,7 +88,7 @@ def fit_source(
     return trainer.encoder(state)
 
 
-def source_of(config: Config, x: Any = None) -> Source:
+def source_of(config: Config, x: Any = None, preprocessing: Preprocessing | None = None) -> Source:
     """Return the source of the samples [N, ...] in memory, or of those that the config names.
 
     Raises:
@@ -78,4 +99,4 @@ def source_of(config: Config, x: Any = None) -> Source:
         if source.batches is not None:
             raise ConfigError(f"{config.data.source} is read as a stream, which only the program train supports")
         return source
-    return from_samples(as_samples(x, config.data), dataclasses.replace(config.data, source="x"))
+    return from_samples(as_samples(x, config.data, preprocessing), dataclasses.replace(config.data, source="x"))

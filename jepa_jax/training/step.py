@@ -1,6 +1,7 @@
 """Training step, and its repetition in one dispatch."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.recipes import (
     RECIPES,
     Batch,
+    Params,
     as_encoder,
     build_loss,
     build_networks,
@@ -46,22 +48,27 @@ class Trainer(NamedTuple):
       run: Function (state, arrays, start, stop) -> (state, metrics [STEPS_PER_DISPATCH, 4]), which takes the steps from
         start + 1 to stop. Row i of the metrics belongs to step start + 1 + i. The state is donated.
       encoder: Function state -> the encoder that is scored, with the weights that are the result of the run.
+      state: Shapes and types of a state.
       shardings: Shardings of the state on several devices; or None.
     """
 
-    init: Callable[[], State]  # jitted
+    init: Callable[[], State]
     run: Any  # a jitted function, which can also be lowered
     encoder: Callable[[State], Encoder]
+    state: State
     shardings: Any = None
 
 
-def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -> Trainer:
+def make_trainer(
+    config: cfg.Config, source: Source, mesh: Mesh | None = None, initial: Params | None = None
+) -> Trainer:
     """Build the networks, the objective and the optimiser of a resolved config into pure functions.
 
     Args:
       config: Resolved config.
       source: Source of the data.
       mesh: Mesh from `training_mesh`; None for the default device.
+      initial: Weights of the encoder at the start, instead of random ones; or None.
 
     Raises:
       ConfigError: If sizes are incompatible.
@@ -73,10 +80,13 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
     loss, extra = build_loss(config, networks)
     path = weights_path(config)
     model, base = networks["encoder"], base_distribution(config)
+    scale = source.scale if initial is None else initial["input"]["scale"]
 
-    def init() -> State:
+    def init(initial: Params | None) -> State:
         key = jax.random.fold_in(jax.random.key(config.seed), 0)
         params = init_networks(networks, key, source.mean, source.scale, source.quantiles, source.row_features)
+        if initial is not None:
+            params["encoder"] = jax.tree.map(jnp.asarray, initial)
         state: State = {"params": params, "optimizer": optimizer.init(params)}
         # Copy the averages: the state is donated, and a buffer cannot be donated twice.
         if config.recipe.ema:
@@ -89,16 +99,15 @@ def make_trainer(config: cfg.Config, source: Source, mesh: Mesh | None = None) -
         params = state
         for name in path:
             params = params[name]
-        return as_encoder(model, params, source.shape, base, source.scale)
+        return as_encoder(model, params, source.shape, base, scale)
 
     run = many_steps(make_step(config, batch_of(config, source), loss, optimizer, mesh))
-    if mesh is None:
-        return Trainer(jax.jit(init, compiler_options=RUN_ONCE_OPTIONS), jax.jit(run, donate_argnums=0), encoder)
-    shardings = state_shardings(jax.eval_shape(init), mesh)
-    compiled = jax.jit(run, donate_argnums=0, out_shardings=(shardings, replicated(mesh)))
-    return Trainer(
-        jax.jit(init, out_shardings=shardings, compiler_options=RUN_ONCE_OPTIONS), compiled, encoder, shardings
-    )
+    abstract = jax.eval_shape(init, initial)
+    shardings = None if mesh is None else state_shardings(abstract, mesh)
+    placed = None if mesh is None else (shardings, replicated(mesh))
+    # The weights are an argument, because as constants they would be compiled.
+    start = partial(jax.jit(init, out_shardings=shardings, compiler_options=RUN_ONCE_OPTIONS), initial)
+    return Trainer(start, jax.jit(run, donate_argnums=0, out_shardings=placed), encoder, abstract, shardings)
 
 
 def make_step(

@@ -141,18 +141,34 @@ def test_wandb_goes_on_under_the_same_id(tmp_path: Path, monkeypatch: pytest.Mon
     assert wandb.finished == 2
 
 
+def test_trackio_goes_on_under_the_same_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trackio = FakeWandb()
+    monkeypatch.setitem(sys.modules, "trackio", trackio)
+    (tmp_path / "config.json").write_text('{"steps": 30}')
+    write(tmp_path, 0, [{"step": 1, "a": 0.5, "b": math.nan}], "trackio")
+    write(tmp_path, 1, [], "trackio")
+    first, second = trackio.started
+    assert first == second
+    assert first["name"].startswith(f"{tmp_path.name}-")
+    assert (first["project"], first["config"], first["resume"]) == ("jepa-jax", {"steps": 30}, "allow")
+    assert trackio.logged == [(1, {"step": 1, "a": 0.5})]
+    assert trackio.finished == 2
+
+
 @pytest.mark.parametrize(
     ("kinds", "module", "says"),
     [
         (("wandb",), None, r"pip install 'jepa-jax\[wandb\]'"),
         (("tensorboard", "wandb"), FakeWandb("no key:\nlog in"), "wandb does not start: no key: log in"),
-        (("tensorbord",), None, "unknown log 'tensorbord'; known: jsonl, tensorboard, wandb"),
+        (("trackio",), None, r"pip install 'jepa-jax\[trackio\]'"),
+        (("tensorbord",), None, "unknown log 'tensorbord'; known: jsonl, tensorboard, wandb, trackio"),
     ],
 )
 def test_what_cannot_be_opened_is_said_in_one_line_and_opens_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...], module: Any, says: str
 ) -> None:
-    monkeypatch.setitem(sys.modules, "wandb", module)
+    for name in ("wandb", "trackio"):
+        monkeypatch.setitem(sys.modules, name, module)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=says) as caught:
         open_log(tmp_path, 0, kinds)

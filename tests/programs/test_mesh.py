@@ -124,7 +124,7 @@ def test_accumulation_saves_memory() -> None:
         source = open_source(config.data)
         config = resolve(config, source)
         trainer = make_trainer(config, source)
-        state = jax.eval_shape(trainer.init)
+        state = trainer.state
         return trainer.run.lower(state, source.arrays, 0, 1).compile().memory_analysis().temp_size_in_bytes
 
     whole = bytes_of()

@@ -332,7 +332,7 @@ def test_large_configs_are_whole(name: str) -> None:
     config = find_config(name)[1]
     source = abstract_source(config.data)
     trainer = make_trainer(resolve(config, source), source)
-    _, rows = jax.eval_shape(trainer.run, jax.eval_shape(trainer.init), source.arrays, 0, 1)
+    _, rows = jax.eval_shape(trainer.run, trainer.state, source.arrays, 0, 1)
     assert rows.shape[1] == 4
     assert config_module(name).__doc__
 

@@ -52,7 +52,8 @@ def _patches(options: cfg.ViT, shape: tuple[int, ...]) -> Patches:
         more = ", or for a table patch_size 1 and per_row" if len(shape) == 1 else ""
         raise ValueError(f"needs images [H, W, C]{more}, but a sample has shape {list(shape)}; use mlp")
     image = (shape[0], shape[1], shape[2])
-    return Patches(image, patch, options.width, per_row=options.per_row, categories=options.categories)
+    bias = options.patch_bias if isinstance(options, cfg.PretrainedViT) else True
+    return Patches(image, patch, options.width, bias, options.per_row, options.categories)
 
 
 # Functions (options, shape of a sample) -> tokeniser; they raise ValueError if the two are incompatible.

@@ -1,5 +1,7 @@
 """Training in a few lines, from Python."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ def test_fit_is_what_the_steps_are() -> None:
 
 def test_samples_may_be_given() -> None:
     x = np.random.default_rng(0).standard_normal((50, 3))
-    encoder = jepa_jax.fit(SMALL, x)
+    encoder = jepa_jax.fit(dataclasses.asdict(SMALL), x)  # the options as a dict
     assert (encoder.shape, encoder.dim, encoder.base) == ((3,), 8, "sphere")
     assert np.isfinite(jepa_jax.score_samples(encoder, x[:4].astype(np.float32))).all()
 
@@ -38,6 +40,11 @@ def test_units_change_no_difference_of_scores() -> None:
     )
     for other in scaled:
         np.testing.assert_allclose(other, found, atol=1e-3)
+
+
+def test_options_that_do_not_exist() -> None:
+    with pytest.raises(jepa_jax.ConfigError, match=r"unknown field config.data.bach_size; did you mean batch_size"):
+        jepa_jax.fit({"data": {"bach_size": 3}})
 
 
 @pytest.mark.parametrize(

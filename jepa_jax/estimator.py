@@ -238,7 +238,7 @@ class JEPADensity(OutlierMixin, BaseEstimator):
                 stacklevel=3,
             )
             widths = (max(FEW_WIDTH, columns),) * 2
-            encoder = dataclasses.replace(encoder, members=1, widths=widths, components=FEW_COMPONENTS, shape="normal")
+            encoder = dataclasses.replace(encoder, members=1, widths=widths, components=FEW_COMPONENTS, kernel="normal")
             steps = max(LEAST_STEPS, steps * rows // FEW_ROWS)
         seed = self.random_state
         seed = int(seed) if isinstance(seed, int | np.integer) else int(check_random_state(seed).randint(2**31))

@@ -11,7 +11,7 @@ def automatic() -> Config:
         steps=3000,
         fewer_steps=True,
         data=Data(source="", batch_size=256, noise="local", holdout=0.1),
-        encoder=Triangular(members=3, shape=None, dropout=None),
+        encoder=Triangular(members=3, kernel=None, dropout=None),
         objective=Objective(anti_collapse="entropy", prediction_weight=0.0),
         optim=Optim(lr=3e-3, clip_norm=50.0, ema=0.995),
         monitor=Monitor(every=250),

@@ -152,7 +152,7 @@ class Triangular:
     """Widths of the hidden layers of the masked network, at least D - 1. None: three layers of 2 D, at least 128."""
     components: int | None = None
     """Components of each mixture. None: 32 up to four dimensions, 16 up to sixteen, else 10."""
-    shape: Literal["normal", "box"] | None = "normal"
+    kernel: Literal["normal", "box"] | None = "normal"
     """Shape of a component: `normal`, or `box`, a uniform distribution with edges as sharp as those of the data. None:
     `box` up to four dimensions, where it costs little, else `normal`."""
     dropout: float | None = 0.0

@@ -303,12 +303,12 @@ def _triangular(options: cfg.Triangular, shape: Shape, output: str, remat: bool)
     _, components, dropout, kernel = next(entry for entry in SIZES if size <= entry[0])
     components = options.components or components
     dropout = dropout if options.dropout is None else options.dropout
-    kernel = kernel if options.shape is None else options.shape
+    kernel = kernel if options.kernel is None else options.kernel
     dim = 2 * size if output == "torus" else size
 
     def one(order: str) -> Model:
         def make(key: Array, quantiles: Array | None = None) -> Triangular:
-            how = {"shape": kernel, "dropout": dropout}
+            how = {"kernel": kernel, "dropout": dropout}
             return Triangular(size, widths, components, order, quantiles, **how, rngs=nnx.Rngs(key))
 
         init, mixtures, inverse = _pure(make, "inverse")

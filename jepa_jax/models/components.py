@@ -86,4 +86,4 @@ def _log_ramp(t: Array) -> Array:
     return jnp.where(t < RAMP_SWITCH, far, jnp.log(near * ndtr(near) + jnp.exp(norm.logpdf(near))))
 
 
-SHAPES: dict[str, Callable[[Array, Array, Array | None], Law]] = {"normal": normal, "box": box}
+KERNELS: dict[str, Callable[[Array, Array, Array | None], Law]] = {"normal": normal, "box": box}

@@ -12,7 +12,7 @@ from jax import Array
 from jax.scipy.special import log_ndtr, logsumexp, ndtri
 from jax.scipy.stats import norm
 
-from jepa_jax.models.components import LOG_EDGE_BOUNDS, LOG_EDGE_START, SHAPES, Law
+from jepa_jax.models.components import KERNELS, LOG_EDGE_BOUNDS, LOG_EDGE_START, Law
 
 LOG_WIDTH_BOUND = 8.0  # a component is at least exp(-8) and at most exp(8) deviations wide
 BISECTIONS = 64  # of the interval in which a quantile lies, to float64 rounding
@@ -26,8 +26,8 @@ class Triangular(nnx.Module):
     """Conditional mixtures of D coordinates, whose parameters come from one masked network.
 
     Germain et al., "MADE: masked autoencoder for distribution estimation", arXiv 1502.03509, section 4, with mixtures
-    of normal distributions, or of boxes, as conditionals. The last layer starts at zero, so that training starts from independent
-    mixtures whose components lie at the quantiles of the data.
+    of normal distributions, or of boxes, as conditionals. The last layer starts at zero, so that training starts from
+    independent mixtures whose components lie at the quantiles of the data.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Triangular(nnx.Module):
         order: str,
         quantiles: Array | None = None,
         *,
-        shape: str = "normal",
+        kernel: str = "normal",
         dropout: float = 0.0,
         rngs: nnx.Rngs,
     ) -> None:
@@ -51,12 +51,12 @@ class Triangular(nnx.Module):
           order: `identity`, `reversed`, `permuted` or `rotated`.
           quantiles: Quantiles of the standardised data [Q, D], at (q + 1/2) / Q; None for those of N(0, I), which a
             rotated map takes too.
-          shape: Shape of the components, a key of `SHAPES`.
+          kernel: Shape of the components, a key of `KERNELS`.
           dropout: Probability with which training drops a hidden unit, for each sample anew.
           rngs: Keys of the weights and of a permuted order.
         """
         self.size, self.widths, self.components, self.dropout = size, widths, components, dropout
-        self.shape, self.numbers = shape, 4 if shape == "box" else 3  # numbers of a component
+        self.kernel, self.numbers = kernel, 4 if kernel == "box" else 3  # numbers of a component
         sizes = (size, *widths)
         for i in range(len(widths)):
             setattr(self, f"dense_{i}", nnx.Linear(sizes[i], sizes[i + 1], rngs=rngs))
@@ -73,7 +73,7 @@ class Triangular(nnx.Module):
         self.start = nnx.Param(self._start(None if order == "rotated" else quantiles))
 
     def _start(self, quantiles: Array | None) -> Array:
-        """Return the first mixtures, [D * numbers * M]: components at quantiles of the data, as wide as their spacing."""
+        """Return the first mixtures, [D * numbers * M]: components at quantiles of the data, of their spacing."""
         levels = jnp.asarray((np.arange(self.components) + 0.5) / self.components, jnp.float32)
         if quantiles is None:
             at = jnp.broadcast_to(ndtri(levels)[:, None], (self.components, self.size))
@@ -102,7 +102,7 @@ class Triangular(nnx.Module):
         if self.rotation is not None:
             y = jax.lax.stop_gradient(self.rotation[...]) @ y
         weights, means, *widths = self._components(y, key)
-        each = SHAPES[self.shape](y[:, None] - means, *widths)
+        each = KERNELS[self.kernel](y[:, None] - means, *widths)
         return Law(*(logsumexp(weights + part, axis=-1) for part in each))
 
     def inverse(self, u: Array) -> Array:
@@ -111,7 +111,7 @@ class Triangular(nnx.Module):
         def place(i: Array, y: Array) -> Array:
             # What conditions coordinate i is known: the coordinates before it, and nothing else is read.
             weights, means, *widths = (part[i] for part in self._components(y))
-            return y.at[i].set(mixture_quantile(u[i], weights, means, *widths, shape=self.shape))
+            return y.at[i].set(mixture_quantile(u[i], weights, means, *widths, kernel=self.kernel))
 
         y = jax.lax.fori_loop(0, self.size, place, jnp.zeros_like(u))
         if self.rotation is not None:
@@ -168,7 +168,7 @@ def bounded(y: Array) -> Array:
 
 
 def mixture_quantile(
-    u: Array, log_weights: Array, means: Array, log_widths: Array, log_edges: Array | None = None, *, shape: str
+    u: Array, log_weights: Array, means: Array, log_widths: Array, log_edges: Array | None = None, *, kernel: str
 ) -> Array:
     """Return the y at which a mixture of M components has the distribution function u, by bisection.
 
@@ -178,7 +178,7 @@ def mixture_quantile(
       means: Means of the components, [M].
       log_widths: Logs of the widths of the components, [M].
       log_edges: Logs of the deviations of the edges of boxes over their widths, [M].
-      shape: Shape of the components, a key of `SHAPES`.
+      kernel: Shape of the components, a key of `KERNELS`.
     """
     # The quantile of a mixture lies between the smallest and the largest quantile of its components.
     widths = jnp.exp(log_widths)
@@ -192,7 +192,7 @@ def mixture_quantile(
     def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
         low, high = bounds
         middle = 0.5 * (low + high)
-        each = SHAPES[shape](middle - means, log_widths, log_edges)
+        each = KERNELS[kernel](middle - means, log_widths, log_edges)
         tail = logsumexp(log_weights + jnp.where(low_side, each.log_cdf, each.log_survival))  # the nearer one is exact
         below = (tail < log_u) == low_side
         return jnp.where(below, middle, low), jnp.where(below, high, middle)

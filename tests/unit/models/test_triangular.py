@@ -11,8 +11,8 @@ from jepa_jax import config as cfg
 from jepa_jax.density import base_log_density
 from jepa_jax.errors import ConfigError
 from jepa_jax.models import Model, build
+from jepa_jax.models.components import KERNELS, box
 from jepa_jax.models.trained import as_encoder, weighted
-from jepa_jax.models.components import SHAPES, box
 from jepa_jax.models.triangular import normal_quantile
 
 OUTPUTS = {"cube": "cube", "torus": "torus", "gaussian": "normal"}
@@ -41,16 +41,16 @@ def model_of(size: int, output: str = "cube", **options) -> Model:
     return build(encoder, (size,), output)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("output", OUTPUTS)
 @pytest.mark.parametrize(("size", "order"), [(1, "identity"), (2, "reversed"), (5, "permuted"), (4, "rotated")])
 def test_volume_is_that_of_the_dense_jacobian(
-    size: int, order: str, output: str, shape: str, key: jax.Array, x64
+    size: int, order: str, output: str, kernel: str, key: jax.Array, x64
 ) -> None:
-    model = model_of(size, output, order=order, shape=shape)
+    model = model_of(size, output, order=order, kernel=kernel)
     params = perturbed(model, key, jnp.arange(size) * 2.0, 0.5 + jnp.arange(size))
     params = jax.tree.map(lambda a: a.astype(jnp.float64), params)
-    spread = 1 if shape == "box" else 2  # beyond its edge, which is sharp, a box has no mass that an SVD can see
+    spread = 1 if kernel == "box" else 2  # beyond its edge, which is sharp, a box has no mass that an SVD can see
     xs = jnp.asarray(spread * np.random.default_rng(0).standard_normal((4, size)) + np.arange(size))
 
     @jax.jit
@@ -77,10 +77,10 @@ def test_jacobian_is_triangular_in_its_order(order: str, key: jax.Array) -> None
     assert (np.abs(np.tril(jacobian)) > 0)[np.tril_indices(4)].all()  # and each depends on all before it
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_density_integrates_to_one(output: str, shape: str, key: jax.Array, x64) -> None:
-    model = model_of(2, output, shape=shape)
+def test_density_integrates_to_one(output: str, kernel: str, key: jax.Array, x64) -> None:
+    model = model_of(2, output, kernel=kernel)
     params = perturbed(model, key, amount=0.1)
     side = jnp.linspace(-12, 12, 801)
     grid = jnp.stack(jnp.meshgrid(side, side), -1).reshape(-1, 2)
@@ -94,10 +94,10 @@ def test_density_integrates_to_one(output: str, shape: str, key: jax.Array, x64)
     assert abs(float(mass) - 1) < 1e-6
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("output", OUTPUTS)
-def test_far_samples_have_finite_values_and_derivatives(output: str, shape: str, key: jax.Array) -> None:
-    model = model_of(3, output, shape=shape)
+def test_far_samples_have_finite_values_and_derivatives(output: str, kernel: str, key: jax.Array) -> None:
+    model = model_of(3, output, kernel=kernel)
     params = perturbed(model, key, amount=0.1)
     xs = jnp.full((4, 3), jnp.asarray([12.0, -12.0, 100.0, -1000.0])[:, None])
     for f in (model.apply, model.log_volume):
@@ -132,13 +132,13 @@ def test_a_box_is_a_uniform_distribution_convolved_with_a_normal_one(log_edge: f
         np.testing.assert_allclose(slopes, (up - down) / 2e-6, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_components_start_at_the_quantiles_of_the_data(shape: str, key: jax.Array) -> None:
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_components_start_at_the_quantiles_of_the_data(kernel: str, key: jax.Array) -> None:
     """Before training, the map already is the distribution function of each column."""
     x = np.exp(np.random.default_rng(0).standard_normal((5000, 2))).astype(np.float32)
     levels = (np.arange(64) + 0.5) / 64
     quantiles = jnp.asarray(np.quantile(x, levels, axis=0), jnp.float32)
-    model = model_of(2, components=32, shape=shape)
+    model = model_of(2, components=32, kernel=kernel)
     u = jax.vmap(model.apply, (None, 0))(model.init(key, x.mean(0), x.std(0), quantiles), x)
     rank = x.argsort(0).argsort(0) / len(x)
     assert np.abs(u - rank).max() < 0.05

@@ -2,16 +2,16 @@
 
     python -m benchmarks.ood [MODEL --inside DATA --outside DATA ...] [--sample N] [--seed S]
 
-Hardware: any; without MODEL two minutes on two cores. MODEL is what the score program takes: a training run, a converted
-model or foreign weights. DATA follows its grammar; `--outside` also takes corruptions of the samples themselves
-(`inverted`, `rotated`, `noise`) and `patches`, pieces of the two photographs in scikit-learn. Without MODEL the config
-`digits` is trained first and judged on digits.
+Hardware: any; without MODEL two minutes on two cores. MODEL is what the score program takes: a training run, a
+converted model or foreign weights. DATA follows its grammar; `--outside` also takes corruptions of the samples
+themselves (`inverted`, `rotated`, `noise`) and `patches`, pieces of the two photographs in scikit-learn. Without MODEL
+the config `digits` is trained first and judged on digits.
 
-The rows of `--inside`, or those that the run held out if it was trained on them, are divided by the seed: the first half
-is the reference, to which k-NN and Mahalanobis are fitted, and the other half is judged. A cell is the probability that
-a sample from inside ranks above one from outside (AUROC; below 0.5 the ranking is inverted), with an interval of 95 %
-over samples; q1 to q4 are the same among samples of like complexity, between the quartiles of the compressed size of
-the inside. One call makes one table: OUT/DEVICE/ood.json and ood.md, or ood_MODEL_DATA of another model.
+The rows of `--inside`, or those that the run held out if it was trained on them, are divided by the seed: the first
+half is the reference, to which k-NN and Mahalanobis are fitted, and the other half is judged. A cell is the probability
+that a sample from inside ranks above one from outside (AUROC; below 0.5 the ranking is inverted), with an interval of
+95 % over samples; q1 to q4 are the same among samples of like complexity, between the quartiles of the compressed size
+of the inside. One call makes one table: OUT/DEVICE/ood.json and ood.md, or ood_MODEL_DATA of another model.
 """
 
 import dataclasses
@@ -81,14 +81,14 @@ def main(args: list[str]) -> int:
             raise ConfigError(f"--sample is {a.sample}; it must be at least {2 * LEAST}")
         if bool(a.model) != bool(a.inside and a.outside) or (not a.model and (a.inside or a.outside)):
             raise ConfigError("MODEL, --inside and --outside belong together; name all of them or none")
-        out = results_folder(a.out)
+        out, about = results_folder(a.out), environment()
         console = Console(stderr=True, highlight=False, soft_wrap=True)
         if a.model:
-            return write(a, out, measured(a, console))
+            return write(a, out, about, measured(a, console))
         with tempfile.TemporaryDirectory() as folder:
             run = trained(Path(folder) / "digits", a.steps, console)
             found = measured(dataclasses.replace(a, model=run, inside="digits", outside=DEFAULT_OUTSIDE), console)
-        return write(a, out, found)
+        return write(a, out, about, found)
 
     return exit_status(measure)
 
@@ -239,7 +239,7 @@ def compared(
     return {"count": len(other), "counts": counts, "detectors": found}
 
 
-def write(a: Arguments, out: Path, found: dict[str, Any]) -> Path:
+def write(a: Arguments, out: Path, about: dict[str, Any], found: dict[str, Any]) -> Path:
     """Write the JSON and the table, and return the path of the table."""
     model, inside = a.model or "the config digits, just trained", a.inside or "digits"
     name = "ood" if not a.model else "_".join(["ood", *(re.sub(r"\W+", "-", Path(p).name) for p in (model, inside))])
@@ -258,7 +258,7 @@ def write(a: Arguments, out: Path, found: dict[str, Any]) -> Path:
             quartiles = ["-" if v is None else f"{v:.3f}" for v in f["quartiles"]]
             rows.append(["", detector, f"{f['auroc']:.3f} ({f['low']:.3f} to {f['high']:.3f})", *quartiles])
     text.append(markdown_table(["outside", "detector", "AUROC", "q1", "q2", "q3", "q4"], rows))
-    about = environment() | {"seed": a.seed, "sample": a.sample or "all", "steps": a.steps or "as configured"}
+    about = about | {"seed": a.seed, "sample": a.sample or "all", "steps": a.steps or "as configured"}
     write_results(out, name, "\n\n".join(text), {"about": about, "model": model, "inside": inside, **found})
     return out / f"{name}.md"
 

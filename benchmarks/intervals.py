@@ -1,7 +1,7 @@
 """Confidence interval of an AUROC."""
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 NORMAL_975 = 1.959964  # quantile of N(0, 1) for an interval of 95 %
 
@@ -27,6 +27,6 @@ def auroc_interval(value: float, typical: int, outlying: int) -> tuple[float, fl
         return (true - value) ** 2 - NORMAL_975**2 * true * (1 - true) * spread / (typical * outlying)
 
     within = float(np.clip(value, 1e-9, 1 - 1e-9))  # 0 and 1 are solutions themselves if they are the value
-    low = 0.0 if value <= 0 else float(brentq(beyond, 0.0, within))
-    high = 1.0 if value >= 1 else float(brentq(beyond, within, 1.0))
+    low = 0.0 if value <= 0 else float(root_scalar(beyond, bracket=(0.0, within)).root)
+    high = 1.0 if value >= 1 else float(root_scalar(beyond, bracket=(within, 1.0)).root)
     return low, high

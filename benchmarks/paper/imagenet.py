@@ -3,10 +3,11 @@
     python -m benchmarks.paper imagenet MODEL [MODEL ...] --images DIR [--classes NAME ...] [--sample N] [--work DIR]
 
 Hardware: any; a ViT-S/14 at 98 px takes four seconds an image on two cores, larger ones far more: take a GPU, or
-`--sample`. DIR has a folder of images for each class, such as the training images of ImageNet. Each MODEL is what the score program takes.
-All encoders see the same images, each through its own preprocessing. WORK receives a picture CLASS.png for each class
-and the scores, so that the same command continues an interrupted run. OUT/DEVICE/paper_imagenet.json and .md have the
-rank correlation of every two encoders within each class, also with the compressed size, which no density should be.
+`--sample`. DIR has a folder of images for each class, such as the training images of ImageNet. Each MODEL is what the
+score program takes. All encoders see the same images, each through its own preprocessing. WORK receives a picture
+CLASS.png for each class and the scores, so that the same command continues an interrupted run.
+OUT/DEVICE/paper_imagenet.json and .md have the rank correlation of every two encoders within each class, also with the
+compressed size, which no density should be.
 """
 
 import hashlib

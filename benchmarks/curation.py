@@ -252,12 +252,13 @@ def text(cells: dict[str, Any]) -> str:
         lines = []
         for method in (RANDOM, *METHODS):
             values = np.array([found[method] for found in seeds.values()])
-            deviation = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(len(SHARES))
-            lines.append([method, *(f"{m:.3f} ± {s:.3f}" for m, s in zip(values.mean(axis=0), deviation, strict=True))])
+            means = [f"{mean:.3f}" for mean in values.mean(axis=0)]
+            if len(values) > 1:
+                means = [f"{m} ± {s:.3f}" for m, s in zip(means, values.std(axis=0, ddof=1), strict=True)]
+            lines.append([method, *means])
         header = ["kept", *(f"{100 * share:.0f} %" for share in SHARES)]
-        blocks += [f"## {name}", markdown_table(header, lines), beside_random(seeds)]
-    count = len({seed for seeds in cells.values() for seed in seeds})
-    return "\n\n".join([*blocks, f"Seeds: {count}."])
+        blocks += [f"## {name}\n\nSeeds {', '.join(seeds)}.", markdown_table(header, lines), beside_random(seeds)]
+    return "\n\n".join(blocks)
 
 
 def beside_random(seeds: dict[str, dict[str, list[float]]]) -> str:
@@ -271,8 +272,9 @@ def beside_random(seeds: dict[str, dict[str, list[float]]]) -> str:
             for word, flags in (("worse", worse), ("better", better))
             if any(flags)
         ]
-        lines.append(f"- {method}: {'; '.join(parts) or 'as random'}")
-    return "On every seed:\n\n" + "\n".join(lines)
+        lines.append(f"- {method}: {'; '.join(parts) or 'now better, now worse than random'}")
+    chance = f"{100 * 2.0 ** (1 - len(seeds)):.0f} %"
+    return f"On every seed, which by chance alone happens in {chance} of the cells:\n\n" + "\n".join(lines)
 
 
 if __name__ == "__main__":

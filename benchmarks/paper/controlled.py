@@ -216,6 +216,7 @@ def draw(folder: Path, cells: dict[str, Any]) -> Path:
             exact, learned = np.array(found["scatter"])
             agreement = evaluate.agreement(learned, exact)
             plots.scatter(ax, learned, exact, agreement.spearman, agreement.slope)
+            ax.set_title(f"sprites: {ax.get_title()}")
         else:
             for corruption, of in found["corrupted"].items():
                 strengths = np.array([0, *map(float, of)])

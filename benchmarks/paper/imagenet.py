@@ -213,7 +213,7 @@ def text(found: dict[str, Any], count: int) -> str:
 def draw(path: Path, name: str, count: int, scores: dict[str, np.ndarray], images: LazyImages) -> Path:
     """Write the picture of a class: a row for each encoder, the least likely on the left and the most on the right."""
     encoders = [encoder for encoder in scores if encoder != SIZE]
-    figure = plots.Figure(figsize=(1.25 * (2 * count) + 0.6, 1.6 * len(encoders) + 0.7), dpi=110, layout="constrained")
+    figure = plots.Figure(figsize=(1.25 * (2 * count) + 0.6, 1.4 * len(encoders) + 0.6), dpi=110, layout="constrained")
     ratios = [1.0] * count + [0.25] + [1.0] * count
     axes = figure.subplots(len(encoders), 2 * count + 1, squeeze=False, width_ratios=ratios)
     for line, encoder in zip(axes, encoders, strict=True):
@@ -222,7 +222,7 @@ def draw(path: Path, name: str, count: int, scores: dict[str, np.ndarray], image
         for ax, row in places:
             if (picture := images.thumbnail(int(row), THUMBNAIL_PIXELS)) is not None:
                 ax.imshow(picture.convert("RGB"))
-            ax.set_title(f"{scores[encoder][row]:.0f}", fontsize=8)
+            ax.set_title(f"{scores[encoder][row]:.4g}", fontsize=8)
         for ax in line:
             ax.set(xticks=[], yticks=[])
             ax.set_frame_on(False)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from scipy import stats
 from sklearn.covariance import MinCovDet
 from sklearn.datasets import load_breast_cancer, load_digits, load_wine
 from sklearn.ensemble import IsolationForest
@@ -188,7 +189,7 @@ def write(out: Path, about: dict[str, Any], cells: dict[str, Any]) -> None:
     text = [
         "# Outliers, one class at a time\n\nDetectors fitted to half of the rows of one class rank the other half "
         "above all other classes. Means over seeds, of the tasks on which a detector had a result; in brackets the "
-        "90 % interval of the mean over tasks, by resampling them."
+        "90 % interval of the mean over tasks, by resampling them, and over seeds, by Student's t."
     ]
     for metric, title in METRICS.items():
         table = {
@@ -203,7 +204,8 @@ def write(out: Path, about: dict[str, Any], cells: dict[str, Any]) -> None:
         means = [
             mean_with_interval([row[i] for row in table.values() if row[i] is not None]) for i in range(len(shown))
         ]
-        rows = [["**mean**", *means]]
+        over_seeds = [mean_over_seeds(cells, name, metric) for name in shown]
+        rows = [["**mean** (over tasks)", *means], ["**mean** (over seeds)", *over_seeds]]
         rows += [[task, *("-" if v is None else f"{v:.3f}" for v in row)] for task, row in table.items()]
         text += [f"## {title}", markdown_table(["", *shown], rows)]
     seeds = sorted({int(seed) for found in cells.values() for seed in found})
@@ -221,6 +223,18 @@ def mean_with_interval(values: list[Any]) -> str:
     drawn = np.random.default_rng(0).choice(values, (RESAMPLES, len(values))).mean(axis=1)
     low, high = np.quantile(drawn, [0.05, 0.95])
     return f"{np.mean(values):.3f} ({low:.3f} to {high:.3f})"
+
+
+def mean_over_seeds(cells: dict[str, Any], name: str, metric: str) -> str:
+    """Return the mean of a detector over its tasks, with the 90 % interval over seeds; `-` for fewer than two seeds."""
+    seeds = sorted({seed for found in cells.values() for seed in found})
+    rows = [[found.get(seed, {}).get(name, {}).get(metric) for seed in seeds] for found in cells.values()]
+    whole = [row for row in rows if None not in row]  # so that every seed has the same tasks
+    if len(seeds) < 2 or not whole:
+        return "-"
+    means = np.mean(np.array(whole, float), axis=0)
+    half = stats.t.ppf(0.95, len(means) - 1) * means.std(ddof=1) / np.sqrt(len(means))
+    return f"{means.mean():.3f} ({means.mean() - half:.3f} to {means.mean() + half:.3f})"
 
 
 if __name__ == "__main__":

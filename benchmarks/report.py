@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +24,7 @@ PACKAGES = ("jax", "flax", "optax", "numpy", "scikit-learn")
 
 
 def environment() -> dict[str, Any]:
-    """Return the device kind, processor, number of cores, date and package versions."""
+    """Return the device kind, processor, number of cores, date, commit and package versions."""
     import jax
 
     return {
@@ -31,9 +32,20 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "cores": cores(),
         "date": datetime.date.today().isoformat(),
+        "commit": commit(),
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
     }
+
+
+def commit() -> str:
+    """Return the short hash of the checkout's commit, with `-dirty` after changes; `unknown` outside a checkout."""
+    command = ["git", "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return found.stdout.strip()
 
 
 def exit_status(measure: Callable[[], Path]) -> int:

@@ -60,7 +60,7 @@ def open_samples(a: Arguments, name: str, encoder: Encoder, limit: int | None = 
         name,
         limit,
         preprocessing=encoder.picture_preprocessing,
-        max_pixels=a.max_pixels,
+        max_pixels=a.max_pixels or (None if config is None else config.data.max_pixels),
         schema=None if config is None else schema_of(config.data),
     )
 

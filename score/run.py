@@ -137,8 +137,7 @@ def embedded(
         write_embeddings(Path(a.embeddings), row_ids(samples), z)
     if not a.curate:
         return {}, {}
-    with console.status("comparing the embeddings"):
-        return curate(samples, rows["score"], z)
+    return curate(samples, rows["score"], z, console)
 
 
 def measured(

@@ -28,7 +28,7 @@ def progress_line(step: int, row: dict[str, Any], verdict: str | None) -> str:
     Args:
       step: Step of the evaluation.
       row: Metrics by name.
-      verdict: Verdict in words; None for the untrained encoder.
+      verdict: Verdict in words, or ""; None for the untrained encoder.
     """
     corrected = row.get("density/log_density_spearman") != row.get("density/spearman")
     agreement = [
@@ -45,7 +45,7 @@ def progress_line(step: int, row: dict[str, Any], verdict: str | None) -> str:
     shown = ", ".join(agreement) or f"mean score {row['density/score_mean']:.1f} nats"
     if verdict is None:
         return f"untrained    {shown}"
-    return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {verdict}"
+    return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {verdict}".rstrip()
 
 
 def about(look: Look, encoder: Encoder, law: str) -> dict[str, Any]:

@@ -51,10 +51,10 @@ def open_source(data: cfg.Data, seed: int = 0, process: int = 0, processes: int 
 def ignored_options(data: cfg.Data, source: Source) -> str | None:
     """Return a sentence that names the options of a config that have no effect on its source, or None."""
     if source.world is not None:
-        names = ("shift", "holdout", "probe_source", "stream", "size", "channels", "workers")
+        names = ("shift", "holdout", "probe_source", "stream", "size", "channels", "max_pixels", "workers")
         why = "a world draws new samples in every step and for the probe set"
     elif source.batches is None:
-        names, why = ("size", "channels", "workers"), "its samples are held in memory as they are"
+        names, why = ("size", "channels", "max_pixels", "workers"), "its samples are held in memory as they are"
     else:
         return None
     default = cfg.Data()

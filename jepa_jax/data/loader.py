@@ -34,6 +34,7 @@ class LoaderOptions:
       channels: 3 for colour, 1 for grey; or the number of channels of the images.
       labels: Whether a dataset without labels is an error.
       holdout: Fraction of the samples, a fixed random choice, that is kept out.
+      max_pixels: Maximum number of pixels of an image file; None for that of the environment.
     """
 
     batch_size: int
@@ -45,6 +46,7 @@ class LoaderOptions:
     channels: int = 3
     labels: bool = False
     holdout: float = 0.0
+    max_pixels: int | None = None
 
 
 class Loader:

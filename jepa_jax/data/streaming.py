@@ -77,7 +77,7 @@ def open_stream(spec: str, options: LoaderOptions) -> Stream:
     ):
         if not ok:
             raise ConfigError(message)
-    images = _open_images(spec, o.channels, o.labels)
+    images = _open_images(spec, o.channels, o.labels, o.max_pixels)
     others = images.passed_over if isinstance(images, ImageFolder) else {}
     notes = (f"files of {spec} that are no pictures{passed_over_words(others, ': ')}",) if others else ()
     dataset = _part(images, o.holdout, held=False)
@@ -99,6 +99,7 @@ def read_some(
     labels: bool = False,
     holdout: float = 0.0,
     held: bool = False,
+    max_pixels: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Read a fixed random choice of at most `count` readable samples of a dataset of images, for probes.
 
@@ -110,6 +111,7 @@ def read_some(
       labels: Whether missing labels are an error, as in `LoaderOptions`.
       holdout: Fraction of the samples that is kept out, as in `LoaderOptions`.
       held: Take samples that `holdout` keeps out of the stream, instead of samples of the stream.
+      max_pixels: Maximum number of pixels of an image file, as in `LoaderOptions`.
 
     Returns:
       Batch in the form of a stream's batches, in the order of the dataset.
@@ -117,7 +119,8 @@ def read_some(
     Raises:
       ConfigError: As in `open_stream`.
     """
-    samples = PreparedImages(_part(_open_images(spec, channels, labels), holdout, held), size, channels)
+    images = _part(_open_images(spec, channels, labels, max_pixels), holdout, held)
+    samples = PreparedImages(images, size, channels)
 
     def read(number: int) -> dict[str, Any] | None:
         try:
@@ -146,8 +149,15 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
     Raises:
       ConfigError: If the dataset cannot be read, or does not have an option.
     """
+    common: dict[str, Any] = {"size": data.size, "channels": data.channels, "max_pixels": data.max_pixels}
     options = LoaderOptions(
-        data.batch_size, seed, data.size, data.workers, process, processes, data.channels, holdout=data.holdout
+        data.batch_size,
+        seed,
+        workers=data.workers,
+        process=process,
+        processes=processes,
+        holdout=data.holdout,
+        **common,
     )
     stream = open_stream(data.source, options)
     if stream.count < 2:
@@ -156,10 +166,10 @@ def from_stream(data: cfg.Data, seed: int, process: int, processes: int) -> Sour
 
     def some(n: int, held: bool) -> dict[str, np.ndarray]:
         if held and data.probe_source:
-            found = read_some(data.probe_source, n, size=data.size, channels=data.channels)
+            found = read_some(data.probe_source, n, **common)
         else:
             held = held and data.holdout > 0
-            found = read_some(data.source, n, size=data.size, channels=data.channels, holdout=data.holdout, held=held)
+            found = read_some(data.source, n, holdout=data.holdout, held=held, **common)
         if found["x"].shape[1:] != stream.shape:
             raise ConfigError(
                 f"{data.probe_source} has images of shape {list(found['x'].shape[1:])}, and {data.source} of "
@@ -247,9 +257,9 @@ def _part(dataset: Dataset, holdout: float, held: bool) -> Dataset:
     return Subset(dataset, numbers)
 
 
-def _open_images(spec: str, channels: int, labels: bool) -> Dataset:
+def _open_images(spec: str, channels: int, labels: bool, max_pixels: int | None) -> Dataset:
     """Open a dataset and check that its samples are images, with labels if these are requested."""
-    dataset = open_dataset(spec, Options(channels, keep_bytes=True))
+    dataset = open_dataset(spec, Options(channels, keep_bytes=True, max_pixels=max_pixels))
     if isinstance(dataset, Samples):
         shape = list(dataset.x.shape[1:])
         if len(shape) != 3:

@@ -16,11 +16,13 @@ class Duplicates(NamedTuple):
 
     Attributes:
       of: Row of the nearest earlier sample that is as near as a duplicate, [N]; -1 if there is none.
+      apart: Distance to that sample [N]; NaN if there is none.
       distance: Largest distance of near-duplicates.
       typical_distance: Median distance from a sample to its nearest neighbour.
     """
 
     of: np.ndarray
+    apart: np.ndarray
     distance: float
     typical_distance: float
 
@@ -44,9 +46,9 @@ def near_duplicates(
     from sklearn.neighbors import NearestNeighbors  # imported here, because scikit-learn takes a second to import
 
     z = np.asarray(z)
-    of, known = np.full(len(z), -1), np.flatnonzero(np.isfinite(z).all(axis=1))
+    of, apart, known = np.full(len(z), -1), np.full(len(z), np.nan), np.flatnonzero(np.isfinite(z).all(axis=1))
     if len(known) < 2:
-        return Duplicates(of, float("nan"), float("nan"))
+        return Duplicates(of, apart, float("nan"), float("nan"))
     search = NearestNeighbors().fit(z[known])
     nearest = np.concatenate([far[:, 0] for far, _ in _neighbours(search, z[known], 1, done)])
     typical = float(np.median(nearest))
@@ -58,8 +60,8 @@ def near_duplicates(
             earlier = found < row
             if earlier.any():
                 first = np.lexsort((found[earlier], far[earlier]))[0]
-                of[known[row]] = known[found[earlier][first]]
-    return Duplicates(of, distance, typical)
+                of[known[row]], apart[known[row]] = known[found[earlier][first]], far[earlier][first]
+    return Duplicates(of, apart, distance, typical)
 
 
 def label_disagreement(

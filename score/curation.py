@@ -51,7 +51,7 @@ def curate(samples: Samples, score: np.ndarray, z: np.ndarray, console: Console)
             pulse.beat(compared, early=compared == count)
 
         twins = near_duplicates(z, done=done)
-        doubt = label_disagreement(z, label, done=done) if labelled else None
+        doubt = None if label is None or not labelled else label_disagreement(z, label, done=done)
     columns: Columns = {"duplicate_of": np.ma.masked_array(ids[twins.of], twins.of < 0)}
     entries: dict[str, Any] = {
         "duplicates": int((twins.of >= 0).sum()),

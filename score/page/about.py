@@ -20,6 +20,7 @@ FACTS = {  # entries of the origin of foreign weights, as the page names them
     "description": "described by",
     "licence": "licence",
 }
+LONG = 40  # characters of a fact that takes the whole width
 
 
 def about(summary: Mapping[str, Any]) -> str:
@@ -30,7 +31,9 @@ def about(summary: Mapping[str, Any]) -> str:
         facts["pictures"] = recipe_in_words(Preprocessing.from_dict(summary["preprocessing"]))
     parts = []
     if facts:
-        shown = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts.items())
+        shown = "".join(
+            f"<div{_wide(text)}><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in facts.items()
+        )
         parts.append(f'<section class="about"><h2>The encoder</h2><dl>{shown}</dl>{notes(origin.get("notes", ()))}')
         parts.append("</section>")
     if summary.get("notes"):
@@ -42,6 +45,10 @@ def notes(sentences: Iterable[str]) -> str:
     """Return sentences as a list; "" without any."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
     return f'<ul class="notes">{items}</ul>' if items else ""
+
+
+def _wide(text: str) -> str:
+    return ' class="wide"' if len(text) > LONG else ""
 
 
 def _text(key: str, origin: Mapping[str, Any]) -> str:

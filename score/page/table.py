@@ -36,7 +36,7 @@ def suspicions(page: Page, suspects: Suspects) -> list[dict[str, Any]]:
             found.append(numbers(name, values[page.rows], digits))
     of = suspects.duplicate_of
     if len(suspects.copies):
-        named = [page.ids[of[row]] if of[row] >= 0 else "" for row in page.rows]
+        named = [page.ids[int(of[row])] if of[row] >= 0 else "" for row in page.rows.tolist()]
         found.append(words("duplicate_of", named))
     return found
 

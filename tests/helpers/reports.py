@@ -141,11 +141,18 @@ def curated_page(count: int = 330, linked: bool = True) -> Page:
         "notes": ["the number of heads, 6, is assumed", "<script>window.hacked=1</script> beside the encoder"],
         "left_out": {"dino_head.*": "a head that only training uses"}, "description": None, "licence": "Apache 2.0.",
     }  # fmt: skip
-    recipe = {"size": [56, 56], "resize": 64, "resample": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}
+    recipe = {
+        "size": [56, 56],
+        "resize": 64,
+        "resample": "bicubic",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "source": "a file",
+    }
     notes = ["files of photos that are no pictures: 3 .txt"]
     return dataclasses.replace(
         page,
         summary={**page.summary, "origin": origin, "preprocessing": recipe, "notes": notes},
         suspects=suspects,
-        link=lambda row: f"photos/{quote(page.ids[row])}" if linked else None,
+        link=lambda row: f"photos/{quote(str(page.ids[row]))}" if linked else None,
     )

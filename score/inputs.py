@@ -11,7 +11,7 @@ from jepa_jax.data import LazyImages, Samples, read_samples, schema_of
 from jepa_jax.data.arrays import layout_hint
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
-from jepa_jax.loading import load, training_config
+from jepa_jax.loading import load, load_run, training_config
 from jepa_jax.pretrained.words import in_words
 from jepa_jax.run_dir import kind_of
 
@@ -46,6 +46,8 @@ def open_encoder(a: Arguments) -> Encoder:
     if given and kind_of(Path(a.model)) != "foreign":
         names = ", ".join(f"`{name}`" for name in given)
         raise ConfigError(f"{names}: only foreign weights take options, and {a.model} was written by jepa_jax")
+    if kind_of(Path(a.model)) == "run":  # the samples come without the offset of its data
+        return load_run(Path(a.model), a.weights, a.step)
     return load(a.model, weights=a.weights, step=a.step, **given)
 
 

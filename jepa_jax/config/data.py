@@ -48,6 +48,9 @@ class Data:
     columns: tuple[str, ...] = ()
     """For tables: names of the columns that are input, in their order. Empty: all columns of numbers and those in
     `categorical`, except `id`, `label`, `log_density` and `split`."""
+    offset: tuple[float, ...] = ()
+    """For vectors in a file: number that is subtracted from each column in float64, before the samples are rounded to
+    float32. Empty: the mean of each column of which float32 would keep at most three digits, and 0 for the others."""
     categorical: tuple[str, ...] = ()
     """For tables: names of the columns of categories, such as columns of words."""
     levels: tuple[str, ...] = ()

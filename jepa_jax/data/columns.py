@@ -52,9 +52,7 @@ def continuous(x: np.ndarray, seed: int = 0, names: Sequence[str] = ()) -> Table
     for column in range(size):
         values, inverse, count = np.unique(x[:, column], return_inverse=True, return_counts=True)
         magnitude = float(np.abs(values).max())
-        deviation = np.std(x[:, column].astype(np.float64))
-        # Below the spacing of its numbers, a note on the samples says more.
-        if np.spacing(np.float32(magnitude)) <= deviation < 1e3 * np.finfo(np.float32).eps * magnitude:
+        if _is_coarse(x[:, column], magnitude):
             coarse.append(column)
         if len(values) == 1:
             constant.append(column)
@@ -93,6 +91,12 @@ def continuous(x: np.ndarray, seed: int = 0, names: Sequence[str] = ()) -> Table
         )
     notes += _about_size(rows, size)
     return Table(out, tuple(notes), first, bool(dependent))
+
+
+def _is_coarse(column: np.ndarray, magnitude: float) -> bool:
+    """Return whether float32 keeps at most three digits of a column, but some; without any, the samples say so."""
+    deviation = np.std(column.astype(np.float64))
+    return bool(np.spacing(np.float32(magnitude)) <= deviation < 1e3 * np.finfo(np.float32).eps * magnitude)
 
 
 def _about_size(rows: int, size: int) -> list[str]:

@@ -17,6 +17,7 @@ from jepa_jax.checkpoint import Checkpoints
 from jepa_jax.config import Config, Data, Triangular, automatic
 from jepa_jax.data import as_samples, is_dataset
 from jepa_jax.data.columns import FEW_ROWS
+from jepa_jax.data.offsets import automatic_offset
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError, first_line
 from jepa_jax.files import make_directory, write_atomically
@@ -47,7 +48,8 @@ class JEPADensity(OutlierMixin, BaseEstimator):
 
     Attributes:
       offset_: Log-density below which a row is predicted to be an outlier, in nats.
-      encoder_: Encoder; `encoder_.log_density(x)` is the log-density of one row [D].
+      encoder_: Encoder; `encoder_.log_density(x)` is the log-density of one row [D], less `config_.data.offset` if a
+        column varies so little around a large mean that float32 would lose it.
       config_: Config of the training, resolved.
       best_step_: Step whose weights are the result, chosen by the held-out rows.
       heldout_nats_: Mean log-density of the held-out rows.
@@ -113,8 +115,13 @@ class JEPADensity(OutlierMixin, BaseEstimator):
         if not 0 < self.contamination <= 0.5:
             raise ValueError(f"contamination is {self.contamination}; it must be above 0 and at most 0.5")
         x = np.asarray(validate_data(self, _rows(X), dtype=np.float64, ensure_min_samples=LEAST_ROWS))
+        # float32, in which it is trained, would lose a column that varies little around a large mean.
+        offset = automatic_offset(x)
+        x = x - np.array(offset or 0.0)
         found = fit_judged(self._config(*x.shape), x, self._say if self.verbose else None)
-        self.encoder_, self.config_, self.best_step_ = found.encoder, found.config, found.step
+        data = dataclasses.replace(found.config.data, offset=offset)
+        self.config_ = dataclasses.replace(found.config, data=data)
+        self.encoder_, self.best_step_ = found.encoder, found.step
         self.heldout_nats_ = found.nats["heldout_nats"]
         self.heldout_nats_kde_ = found.nats["heldout_nats_kde"]
         self.heldout_nats_gmm_ = found.nats.get("heldout_nats_gmm")
@@ -128,7 +135,8 @@ class JEPADensity(OutlierMixin, BaseEstimator):
     def score_samples(self, X: Any) -> np.ndarray:
         """Return the normalised log-density [N] of rows [N, D], in nats; high is typical."""
         check_is_fitted(self)
-        return log_densities(self.encoder_, np.asarray(validate_data(self, _rows(X), dtype=np.float64, reset=False)))
+        x = np.asarray(validate_data(self, _rows(X), dtype=np.float64, reset=False))
+        return log_densities(self.encoder_, x - np.array(self.config_.data.offset or 0.0))
 
     def decision_function(self, X: Any) -> np.ndarray:
         """Return the log-density [N] less `offset_`, in nats: below 0 for outliers."""
@@ -150,7 +158,8 @@ class JEPADensity(OutlierMixin, BaseEstimator):
             raise ValueError(f"n_samples is {n_samples}; it must be at least 1")
         key = jax.random.key(check_random_state(random_state).randint(2**31))
         with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
-            return np.asarray(_samples(_in_float64(self.encoder_), key, n_samples))
+            found = np.asarray(_samples(_in_float64(self.encoder_), key, n_samples))
+        return found + np.array(self.config_.data.offset or 0.0)
 
     def save(self, path: str | Path) -> None:
         """Save a fit as a run directory, which `jepa_jax.load` and `python -m score` take too.

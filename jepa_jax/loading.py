@@ -47,7 +47,7 @@ def load(model: str | Path, *, weights: str | None = None, step: str | None = No
                 f"{', '.join(options)}: only foreign weights take options, and {path} was written by jepa_jax"
             )
         if kind == "run":
-            return load_run(path, weights, step)
+            return of_raw_samples(load_run(path, weights, step), read_config(path)[0].data.offset)
         from jepa_jax.pretrained import load_directory  # imported here, because a run does not need it
 
         return load_directory(path)
@@ -57,7 +57,7 @@ def load(model: str | Path, *, weights: str | None = None, step: str | None = No
 
 
 def load_run(run: Path, weights: str | None = None, step: str | None = None) -> Encoder:
-    """Load the trained encoder of a run directory.
+    """Load the trained encoder of a run directory, for samples less `data.offset`, as the readers of data give them.
 
     Args:
       run: Directory made by `python -m train`.
@@ -114,6 +114,46 @@ def model_folder(model: str | Path) -> Path:
         return path
     inside = snapshot(path)
     return inside if (inside / CONFIG_FILE).is_file() and kind_of(inside) != "foreign" else path
+
+
+def of_raw_samples(encoder: Encoder, offset: tuple[float, ...]) -> Encoder:
+    """Return an encoder of centred samples as one of samples from which the offset was not subtracted.
+
+    It subtracts the offset as two numbers of float32, which loses nothing that a sample in float32 has. A sample in
+    float64, with `jax.enable_x64`, keeps all of its digits.
+
+    Args:
+      encoder: Encoder of samples less the offset.
+      offset: Offset [D], or () for none.
+    """
+    if not any(offset):
+        return encoder
+    high = np.asarray(offset, np.float32)
+    low = (np.asarray(offset) - high).astype(np.float32)
+
+    def centred(params: Any, x: Any) -> Any:
+        less = (x - high.astype(x.dtype)) - low.astype(x.dtype)
+        return less.astype(params["input"]["scale"].dtype)
+
+    def wrapped(function: Any) -> Any:
+        return None if function is None else lambda params, x, *how: function(params, centred(params, x), *how)
+
+    def moved(inverse: Any) -> Any:
+        def function(params: Any, u: Any) -> Any:
+            x = inverse(params, u)
+            return (x + low.astype(x.dtype)) + high.astype(x.dtype)
+
+        return function
+
+    return replace(
+        encoder,
+        apply=wrapped(encoder.apply),
+        factor=wrapped(encoder.factor),
+        volume=wrapped(encoder.volume),
+        densities=tuple(map(wrapped, encoder.densities)),
+        maps=tuple(tuple(map(wrapped, member)) for member in encoder.maps),
+        inverses=tuple(map(moved, encoder.inverses)),
+    )
 
 
 def encoder_with(config: Config, shape: tuple[int, ...], params: Any, mixture: Any = None) -> Encoder:

@@ -86,7 +86,12 @@ def compare_models(a: Arguments, first: Scores, second: Scores) -> None:
     rho, low, high = rank_correlation(x, y)
     print(f"Spearman of {a.by}: {rho:.4f} (95 % interval {low:.4f} to {high:.4f})")
     ranks = [100 * (rankdata(values) - 0.5) / count for values in (x, y)]
-    apart = np.argsort(-np.abs(ranks[0] - ranks[1]), kind="stable")[: a.top]
+    distance = np.abs(ranks[0] - ranks[1])
+    if not distance.any():
+        agreed = f"have the same {a.by}" if (x == y).all() else "are ranked the same"
+        print(f"the tables agree: all {count} samples {agreed} in both")
+        return
+    apart = np.argsort(-distance, kind="stable")[: min(a.top, np.count_nonzero(distance))]
     if not len(apart):
         return
     names = ["id", f"{a.by} A", f"{a.by} B", "percentile A", "percentile B"]

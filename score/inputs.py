@@ -11,7 +11,7 @@ from jepa_jax.data import LazyImages, Samples, read_samples, schema_of
 from jepa_jax.data.arrays import layout_hint
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
-from jepa_jax.loading import load, training_config
+from jepa_jax.loading import load, load_run, training_config
 from jepa_jax.pretrained.words import in_words
 from jepa_jax.run_dir import kind_of
 
@@ -46,6 +46,8 @@ def open_encoder(a: Arguments) -> Encoder:
     if given and kind_of(Path(a.model)) != "foreign":
         names = ", ".join(f"`{name}`" for name in given)
         raise ConfigError(f"{names}: only foreign weights take options, and {a.model} was written by jepa_jax")
+    if kind_of(Path(a.model)) == "run":  # the samples come without the offset of its data
+        return load_run(Path(a.model), a.weights, a.step)
     return load(a.model, weights=a.weights, step=a.step, **given)
 
 
@@ -60,7 +62,7 @@ def open_samples(a: Arguments, name: str, encoder: Encoder, limit: int | None = 
         name,
         limit,
         preprocessing=encoder.picture_preprocessing,
-        max_pixels=a.max_pixels,
+        max_pixels=a.max_pixels or (None if config is None else config.data.max_pixels),
         schema=None if config is None else schema_of(config.data),
     )
 
@@ -92,27 +94,33 @@ def told(encoder: Encoder) -> dict[str, Any]:
     return {"origin": encoder.origin, "preprocessing": None if recipe is None else recipe.to_dict()}
 
 
-def say_if_unlike(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
-    """Say what is unusual about the samples, for training did not have it or nothing can be judged by it."""
-    for sentence in (*unseen_categories(training_config(a.model), samples), *samples.notes):
+def say_if_unlike(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> list[str]:
+    """Say what is unusual about the samples, for training did not have it or nothing can be judged by it.
+
+    Returns:
+      The sentences, for FILE.json.
+    """
+    notes = [*unseen_categories(training_config(a.model), samples), *samples.notes]
+    for sentence in notes:
         console.print(f"note: {sentence}", markup=False)
-    say_if_raw(a, encoder, samples, console)
+    raw = raw_pixels(a, encoder, samples)
+    if raw:
+        console.print(f"warning: {raw}", markup=False)
+    return [*notes, *([raw] if raw else [])]
 
 
-def say_if_raw(a: Arguments, encoder: Encoder, samples: Samples, console: Console) -> None:
-    """Warn if arrays that look like raw pixels are passed to an encoder that takes standardised images."""
+def raw_pixels(a: Arguments, encoder: Encoder, samples: Samples) -> str:
+    """Return a sentence if arrays that look like raw pixels go to an encoder of standardised images, or ""."""
     recipe, xs = encoder.preprocessing, samples.x
     if recipe is None or not recipe.standardises or isinstance(xs, LazyImages) or xs.min() < 0:
-        return
+        return ""
     if samples.from_bytes:
         done = "scaled from bytes to [0, 1], and not standardised"
     elif xs.max() <= 255:
         done = f"passed unchanged, with values from {xs.min():.4g} to {xs.max():.4g}, and not standardised"
     else:
-        return
-    mean, std = list(recipe.mean), list(recipe.std)
-    console.print(
-        f"warning: the arrays in {a.data} are {done} as a folder of images would be; this encoder expects "
-        f"(x - mean) / std, with x in [0, 1], mean {mean} and std {std}",
-        markup=False,
+        return ""
+    return (
+        f"the arrays in {a.data} are {done} as a folder of images would be; this encoder expects "
+        f"(x - mean) / std, with x in [0, 1], mean {list(recipe.mean)} and std {list(recipe.std)}"
     )

@@ -88,8 +88,8 @@ class Arguments:
     has none, among those of the samples that are scored; by nearest neighbours or by kernels. The score stays as it is.
     None: that of the training, `density.law`."""
     max_pixels: int | None = None
-    """Maximum number of pixels of an image file; larger ones have no score. None: 178956970, or the value of the
-    environment variable JEPA_JAX_MAX_PIXELS, which training heeds too."""
+    """Maximum number of pixels of an image file; larger ones have no score. None: that of the training,
+    `data.max_pixels`, or else 178956970 or the value of the environment variable JEPA_JAX_MAX_PIXELS."""
     drop_clipped: bool = False
     """Leave clipped singular values out of the sum, instead of adding log(eps) for each."""
     method: Method = "auto"

@@ -1,9 +1,11 @@
 """Output of a score run beside its table: the summary, the pictures and the report."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jax
 import numpy as np
@@ -16,7 +18,7 @@ from jepa_jax.images import MARK
 from jepa_jax.images.preprocessing import Preprocessing
 
 from .options import Arguments
-from .page import Page, write_report
+from .page import Page, Suspects, write_report
 from .scorer import Scorer
 from .table import reason, row_ids
 
@@ -119,6 +121,7 @@ def write_page(
     samples: Samples,
     sigma: np.ndarray,
     thumbnail: Callable[[int], Image.Image | None] | None,
+    suspects: Suspects | None = None,
 ) -> None:
     """Write the HTML report.
 
@@ -129,6 +132,7 @@ def write_page(
       samples: Samples that were scored.
       sigma: Singular values [n, R] of some samples.
       thumbnail: Result of `thumbnails`.
+      suspects: Samples to look at for curation, or None.
     """
     page = Page(
         title=f"Learned density of {Path(summary['data']).name or summary['data']}",
@@ -144,8 +148,33 @@ def write_page(
         sigma=sigma[np.isfinite(sigma).all(axis=1)],
         thumbnail=thumbnail or (lambda row: None),
         labels=None if samples.label is None else [str(label) for label in samples.label],
+        suspects=suspects,
+        link=links(samples, path),
     )
     write_report(path, page)
+
+
+def links(samples: Samples, page: Path) -> Callable[[int], str | None]:
+    """Return a function from a row to the address of its image file as a page links to it, None without a file.
+
+    The address is relative, so that a folder may be moved with the page in it, except to another drive.
+
+    Args:
+      samples: Samples that were scored.
+      page: Path of the page.
+    """
+    xs = samples.x
+
+    def link(row: int) -> str | None:
+        file = xs.path(row) if isinstance(xs, LazyImages) else None
+        if file is None:
+            return None
+        try:
+            return quote(os.fsencode(Path(os.path.relpath(file, page.parent)).as_posix()))
+        except ValueError:  # there is no way from one drive to another
+            return file.absolute().as_uri()
+
+    return link
 
 
 def draw(

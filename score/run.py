@@ -27,7 +27,7 @@ from jepa_jax.progress import Pulse
 from jepa_jax.sharding import open_mesh, shard_parameters
 
 from . import ood, report
-from .curation import curate
+from .curation import Curated, curate
 from .embedding import embed, write_embeddings
 from .inputs import open_inputs, open_samples, say_if_unlike, told
 from .law import law_entries, measured_law
@@ -36,7 +36,7 @@ from .options import SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments, check, check_rank
 from .scorer import Scorer
 from .seen import seen
 from .shards import Shards
-from .table import Columns, reason, row_ids, score_columns, write_table
+from .table import reason, row_ids, score_columns, write_table
 from .tangent import tangents
 from .unchanged import inventory
 from .views import open_views
@@ -81,7 +81,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     if a.compile_cache:
         compile_cache.enable()
     encoder, samples = open_inputs(a, console)
-    say_if_unlike(a, encoder, samples, console)
+    notes = say_if_unlike(a, encoder, samples, console)
     scorer, source = prepare(a, encoder, samples)
     scorer, law = measured_law(a, scorer, console)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
@@ -106,11 +106,12 @@ def run(a: Arguments, console: Console) -> Result | str:
             rows = shards.read()
             if rows["reason"].all():
                 raise ConfigError(f"no sample of {a.data} has a score: {reason(samples, rows, 0)}")
-            more, entries = embedded(a, scorer, samples, rows, console)
-            write_table(out, score_columns(samples, rows, a.rank, more))
+            found = embedded(a, scorer, samples, rows, console)
+            write_table(out, score_columns(samples, rows, a.rank, found.columns))
             if a.spectra:
                 report.write_spectra(Path(a.spectra), row_ids(samples), rows)
-            summary = entries | report.summarise(a, scorer, rows, samples, seconds) | law_entries(scorer, law)
+            summary = found.entries | report.summarise(a, scorer, rows, samples, seconds) | law_entries(scorer, law)
+            summary |= {"notes": notes} if notes else {}
             summary |= {"tangent": {"dim": a.tangent, "source": source}} if a.tangent else {}
             summary |= measured(a, encoder, scorer, samples, typical, others, console)
             report.write_summary(out.with_suffix(".json"), summary)
@@ -119,27 +120,25 @@ def run(a: Arguments, console: Console) -> Result | str:
             pictures = report.draw(out, rows, samples, shown, thumbnail)
             if page:
                 with console.status(f"writing {page}"):
-                    report.write_page(page, summary, rows, samples, shown, thumbnail)
+                    report.write_page(page, summary, rows, samples, shown, thumbnail, found.suspects)
             shards.keep(rows, shown)
             if files:
                 files.keep()
     return Result(summary, out, pictures, page)
 
 
-def embedded(
-    a: Arguments, scorer: Scorer, samples: Samples, rows: np.ndarray, console: Console
-) -> tuple[Columns, dict[str, Any]]:
-    """Write --embeddings, and return the columns of --curate and the entries of FILE.json about them."""
+def embedded(a: Arguments, scorer: Scorer, samples: Samples, rows: np.ndarray, console: Console) -> Curated:
+    """Write --embeddings, and return what --curate finds, which is empty without it."""
+    nothing = Curated({}, {}, None)
     if not (a.embeddings or a.curate):
-        return {}, {}
+        return nothing
     with console.status("embedding the samples"):
         z = embed(scorer.encoder, samples.x)
     if a.embeddings:
         write_embeddings(Path(a.embeddings), row_ids(samples), z)
     if not a.curate:
-        return {}, {}
-    with console.status("comparing the embeddings"):
-        return curate(samples, rows["score"], z)
+        return nothing
+    return curate(samples, rows["score"], z, console)
 
 
 def measured(

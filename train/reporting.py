@@ -150,7 +150,8 @@ class Reporter(NullReporter):
         self._look = look
         said = look.health.finding if look.health.verdict == self._verdict else look.health.sentence
         self._verdict = look.health.verdict  # advice is given once
-        self._console.print(summary.progress_line(clock.step, row, said))
+        # The verdict of a finished run is printed with its result.
+        self._console.print(summary.progress_line(clock.step, row, "" if clock.finished else said))
         with clock.spent("drawing"):
             if self._config.monitor.figures and not clock.finished:  # the last figure is drawn by `finish`
                 self._draw(look, encoder, clock.step)

@@ -28,7 +28,7 @@ def progress_line(step: int, row: dict[str, Any], verdict: str | None, start: st
     Args:
       step: Step of the evaluation.
       row: Metrics by name.
-      verdict: Verdict in words; None before the first step.
+      verdict: Verdict in words, or ""; None for the encoder before the first step.
       start: Name of the encoder before the first step.
     """
     corrected = row.get("density/log_density_spearman") != row.get("density/spearman")
@@ -46,7 +46,7 @@ def progress_line(step: int, row: dict[str, Any], verdict: str | None, start: st
     shown = ", ".join(agreement) or f"mean score {row['density/score_mean']:.1f} nats"
     if verdict is None:
         return f"{start:12} {shown}"
-    return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {verdict}"
+    return f"step {step:>6}  loss {row['loss']:.4f}  {shown}  {verdict}".rstrip()
 
 
 def about(look: Look, encoder: Encoder, law: str) -> dict[str, Any]:

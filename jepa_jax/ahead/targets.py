@@ -59,6 +59,10 @@ CHIPS = {
     "h200": _hopper("NVIDIA H200", 151_397_597_184, 4.8e12),
 }
 EXAMPLES = ("v5e:2x4", "v6e:2x2", "v5p:2x2x1", "tpu7x:2x2x1", "h100", "h100x8", "h200", "h200x8")
+# Names as clouds sell slices, such as v5litepod-8 and v5p-8, whose number counts the TensorCores.
+SOLD = r"(v5litepod|v5lite|v5e|v6e|v5p|tpu7x|v7x|h100|h200)(?:\D*(\d+))?"
+SOLD_KINDS = {"v5litepod": "v5e", "v5lite": "v5e", "v7x": "tpu7x"}
+TENSOR_CORES = {"v5p": 2, "tpu7x": 2}  # of a chip, of which clouds count more than one
 SYNTAX = r"(v5e|v6e):(\d+x\d+)|(v5p|tpu7x):(\d+x\d+x\d+)|(h100|h200)(?:x([1-8]))?"
 
 # XLA's description of a Hopper GPU (its `GpuTargetConfigProto`), from NVIDIA's data sheet and programming guide.
@@ -117,10 +121,30 @@ def find_target(name: str) -> Target:
     """
     match = re.fullmatch(SYNTAX, name)
     if match is None:
-        raise ConfigError(f"`target` cannot be {name!r}{nearest(name, EXAMPLES)}")
+        meant = _meant(name)
+        raise ConfigError(
+            f"`target` cannot be {name!r}{nearest(name, EXAMPLES) if meant is None else f'; did you mean {meant}?'}"
+        )
     kind = match[1] or match[3] or match[5]
     shape = match[2] or match[4]
     return Target(name, CHIPS[kind], f"{kind}:{shape}" if shape else f"1x1x{match[6] or 1}")
+
+
+def _meant(name: str) -> str | None:
+    """Return the target that a name of a slice as clouds sell it stands for, or a usual one of its kind, or None."""
+    match = re.fullmatch(SOLD, name.lower())
+    if match is None:
+        return None
+    kind = SOLD_KINDS.get(match[1], match[1])
+    chips = int(match[2] or 0) // TENSOR_CORES.get(kind, 1)
+    if kind in ("h100", "h200"):
+        return f"{kind}x{chips}" if 1 < chips <= 8 else kind
+    power = chips.bit_length() - 1
+    if chips < 1 or chips != 1 << power:
+        return next(example for example in EXAMPLES if example.startswith(kind))
+    axes = 3 if kind in ("v5p", "tpu7x") else 2
+    sides = [1 << (power + axis) // axes for axis in range(axes)]  # as equal as powers of two can be
+    return f"{kind}:{'x'.join(map(str, sorted(sides, reverse=axes == 3 and chips < 8)))}"
 
 
 def present_target() -> Target:

@@ -40,11 +40,17 @@ class Data:
     cropping the square in the centre. None: all images have the same size already."""
     channels: Literal[1, 3] = 3
     """For streams: 3 for colour images, 1 for grey ones."""
+    max_pixels: int | None = None
+    """For image files: maximum number of pixels of one; larger ones are not read, a guard against files that are small
+    and decode to gigabytes. None: 178956970, or the value of the environment variable JEPA_JAX_MAX_PIXELS."""
     workers: int = 0
     """For streams: number of worker processes that read and decode images; 0 uses threads of the main process."""
     columns: tuple[str, ...] = ()
     """For tables: names of the columns that are input, in their order. Empty: all columns of numbers and those in
     `categorical`, except `id`, `label`, `log_density` and `split`."""
+    offset: tuple[float, ...] = ()
+    """For vectors in a file: number that is subtracted from each column in float64, before the samples are rounded to
+    float32. Empty: the mean of each column of which float32 would keep at most three digits, and 0 for the others."""
     categorical: tuple[str, ...] = ()
     """For tables: names of the columns of categories, such as columns of words."""
     levels: tuple[str, ...] = ()
@@ -57,7 +63,7 @@ class Data:
         local = self.noise in (None, "local") or (isinstance(self.noise, float | int) and self.noise >= 0)
         rules.append(("categorical", not any("=" in name for name in self.categorical), "have names without ="))
         rules.append(("noise", local, "be at least 0, or local"))
-        check("data.", self, *rules, *at_least(self, 1, "size"), *fractions(self, "rho", "holdout"))
+        check("data.", self, *rules, *at_least(self, 1, "size", "max_pixels"), *fractions(self, "rho", "holdout"))
 
 
 ViewsKind = Literal["noise", "crops"]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from jepa_jax.data.offsets import automatic_offset, centred
 from jepa_jax.data.samples import Samples
 from jepa_jax.errors import ConfigError, first_line
 
@@ -14,12 +15,13 @@ COLUMNS = ("x", "log_density", "label", "pair", "condition", "tangent", "held_ou
 ORTHONORMAL = 1e-3  # largest error of the products of the vectors of a basis
 
 
-def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
+def read_arrays(path: Path, *, keep_bytes: bool = False, offset: tuple[float, ...] | None = ()) -> Samples:
     """Read the samples of a `.npy` or `.npz` file: floats, integers or booleans, or uint8 images.
 
     Args:
       path: File.
       keep_bytes: Do not scale x to [0, 1] if it is uint8, which then takes a quarter of the memory.
+      offset: Number to subtract from each column of vectors in float64, () for none; None for `automatic_offset`.
 
     Raises:
       ConfigError: If the file cannot be read, or holds anything but finite numbers with samples on the first axis.
@@ -34,7 +36,14 @@ def read_arrays(path: Path, *, keep_bytes: bool = False) -> Samples:
         raise ConfigError(f"{path}: x is empty, shape {list(x.shape)}")
     columns = _columns(arrays, x, path)
     categories = _categories(arrays["categories"], x, path) if "categories" in arrays else ()
-    return Samples(x, categories=categories, name=str(path), from_bytes=arrays["x"].dtype == np.uint8, **columns)
+    if offset is None:
+        offset = () if categories else automatic_offset(arrays["x"])
+    if offset:
+        x = centred(arrays["x"], offset, str(path))
+        if "pair" in columns:
+            columns["pair"] = centred(arrays["pair"], offset, str(path))
+    columns |= {"categories": categories, "offset": offset, "from_bytes": arrays["x"].dtype == np.uint8}
+    return Samples(x, name=str(path), **columns)
 
 
 def _columns(arrays: dict[str, np.ndarray], x: np.ndarray, path: Path) -> dict[str, Any]:

@@ -52,7 +52,8 @@ def open_source(
         return from_stream(data, seed, process, processes, preprocessing)
     if data.probe_source:
         raise ConfigError("`data.probe_source` is for streams; use `data.holdout`, or set `data.stream` True")
-    samples = open_dataset(data.source, Options(schema=schema_of(data)))
+    schema = schema_of(data)._replace(offset=data.offset or None)
+    samples = open_dataset(data.source, Options(schema=schema))
     assert isinstance(samples, Samples)
     return from_samples(samples, data)
 
@@ -60,10 +61,11 @@ def open_source(
 def ignored_options(data: cfg.Data, source: Source) -> str | None:
     """Return a sentence that names the options of a config that have no effect on its source, or None."""
     if source.world is not None:
-        names = ("shift", "holdout", "probe_source", "stream", "size", "channels", "workers")
+        names = ("shift", "holdout", "probe_source", "stream", "size", "channels", "max_pixels", "workers", "offset")
         why = "a world draws new samples in every step and for the probe set"
     elif source.batches is None:
-        names, why = ("size", "channels", "workers"), "its samples are held in memory as they are"
+        names = ("size", "channels", "max_pixels", "workers", *(() if source.offset else ("offset",)))
+        why = "its samples are held in memory as they are"
     else:
         return None
     default = cfg.Data()

@@ -52,7 +52,7 @@ def continuous(x: np.ndarray, seed: int = 0, names: Sequence[str] = ()) -> Table
     for column in range(size):
         values, inverse, count = np.unique(x[:, column], return_inverse=True, return_counts=True)
         magnitude = float(np.abs(values).max())
-        if 0 < np.std(x[:, column].astype(np.float64)) < 1e3 * np.finfo(np.float32).eps * magnitude:
+        if _is_coarse(x[:, column], magnitude):
             coarse.append(column)
         if len(values) == 1:
             constant.append(column)
@@ -66,21 +66,21 @@ def continuous(x: np.ndarray, seed: int = 0, names: Sequence[str] = ()) -> Table
         spread = np.where(count > 1, gap, 0)[inverse] * (rng.random(rows) - 0.5)
         out[:, column] = (x[:, column] + spread).astype(np.float32)
     if constant:
-        notes.append(f"{_named(constant, names)} never varies: it is left out of the density")
+        notes.append(f"{named(constant, names)} never varies: it is left out of the density")
     if discrete:
         notes.append(
-            f"{_named(discrete, names)} repeats its values: each is spread evenly half of the way to its neighbours, "
+            f"{named(discrete, names)} repeats its values: each is spread evenly half of the way to its neighbours, "
             "so that the density is that of the values divided by their spacing"
         )
     if coarse:
         notes.append(
-            f"{_named(coarse, names)} varies so little around a large mean that float32 keeps at most three digits; "
+            f"{named(coarse, names)} varies so little around a large mean that float32 keeps at most three digits; "
             "subtract the mean in float64 first"
         )
     dependent = _dependent(np.delete(x, constant, axis=1), np.delete(np.arange(size), constant))
     if dependent:
         notes.append(
-            f"{_named(dependent, names)} follows from the others of these linearly: the data fill no volume, so that "
+            f"{named(dependent, names)} follows from the others of these linearly: the data fill no volume, so that "
             "their density is infinite there, and what is learned depends on rounding; leave one out"
         )
     if len(constant) + len(discrete) == size:
@@ -91,6 +91,12 @@ def continuous(x: np.ndarray, seed: int = 0, names: Sequence[str] = ()) -> Table
         )
     notes += _about_size(rows, size)
     return Table(out, tuple(notes), first, bool(dependent))
+
+
+def _is_coarse(column: np.ndarray, magnitude: float) -> bool:
+    """Return whether float32 keeps at most three digits of a column, but some; without any, the samples say so."""
+    deviation = np.std(column.astype(np.float64))
+    return bool(np.spacing(np.float32(magnitude)) <= deviation < 1e3 * np.finfo(np.float32).eps * magnitude)
 
 
 def _about_size(rows: int, size: int) -> list[str]:
@@ -155,7 +161,7 @@ def _dependent(x: np.ndarray, names: np.ndarray) -> list[int]:
     return [int(n) for n in names[involved > 1e-3 * involved.max()]]
 
 
-def _named(columns: list[int], names: Sequence[str]) -> str:
+def named(columns: list[int], names: Sequence[str]) -> str:
     """Return the columns by name, or by number from 0, in words; what follows is in the singular."""
     if len(columns) == 1:
         return f"column {names[columns[0]] if names else columns[0]}"

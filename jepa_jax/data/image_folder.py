@@ -74,6 +74,10 @@ class ImageFolder:
         """Return the path of a file as text in valid UTF-8, even if the bytes of the path are not."""
         return os.fsencode(self.names[number]).decode(errors="backslashreplace")
 
+    def path(self, number: int) -> Path:
+        """Return the path of a file."""
+        return self._folder / self.names[number]
+
     def thumbnail(self, number: int) -> Image.Image:
         """Return the whole picture of a file.
 

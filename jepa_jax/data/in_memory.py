@@ -26,7 +26,13 @@ from jepa_jax.data.source import (
 from jepa_jax.errors import ConfigError
 from jepa_jax.views import sample_keys
 
-DESCRIPTIONS = ("categories", "columns", "levels", "row_features")  # what samples and their source say in one way
+DESCRIPTIONS = (
+    "categories",
+    "columns",
+    "levels",
+    "offset",
+    "row_features",
+)  # what samples and their source say in one way
 
 
 def from_samples(samples: Samples, data: cfg.Data) -> Source:

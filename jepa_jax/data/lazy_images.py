@@ -5,6 +5,7 @@ import os
 import weakref
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,6 +25,10 @@ class ImageDataset(Dataset, Protocol):
 
     def fingerprint(self, count: int) -> str:
         """Return a digest that differs if any of the first `count` images differ."""
+        ...
+
+    def path(self, number: int) -> Path | None:
+        """Return the file of a sample, or None if it has none of its own."""
         ...
 
     def thumbnail(self, number: int) -> Image.Image:
@@ -54,6 +59,9 @@ class _Some:
     def fingerprint(self, count: int) -> str:
         some = self._numbers[:count]
         return f"{self._dataset.fingerprint(max(some, default=-1) + 1)} {some}"
+
+    def path(self, number: int) -> Path | None:
+        return self._dataset.path(self._numbers[number])
 
     def thumbnail(self, number: int) -> Image.Image:
         return self._dataset.thumbnail(self._numbers[number])
@@ -121,6 +129,10 @@ class LazyImages:
         if not self._known[row]:
             self[row]
         return self._failures.get(row)
+
+    def path(self, row: int) -> Path | None:
+        """Return the file of a row, or None if it has none of its own."""
+        return self.dataset.path(row)
 
     def fingerprint(self) -> str:
         """Return a digest that differs if the images differ."""

@@ -35,6 +35,7 @@ class LoaderOptions:
       labels: Whether a dataset without labels is an error.
       holdout: Fraction of the samples, a fixed random choice, that is kept out.
       preprocessing: Recipe with another resize and crop than those of `size`, or None.
+      max_pixels: Maximum number of pixels of an image file; None for that of the environment.
     """
 
     batch_size: int
@@ -47,6 +48,7 @@ class LoaderOptions:
     labels: bool = False
     holdout: float = 0.0
     preprocessing: Preprocessing | None = None
+    max_pixels: int | None = None
 
 
 class Loader:

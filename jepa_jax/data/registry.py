@@ -64,7 +64,7 @@ READERS = (
     Reader(
         "a .npy or .npz file",
         lambda spec: Path(spec).suffix in (".npy", ".npz") and not Path(spec).is_dir(),
-        lambda spec, options: read_arrays(Path(spec), keep_bytes=options.keep_bytes),
+        lambda spec, options: read_arrays(Path(spec), keep_bytes=options.keep_bytes, offset=options.schema.offset),
     ),
     Reader(
         "a table FILE.csv, FILE.tsv or FILE.parquet",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from jepa_jax.data.lazy_images import LazyImages
+from jepa_jax.data.offsets import offset_notes
 
 __all__ = ["Samples"]
 
@@ -36,6 +37,7 @@ class Samples:
       name: Name in messages.
       passed_over: Numbers of the files in a folder that are no pictures, by their kind; None for other data.
       from_bytes: Whether x was uint8 and is divided by 255.
+      offset: Number that was subtracted from each column of vectors before they were rounded to float32; () for none.
     """
 
     x: np.ndarray | LazyImages
@@ -55,6 +57,7 @@ class Samples:
     name: str = ""
     passed_over: dict[str, int] | None = None
     from_bytes: bool = False
+    offset: tuple[float, ...] = ()
 
     in_memory = True
 
@@ -74,9 +77,13 @@ class Samples:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences about the samples that a user should know of."""
+        notes: tuple[str, ...] = ()
+        if isinstance(self.x, np.ndarray) and self.x.ndim == 2 and len(self.x):
+            notes = offset_notes(self.x, self.offset, self.columns)
         if self.log_density is None or np.ptp(self.log_density):
-            return ()
-        return (f"the exact log-density of {self.name} is the same everywhere, so that no ranks can be judged by it",)
+            return notes
+        same = f"the exact log-density of {self.name} is the same everywhere, so that no ranks can be judged by it"
+        return (*notes, same)
 
     @property
     def classes(self) -> int | None:

@@ -72,6 +72,7 @@ class Source:
       categories: Number of categories of each input number, 0 for a continuous one; () if all are continuous.
       columns: Names of the columns of a table, () for other data.
       levels: Values of the columns of categories of a table, as `COLUMN=VALUE` in the order of their codes.
+      offset: Number that was subtracted from each column before it was rounded to float32; () for none.
       row_features: Numbers [H, G] that describe the rows of a sample [H, W, C], from which positions can be learned,
         such as places of sensors; or None.
       held_out: Whether some samples in memory are kept out of training.
@@ -101,6 +102,7 @@ class Source:
     categories: tuple[int, ...] = ()
     columns: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
+    offset: tuple[float, ...] = ()
     row_features: np.ndarray | None = None
 
     @property

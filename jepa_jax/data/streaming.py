@@ -78,7 +78,7 @@ def open_stream(spec: str, options: LoaderOptions) -> Stream:
     ):
         if not ok:
             raise ConfigError(message)
-    images = _open_images(spec, o.channels, o.labels)
+    images = _open_images(spec, o.channels, o.labels, o.max_pixels)
     others = images.passed_over if isinstance(images, ImageFolder) else {}
     notes = (f"files of {spec} that are no pictures{passed_over_words(others, ': ')}",) if others else ()
     dataset = _part(images, o.holdout, held=False)
@@ -101,6 +101,7 @@ def read_some(
     holdout: float = 0.0,
     held: bool = False,
     preprocessing: Preprocessing | None = None,
+    max_pixels: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Read a fixed random choice of at most `count` readable samples of a dataset of images, for probes.
 
@@ -113,6 +114,7 @@ def read_some(
       holdout: Fraction of the samples that is kept out, as in `LoaderOptions`.
       held: Take samples that `holdout` keeps out of the stream, instead of samples of the stream.
       preprocessing: Recipe with another resize and crop than those of `size`, as in `LoaderOptions`.
+      max_pixels: Maximum number of pixels of an image file, as in `LoaderOptions`.
 
     Returns:
       Batch in the form of a stream's batches, in the order of the dataset.
@@ -120,7 +122,8 @@ def read_some(
     Raises:
       ConfigError: As in `open_stream`.
     """
-    samples = PreparedImages(_part(_open_images(spec, channels, labels), holdout, held), size, channels, preprocessing)
+    images = _part(_open_images(spec, channels, labels, max_pixels), holdout, held)
+    samples = PreparedImages(images, size, channels, preprocessing)
 
     def read(number: int) -> dict[str, Any] | None:
         try:
@@ -153,14 +156,19 @@ def from_stream(
       ConfigError: If the dataset cannot be read, or does not have an option.
     """
     part: dict[str, Any] = {"process": process, "processes": processes, "holdout": data.holdout}
-    form: dict[str, Any] = {"size": data.size, "channels": data.channels, "preprocessing": preprocessing}
+    form: dict[str, Any] = {
+        "size": data.size,
+        "channels": data.channels,
+        "preprocessing": preprocessing,
+        "max_pixels": data.max_pixels,
+    }
     options = LoaderOptions(data.batch_size, seed, workers=data.workers, **part, **form)
     stream = open_stream(data.source, options)
     if stream.count < 2:
         raise ConfigError(f"{data.source} leaves {stream.count} images to train on; training needs at least 2")
     data = replace(data, batch_size=stream.options.batch_size)
 
-    read = partial(read_some, size=data.size, channels=data.channels, preprocessing=preprocessing)
+    read = partial(read_some, **form)
 
     def some(n: int, held: bool) -> dict[str, np.ndarray]:
         if held and data.probe_source:
@@ -254,9 +262,9 @@ def _part(dataset: Dataset, holdout: float, held: bool) -> Dataset:
     return Subset(dataset, numbers)
 
 
-def _open_images(spec: str, channels: int, labels: bool) -> Dataset:
+def _open_images(spec: str, channels: int, labels: bool, max_pixels: int | None) -> Dataset:
     """Open a dataset and check that its samples are images, with labels if these are requested."""
-    dataset = open_dataset(spec, Options(channels, keep_bytes=True))
+    dataset = open_dataset(spec, Options(channels, keep_bytes=True, max_pixels=max_pixels))
     if isinstance(dataset, Samples):
         shape = list(dataset.x.shape[1:])
         if len(shape) != 3:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jepa_jax import config as cfg
+from jepa_jax.data.offsets import automatic_offset, centred
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.table_columns import Column, by_name, is_number, read_columns
 from jepa_jax.errors import ConfigError, first_line, nearest
@@ -25,16 +26,19 @@ class Schema(NamedTuple):
       columns: Names of the input columns in their order; () for all that hold numbers or are in `categorical`.
       categorical: Names of the columns of categories.
       levels: Values of the columns of categories as `COLUMN=VALUE`, in the order of their codes; () for those found.
+      offset: Number to subtract from each column in float64, () for none; None for `automatic_offset`. Of array files,
+        too.
     """
 
     columns: tuple[str, ...] = ()
     categorical: tuple[str, ...] = ()
     levels: tuple[str, ...] = ()
+    offset: tuple[float, ...] | None = ()
 
 
 def schema_of(data: cfg.Data | None) -> Schema:
     """Return the schema in a config; that of any table without a config."""
-    return Schema() if data is None else Schema(data.columns, data.categorical, data.levels)
+    return Schema() if data is None else Schema(data.columns, data.categorical, data.levels, data.offset)
 
 
 def is_table(spec: str) -> bool:
@@ -96,7 +100,7 @@ def _samples(columns: Mapping[str, Column], schema: Schema, origin: str) -> Samp
       ConfigError: As in `read_table`.
     """
     inputs = _inputs(columns, schema, origin)
-    x = np.empty((len(next(iter(columns.values()))), len(inputs)), np.float32)
+    x = np.empty((len(next(iter(columns.values()))), len(inputs)))
     categories, levels = [0] * len(inputs), []
     for i, name in enumerate(inputs):
         if name in schema.categorical:
@@ -116,6 +120,11 @@ def _samples(columns: Mapping[str, Column], schema: Schema, origin: str) -> Samp
     if "split" in columns:
         special["held_out"] = _held_out(columns["split"])
     chosen = tuple(categories) if any(categories) else ()
+    offset = automatic_offset(x) if schema.offset is None else schema.offset
+    if offset and chosen:
+        offset = tuple(0.0 if count else number for number, count in zip(offset, categories, strict=False))
+    x = centred(x, offset, origin) if any(offset) else x.astype(np.float32)
+    special |= {"offset": offset if any(offset) else ()}
     return Samples(x, categories=chosen, columns=inputs, levels=tuple(levels), name=origin, **special)
 
 

@@ -77,6 +77,9 @@ class TfdsDataset:
         samples = [source[number] for number in range(count)]
         return {name: np.array([sample[name] for sample in samples]) for name in self._known}
 
+    def path(self, number: int) -> None:
+        """Return None: a sample is a record among others in a file."""
+
     def thumbnail(self, number: int) -> Image.Image:
         """Return the picture of a sample; floating-point pixels are scaled from black (smallest) to white (largest).
 

@@ -117,7 +117,7 @@ def _let_pillow_open(max_pixels: int) -> None:
 def _too_large(size: str, limit: int) -> str:
     return (
         f"the picture has {size} pixels, more than the limit of {limit} against decompression bombs; raise it with "
-        f"--max-pixels of score or {MAX_PIXELS_VARIABLE}"
+        f"--max-pixels of score, --data.max-pixels of train, or {MAX_PIXELS_VARIABLE}"
     )
 
 

@@ -18,6 +18,7 @@ from jepa_jax.pretrained.sizes import named_arch, native_size, resolve_heads, si
 from jepa_jax.pretrained.table import Rule, linear, norm, patches, rows, transposed
 
 TIMM_TRUNK = "visual.trunk."  # prefix of a tower of timm
+TIMM_PROJECTION = "visual.head.proj.weight"
 TEXT_TOWER_REASON = "the text tower"
 
 ORIGINAL_LAYOUT = Layout(
@@ -66,12 +67,21 @@ TIMM_TOWER_LAYOUT = Layout(
     positions="bicubic-antialias",
     rules=(
         *(replace(rule, source=f"{TIMM_TRUNK}{rule.source}") for rule in PLAIN_RULES),
-        Rule("visual.head.proj.weight", "projection/kernel", transposed),
+        Rule(TIMM_PROJECTION, "projection/kernel", transposed),
     ),
     ignored=(
         *ORIGINAL_LAYOUT.ignored,
         (rf"{re.escape(TIMM_TRUNK)}head\.(weight|bias)", "a classifier on top"),
     ),
+)
+
+# The same in a model that calls the tower otherwise than `visual`; its projection tells it from timm's network alone.
+TIMM_TRUNK_LAYOUT = replace(
+    TIMM_TOWER_LAYOUT,
+    name="open_clip, tower of timm by another name",
+    mark=tuple(key.removeprefix("visual.") for key in (*TIMM_TOWER_LAYOUT.mark, TIMM_PROJECTION)),
+    rules=tuple(replace(rule, source=rule.source.removeprefix("visual.")) for rule in TIMM_TOWER_LAYOUT.rules),
+    ignored=(*ORIGINAL_LAYOUT.ignored, (r"trunk\.head\.(weight|bias)", "a classifier on top")),
 )
 
 HUGGING_FACE_LAYOUT = Layout(
@@ -131,7 +141,7 @@ def configure(source: Source, options: Options) -> tuple[ViT, tuple[str, ...]]:
     """Return the network at its native resolution, and notes on what had to be assumed."""
     found = sizes(source)
     arch = named_arch(options, ARCHS, found, source.name)
-    if source.layout is TIMM_TOWER_LAYOUT:
+    if source.layout.name in (TIMM_TOWER_LAYOUT.name, TIMM_TRUNK_LAYOUT.name):
         return timm_tower(source, options, arch, found)
     act, notes = mlp(source, options, arch)
     projection = None
@@ -189,7 +199,7 @@ METACLIP = Family(
     name="metaclip",
     aliases=("clip", "open_clip", "metaclip2"),
     archs=ARCHS,
-    layouts=(ORIGINAL_LAYOUT, TOWER_LAYOUT, TIMM_TOWER_LAYOUT, HUGGING_FACE_LAYOUT),
+    layouts=(ORIGINAL_LAYOUT, TOWER_LAYOUT, TIMM_TOWER_LAYOUT, TIMM_TRUNK_LAYOUT, HUGGING_FACE_LAYOUT),
     configure=configure,
     preprocessing=preprocessing,
     licence="The weights of MetaCLIP were released under CC BY-NC 4.0: no commercial use. Those of other CLIPs differ.",

@@ -17,7 +17,7 @@ from jepa_jax.pretrained.dinov2 import DINOV2
 from jepa_jax.pretrained.family import Family, Options, Source
 from jepa_jax.pretrained.ijepa import IJEPA
 from jepa_jax.pretrained.locate import locate
-from jepa_jax.pretrained.other_kinds import family_of, refuse, refuse_adapter
+from jepa_jax.pretrained.other_kinds import family_of, refuse_adapter
 from jepa_jax.pretrained.plain import PLAIN, is_dino
 from jepa_jax.pretrained.positions import Resize, resize_positions
 from jepa_jax.pretrained.reading import open_weights
@@ -69,8 +69,7 @@ def convert(path: str | Path, options: Options | None = None) -> Converted:
     refuse_adapter(Path(path))
     weights = open_weights(path)
     said = describe(weights.config, weights.config_name)
-    named = family_of(said, [key for group in weights.groups.values() for key in group])
-    refuse(weights)
+    named = family_of(said)
     wanted = options.family or named
     try:
         found, beside = locate(weights, [_family(wanted)] if wanted else FAMILIES, options.branch)

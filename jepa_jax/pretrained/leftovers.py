@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from jepa_jax.pretrained.tensor import printable
-from jepa_jax.pretrained.towers import Tower, below_place, join
+from jepa_jax.pretrained.towers import Entry, Tower, below_place, join
 
 # Modules of training that may lie in the encoder itself, and whose names no part of an encoder has: of DINOv2, DINO and
 # MoCo v3, iBOT, MSN and others.
@@ -15,6 +15,10 @@ TRAINING = re.compile(
     r"|predictor|prediction_head|criterion|loss|loss_fn|queue|n_averaged)(\..*)?"
 )
 MAX_LISTED = 50
+# Linear maps from an encoder to the space that images and text share, by their names beside the encoder; and words that
+# say of such a name that it is another map.
+PROJECTION = re.compile(r"(\w+\.)?\w*proj(ection)?s?(\.weight)?|head\.mlp\.fc1\.weight")
+OTHER_MAP = re.compile(r"text|txt|lang|caption|token|attn|attention|audio|predict|decoder|proj_?head|projection_head")
 
 
 def without_heads(tower: Tower) -> tuple[Tower, dict[str, str]]:
@@ -60,6 +64,42 @@ def beside(tower: Tower, others: Mapping[str, Tower], names: Iterable[str]) -> d
     if len(counts) > MAX_LISTED:
         left_out["..."] = f"beside the encoder ({len(counts) - MAX_LISTED} modules more)"
     return left_out
+
+
+def projection_note(tower: Tower, others: Mapping[str, Tower], entries: Mapping[str, Entry]) -> tuple[str, ...]:
+    """Return a note on linear maps beside an encoder that may be its projection, and that are not applied; or ().
+
+    Args:
+      tower: Encoder that is taken.
+      others: Other encoders by their names, whose maps are theirs.
+      entries: All tensors of the file by their full names.
+    """
+    targets = {rule.target: rule for rule in tower.layout.rules}
+    if "projection/kernel" in targets and targets["projection/kernel"].source in tower.tensors:
+        return ()
+    width = tower.tensors[targets["patch/kernel"].source].shape[0]
+    parts, own = tower.place.split("."), set(tower.names.values()).union(*(t.names.values() for t in others.values()))
+    found = []
+    for name, entry in entries.items():
+        if name in own or any(below_place(name, other.place) for other in others.values()) or _ignored(name, tower):
+            continue
+        # From each module around the encoder, of which the nearest is the place of such a map.
+        keys = [name[len(around) :].lstrip(".") for around in _around(parts) if below_place(name, around)]
+        side = -1 if name.endswith(".weight") else 0
+        mapped = len(entry.tensor.shape) == 2 and entry.tensor.shape[side] == width
+        if mapped and any(PROJECTION.fullmatch(key) and not OTHER_MAP.search(key) for key in keys):
+            found.append(printable(name))
+    if not found:
+        return ()
+    return (
+        f"{', '.join(found[:3])} beside the encoder may be its projection to an embedding shared with text, and is not "
+        "applied: the embedding is that of the encoder itself",
+    )
+
+
+def _around(parts: list[str]) -> list[str]:
+    """Return the names of all modules around one with these parts of a name; none around the whole file."""
+    return [".".join(parts[:depth]) for depth in range(len(parts))] if parts != [""] else []
 
 
 def _ignored(name: str, tower: Tower) -> tuple[str, str] | None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from jepa_jax.errors import ConfigError
 from jepa_jax.pretrained.family import Family
-from jepa_jax.pretrained.leftovers import beside, without_heads
+from jepa_jax.pretrained.leftovers import beside, projection_note, without_heads
+from jepa_jax.pretrained.other_kinds import adapter_note, refuse, refuse_tower
 from jepa_jax.pretrained.reading import Weights
 from jepa_jax.pretrained.roles import Choice, choose
 from jepa_jax.pretrained.tensor import printable
@@ -34,16 +35,21 @@ def locate(weights: Weights, families: Sequence[Family], branch: str | None) -> 
 
     Raises:
       ConfigError: If there is none; none that `branch` names; or several, and it is not known which is evaluated. If
-        a part of it is no plain tensor, or its shapes are those of a much larger file.
+        it belongs to a model that is not read, a part of it is no plain tensor, or its shapes are those of a much
+        larger file.
     """
     towers = find_towers(weights, families)
     if not towers:
+        refuse(weights)
         raise _none(weights, families)
     choice = choose(towers, branch, weights.name)
     check_tensors(choice.tower, weights)
     _check_size(choice.tower, weights)
     tower, heads = without_heads(choice.tower)
-    return replace(choice, tower=tower), heads | beside(choice.tower, choice.others, entries_of(weights))
+    refuse_tower(tower, weights)
+    entries = entries_of(weights)
+    notes = (*choice.notes, *projection_note(tower, choice.others, entries), *adapter_note(tower, weights))
+    return replace(choice, tower=tower, notes=notes), heads | beside(choice.tower, choice.others, entries)
 
 
 def _none(weights: Weights, families: Sequence[Family]) -> ConfigError:

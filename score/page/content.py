@@ -11,6 +11,30 @@ from scipy.stats import rankdata
 
 MAX_ROWS = 20_000  # rows in the page; of more rows, both ends and a random part are shown
 END_ROWS = 5_000  # rows at each end that are then shown
+GALLERY_PICTURES = 20
+
+
+@dataclass(frozen=True)
+class Suspects:
+    """Samples to look at for curation, and the columns [N] by which they were found.
+
+    Attributes:
+      odd: Rows [n] of the lowest and the highest percentiles within their class, the oddest first.
+      doubtful: Rows [n] whose label is in doubt, the most doubtful first.
+      copies: Rows [n] of near-duplicates of earlier ones, the nearest first.
+      class_percentile: Percentile within the class, or None without labels; NaN without a score or a label.
+      label_disagreement: Share of the nearest samples with another label, or None without labels; NaN without one.
+      duplicate_of: Row of the earlier sample that each is a near-duplicate of; -1 for none.
+      distance: Distance of the embeddings of the two; NaN for none.
+    """
+
+    odd: np.ndarray
+    doubtful: np.ndarray
+    copies: np.ndarray
+    class_percentile: np.ndarray | None
+    label_disagreement: np.ndarray | None
+    duplicate_of: np.ndarray
+    distance: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -31,6 +55,8 @@ class Page:
       sigma: Singular values of some samples [n, R]; n may be 0.
       thumbnail: row -> a small picture, or None.
       labels: Class names [N]; None uses the first folder of each id that is a path.
+      suspects: Samples to look at for curation, or None.
+      link: row -> address of its file, relative to the page where that is possible, or None.
     """
 
     title: str
@@ -46,6 +72,8 @@ class Page:
     sigma: np.ndarray
     thumbnail: Callable[[int], Image.Image | None]
     labels: Sequence[str] | None = None
+    suspects: Suspects | None = None
+    link: Callable[[int], str | None] = lambda row: None
 
     @cached_property
     def order(self) -> np.ndarray:
@@ -59,10 +87,13 @@ class Page:
         count = len(self.score)
         if count <= MAX_ROWS:
             return np.arange(count)
-        ends = np.concatenate([self.order[:END_ROWS], self.order[END_ROWS:][-END_ROWS:]])
-        rest = np.setdiff1d(np.arange(count), ends)
-        some = np.random.default_rng(0).choice(rest, MAX_ROWS - len(ends), replace=False)
-        return np.sort(np.concatenate([ends, some]))
+        kept = [self.order[:END_ROWS], self.order[END_ROWS:][-END_ROWS:]]
+        if (found := self.suspects) is not None:
+            kept += [rows[:GALLERY_PICTURES] for rows in (found.odd, found.doubtful, found.copies)]
+        kept = np.unique(np.concatenate(kept))
+        rest = np.setdiff1d(np.arange(count), kept)
+        some = np.random.default_rng(0).choice(rest, MAX_ROWS - len(kept), replace=False)
+        return np.sort(np.concatenate([kept, some]))
 
     @cached_property
     def percentile(self) -> np.ndarray:

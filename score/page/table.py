@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .content import Page
+from .content import Page, Suspects
 
 
 def columns(page: Page) -> list[dict[str, Any]]:
@@ -20,8 +20,24 @@ def columns(page: Page) -> list[dict[str, Any]]:
     if np.isfinite(page.log_density).any():
         found.append(numbers("log_density", page.log_density[rows], page.digits))
     found.append(numbers("clipped", page.clipped[rows], 0))
+    if page.suspects is not None:
+        found += suspicions(page, page.suspects)
     if any(page.reasons):
         found.append(words("reason", (page.reasons[row] for row in rows)))
+    return found
+
+
+def suspicions(page: Page, suspects: Suspects) -> list[dict[str, Any]]:
+    """Return the columns for curation."""
+    found = []
+    for name, digits in (("class_percentile", 1), ("label_disagreement", 2)):
+        values = getattr(suspects, name)
+        if values is not None:
+            found.append(numbers(name, values[page.rows], digits))
+    of = suspects.duplicate_of
+    if len(suspects.copies):
+        named = [page.ids[int(of[row])] if of[row] >= 0 else "" for row in page.rows.tolist()]
+        found.append(words("duplicate_of", named))
     return found
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jepa_jax.files import write_atomically
 
 from . import charts
+from .about import about, notes
 from .content import Page
 from .gallery import galleries
 from .plot import number
@@ -31,14 +32,16 @@ def write_report(path: Path, page: Page) -> None:
 def render(page: Page) -> str:
     """Return the HTML of the page."""
     shown, beside = galleries(page)
+    links = {place: address for place in beside if (address := page.link(int(page.rows[place])))}
     parts = {
         "title": escape(page.title),
         "what": f"<b>{escape(page.data)}</b> scored with <b>{escape(page.model)}</b>",
         "facts": facts(page),
+        "about": about(page.summary),
         "galleries": shown,
         "charts": draw(page),
         "subset": subset(len(page.rows), len(page.score)),
-        "rows": as_json({"columns": columns(page), "pictures": beside}),
+        "rows": as_json({"columns": columns(page), "pictures": beside, "links": links}),
         "summary": definitions(page.summary),
     }
     template = Path(__file__).with_name("page.html").read_text(encoding="utf-8")
@@ -85,10 +88,12 @@ def subset(shown: int, count: int) -> str:
 def definitions(value: Any) -> str:
     """Return a value of the summary as HTML.
 
-    Dicts become definition lists, lists of dicts become lists of items, and other lists become one line.
+    Dicts become definition lists, lists of dicts or of sentences lists of items, and other lists one line.
     """
     if isinstance(value, Mapping) and value:
         return f"<dl>{''.join(f'<dt>{escape(str(k))}</dt><dd>{definitions(v)}</dd>' for k, v in value.items())}</dl>"
+    if isinstance(value, list | tuple) and any(isinstance(item, str) and " " in item for item in value):
+        return notes(map(str, value))
     if isinstance(value, list | tuple) and value and not isinstance(value[0], Mapping | list | tuple):
         return ", ".join(map(definitions, value))
     if isinstance(value, list | tuple) and value:

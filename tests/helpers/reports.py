@@ -1,11 +1,15 @@
-"""Score runs to make report pages of."""
+"""Score runs to make report pages of, and pages taken apart."""
 
 import dataclasses
+import json
+from html.parser import HTMLParser
+from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from score.page import Page
+from score.page import Page, Suspects
 
 HOSTILE = (
     '<img src=x onerror="window.hacked=1">.png',
@@ -15,6 +19,46 @@ HOSTILE = (
     "\u2028\u2029\u202egnp.\U0001f98b \u00fcml\u00e4ut.png",
 )
 FOLDERS = ("hen", "zebra <b>", "ostrich", "junco")
+
+
+class Parsed(HTMLParser):
+    """A page taken apart: its elements with their attributes, and the text in each kind of element."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: dict[str, str] = {}
+        self.latest = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self.latest = tag
+
+    def handle_data(self, data: str) -> None:
+        self.text[self.latest] = self.text.get(self.latest, "") + data
+
+    def handle_endtag(self, tag: str) -> None:
+        self.latest = f"/{tag}"
+
+    def count(self, tag: str, name: str = "class", value: str | None = None) -> int:
+        return sum(kind == tag and (value is None or value in (a.get(name) or "").split()) for kind, a in self.elements)
+
+    @property
+    def rows(self) -> dict[str, Any]:
+        script = self.text["script"]
+        return json.JSONDecoder().raw_decode(script[script.index("{") :])[0]
+
+    def column(self, name: str) -> Any:
+        return next((column["values"] for column in self.rows["columns"] if column["name"] == name), None)
+
+    @property
+    def galleries(self) -> dict[str, list[int]]:
+        """Rows of the galleries of some pictures, by the names of the galleries."""
+        names = [a["data-name"] for tag, a in self.elements if tag == "section" and a.get("data-name")]
+        rows = [a["data-rows"] for tag, a in self.elements if tag == "button" and a.get("data-rows")]
+        return {str(name): [int(row) for row in str(text).split(",")] for name, text in zip(names, rows, strict=True)}
 
 
 def picture(row: int) -> Image.Image:
@@ -71,4 +115,44 @@ def world_page(count: int = 500) -> Page:
         truth=truth,
         sigma=np.exp(draw.normal(1, 0.5, (40, 2))),
         thumbnail=lambda row: None,
+    )
+
+
+def curated_page(count: int = 330, linked: bool = True) -> Page:
+    """The page of images with what curation finds, links to the files, and an encoder of others."""
+    page, draw = image_page(count), np.random.default_rng(2)
+    of, apart = np.full(count, -1), np.full(count, np.nan)
+    for row, original, far in ((200, 3, 0.02), (201, 0, 0.001), (300, 299, 0.03)):
+        of[row], apart[row] = original, far
+    doubt = draw.integers(0, 6, count) / 10
+    doubt[[2, 40]] = 1, 0.9
+    suspects = Suspects(
+        odd=draw.permutation(count - 3),
+        doubtful=np.array([2, 40]),
+        copies=np.array([201, 200, 300]),
+        class_percentile=draw.uniform(0, 99, count),
+        label_disagreement=doubt,
+        duplicate_of=of,
+        distance=apart,
+    )
+    origin = {
+        "family": "dinov2", "arch": None, "layout": "Meta, no registers", "branch": "teacher", "role": "teacher",
+        "heads": 6, "activation": "gelu", "patch_size": 14, "native_image_size": 518, "positions": "bicubic-offset",
+        "notes": ["the number of heads, 6, is assumed", "<script>window.hacked=1</script> beside the encoder"],
+        "left_out": {"dino_head.*": "a head that only training uses"}, "description": None, "licence": "Apache 2.0.",
+    }  # fmt: skip
+    recipe = {
+        "size": [56, 56],
+        "resize": 64,
+        "resample": "bicubic",
+        "mean": [0.5] * 3,
+        "std": [0.5] * 3,
+        "source": "a file",
+    }
+    notes = ["files of photos that are no pictures: 3 .txt"]
+    return dataclasses.replace(
+        page,
+        summary={**page.summary, "origin": origin, "preprocessing": recipe, "notes": notes},
+        suspects=suspects,
+        link=lambda row: f"photos/{quote(str(page.ids[row]))}" if linked else None,
     )

@@ -7,6 +7,9 @@ import json
 import os
 import shutil
 import time
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+from urllib.request import url2pathname
 
 import pytest
 from selenium import webdriver
@@ -17,7 +20,8 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from score.page import write_report
 from score.page.content import MAX_ROWS
-from tests.helpers.reports import FOLDERS, HOSTILE, image_page, world_page
+from score.scores import Scores
+from tests.helpers.reports import FOLDERS, HOSTILE, curated_page, image_page, picture, world_page
 
 FLAGS = [
     "--headless=new",
@@ -59,7 +63,7 @@ def chromium(tmp_path_factory):
 def files(tmp_path_factory):
     """The pages, as addresses."""
     folder = tmp_path_factory.mktemp("pages")
-    pages = {"images": image_page(), "world": world_page(), "large": world_page(MAX_ROWS)}
+    pages = {"images": image_page(), "world": world_page(), "large": world_page(MAX_ROWS), "curated": curated_page()}
     for name, page in pages.items():
         write_report(folder / f"{name}.html", page)
     return {name: (folder / f"{name}.html").as_uri() for name in pages}
@@ -204,7 +208,7 @@ def test_the_table_has_pictures(opened):
     assert browser.execute_script(broken) == 0
 
 
-@pytest.mark.parametrize("page", ["images", "world"])
+@pytest.mark.parametrize("page", ["images", "world", "curated"])
 def test_a_phone_does_not_scroll_sideways(opened, page):
     browser = opened(page)
     phone = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
@@ -218,15 +222,59 @@ def test_a_phone_does_not_scroll_sideways(opened, page):
 
 
 def test_the_dark(opened):
-    browser, backs = opened("images"), []
+    browser, backs = opened("curated"), []
     for scheme in ("light", "dark"):
         feature = {"name": "prefers-color-scheme", "value": scheme}
         browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [feature]})
-        for place in ("body", "section", "#histogram .part"):
+        for place in ("body", "section", "#histogram .part", ".head button"):
             style = "const style = getComputedStyle(document.querySelector(arguments[0])); "
             backs.append(browser.execute_script(f"{style} return style.backgroundColor + style.fill", place))
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    assert len(set(backs)) == 6
+    assert len(set(backs)) == 6  # a button has the colours of its section
+
+
+def test_the_rows_of_a_gallery_are_downloaded(opened, tmp_path):
+    """As a table that the other programs read, whatever the names are."""
+    browser, page = opened("curated"), curated_page()
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    suspects = page.suspects
+    rows = {"least": page.order[:20], "odd": suspects.odd[:20], "doubtful": [2, 40], "copies": [201, 200, 300]}
+    fill(browser, "words", "onmouseover")
+    for name, button in [
+        *((name, f"section.{name} .download") for name in rows),
+        ("samples", "#download"),
+    ]:
+        browser.execute_script("arguments[0].click()", browser.find_element(By.CSS_SELECTOR, button))
+        WebDriverWait(browser, 10).until(lambda _, name=name: (tmp_path / f"{name}.csv").is_file())
+        table = Scores(tmp_path / f"{name}.csv")
+        wanted = rows.get(name, [2])
+        assert table.ids.tolist() == [page.ids[row] for row in wanted]
+        assert table.numbers("score") == pytest.approx(page.score[wanted], abs=10**-page.digits)
+        assert table.numbers("class_percentile") == pytest.approx(suspects.class_percentile[wanted], abs=0.051)
+    assert Scores(tmp_path / "copies.csv").texts("duplicate_of").tolist() == [page.ids[row] for row in (0, 3, 299)]
+
+
+def test_a_picture_leads_to_its_file(opened, files):
+    browser, page = opened("curated"), curated_page()
+    folder = Path(url2pathname(urlsplit(files["curated"]).path)).parent / "photos"
+    for row in (0, 3, 201):  # two names that are hostile
+        file = folder / page.ids[row]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        picture(row).save(file, "PNG")
+        for place in ("section.copies", "#table"):
+            opened("curated")
+            if place == "#table":
+                fill(browser, "words", page.ids[row][4:])
+            link = browser.find_element(By.CSS_SELECTOR, f'{place} a:has(img[src="{source_of(browser, row)}"])')
+            browser.execute_script("arguments[0].click()", link)
+            WebDriverWait(browser, 10).until(lambda browser: "/photos/" in browser.current_url)
+            assert unquote(urlsplit(browser.current_url).path) == str(file)
+            assert browser.execute_script("return document.images[0].naturalWidth") == 160
+
+
+def source_of(browser, row):
+    """Return the address of the small picture of a row."""
+    return browser.execute_script("return pictures[arguments[0]]", row)
 
 
 def test_many_rows(opened):
@@ -239,7 +287,7 @@ def test_many_rows(opened):
         assert browser.execute_script(click, header(browser, name).find_element(By.TAG_NAME, "button")) < 5000
 
 
-@pytest.mark.parametrize("page", ["images", "world"])
+@pytest.mark.parametrize("page", ["curated", "world"])
 def test_nothing_is_fetched(opened, page, files):
     browser = opened(page)
     browser.get_log("performance")

@@ -50,6 +50,23 @@ def test_two_models_on_the_same_samples(capsys: pytest.CaptureFixture[str]) -> N
     assert (len(listed), listed[0]) == (3, "p7")
 
 
+def test_tables_that_agree_have_no_rows_to_show(capsys: pytest.CaptureFixture[str]) -> None:
+    x = np.random.default_rng(0).standard_normal(20)
+    write("a", x.tolist())
+    write("b", (3 * x).tolist())
+    swapped = x.copy()
+    swapped[[4, 11]] = x[[11, 4]]
+    write("c", swapped.tolist())
+    for other, says in (("a", "all 20 samples have the same score in both"), ("b", "are ranked the same in both")):
+        assert main(["a.csv", f"{other}.csv"]) == 0
+        printed = capsys.readouterr().out
+        assert says in printed
+        assert "most differently" not in printed
+    assert main(["a.csv", "c.csv"]) == 0
+    listed = capsys.readouterr().out.split("most differently")[1]
+    assert sum(line.count("│") > 0 and line.split("│")[1].strip().isdigit() for line in listed.splitlines()) == 2
+
+
 def test_the_interval_covers() -> None:
     """Of a normal pair with correlation r, whose rank correlation is 6 / pi asin(r / 2), 95 % of the time."""
     rng = np.random.default_rng(0)

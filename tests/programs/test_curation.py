@@ -1,18 +1,27 @@
 """Curation from the first call to the last: the columns, the files beside them, and what is chosen by them."""
 
+import dataclasses
+import io
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
+from jepa_jax.config import MLP, Data, Objective
 from jepa_jax.data.arrays import read_digits
 from jepa_jax.evaluate import auroc
 from score import __main__ as program
 from score import shards
+from tests.helpers.pictures import planted_folder
+from tests.helpers.reports import Parsed
+from tests.helpers.runs import SMALL
 from tests.helpers.tables import read
+from train.loop import train
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # see `no_orphans`
 COUNT = 500
@@ -57,6 +66,28 @@ def test_planted_digits_are_found(runs: Any, planted: Any, tmp_path: Path, capsy
         embeddings, ids = kept["embeddings"], kept["id"]
     assert (embeddings.shape, embeddings.dtype, ids.tolist()) == ((len(rows), 8), np.float32, list(range(len(rows))))
     np.testing.assert_allclose(embeddings[COUNT:], embeddings[copied], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_planted_pictures_are_on_the_first_screen_of_their_galleries(tmp_path: Path) -> None:
+    """By an encoder that was trained on the same pictures: of few steps, but what is blank is odd to no other."""
+    photos, page = tmp_path / "my photos", tmp_path / "reports" / "r.html"
+    planted = planted_folder(photos)
+    config = dataclasses.replace(SMALL, steps=150, data=Data(str(photos), batch_size=64, size=8))
+    config = dataclasses.replace(config, encoder=MLP(widths=(64,), dim=16), objective=Objective())
+    train(config, tmp_path / "run", Console(file=io.StringIO()))
+    args = [str(tmp_path / "run"), "--data", str(photos), "--out", str(tmp_path / "s.csv"), "--report", str(page)]
+    assert program.main([*args, "--curate"]) == 0
+    found = Parsed(page.read_text(encoding="utf-8"))
+    ids = found.column("id")
+    assert len(ids) == 303
+    for name, wanted in planted.items():
+        assert wanted in [ids[row] for row in found.galleries[name]][:12], name
+    of = dict(zip(ids, found.column("duplicate_of"), strict=True))
+    assert of[planted["copies"]] == "sky/017.png"
+    links = {unquote(a["href"]) for tag, a in found.elements if tag == "a" and a["href"]}
+    assert f"../my photos/{planted['odd']}" in links
+    assert all((page.parent / link).is_file() for link in links)
 
 
 def test_every_form_of_a_table_has_the_same_rows(runs: Any, tmp_path: Path, monkeypatch, capsys) -> None:

@@ -4,7 +4,6 @@ import base64
 import dataclasses
 import io
 import json
-from html.parser import HTMLParser
 from importlib import resources
 
 import numpy as np
@@ -16,40 +15,7 @@ from score.page.content import END_ROWS, MAX_ROWS
 from score.page.gallery import data_uri
 from score.page.plot import Axis
 from score.page.table import as_json
-from tests.helpers.reports import FOLDERS, HOSTILE, image_page, world_page
-
-
-class Parsed(HTMLParser):
-    """A page taken apart: its elements with their attributes, and the text in each kind of element."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.text: dict[str, str] = {}
-        self.latest = ""
-        self.feed(text)
-        self.close()
-
-    def handle_starttag(self, tag, attrs):
-        self.elements.append((tag, dict(attrs)))
-        self.latest = tag
-
-    def handle_data(self, data):
-        self.text[self.latest] = self.text.get(self.latest, "") + data
-
-    def handle_endtag(self, tag):
-        self.latest = f"/{tag}"
-
-    def count(self, tag, name="class", value=None):
-        return sum(kind == tag and (value is None or value in (a.get(name) or "").split()) for kind, a in self.elements)
-
-    @property
-    def rows(self):
-        script = self.text["script"]
-        return json.JSONDecoder().raw_decode(script[script.index("{") :])[0]
-
-    def column(self, name):
-        return next((column["values"] for column in self.rows["columns"] if column["name"] == name), None)
+from tests.helpers.reports import FOLDERS, HOSTILE, Parsed, curated_page, image_page, world_page
 
 
 def written(path, page):
@@ -58,14 +24,14 @@ def written(path, page):
     return (path / "report.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("page", [image_page(), world_page()], ids=["images", "world"])
+@pytest.mark.parametrize("page", [image_page(), world_page(), curated_page()], ids=["images", "world", "curated"])
 def test_needs_nothing_else(tmp_path, page):
     parsed = Parsed(written(tmp_path, page))
     policy = next(a["content"] for tag, a in parsed.elements if a.get("http-equiv") == "Content-Security-Policy")
     assert "default-src 'none'" in policy
     for tag, attributes in parsed.elements:
         assert tag not in ("iframe", "object", "embed", "base")
-        for name in ("src", "href", "srcset", "action", "data"):
+        for name in ("src", "srcset", "action", "data") if tag == "a" else ("src", "href", "srcset", "action", "data"):
             assert attributes.get(name, "data:").startswith("data:")
     assert "http" not in parsed.text["style"] + parsed.text["script"]
 
@@ -125,6 +91,73 @@ def test_galleries_and_pictures(tmp_path):
     for source in [*sources, *parsed.rows["pictures"].values()]:
         image = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
         assert max(image.size) == 96
+
+
+def test_galleries_for_curation(tmp_path):
+    page = curated_page()
+    parsed, plain = Parsed(written(tmp_path, page)), Parsed(written(tmp_path, image_page()))
+    assert (parsed.count("section", value="gallery"), plain.count("section", value="gallery")) == (5, 2)
+    for tag in ("script", "i", "title"):  # whatever the names are
+        assert parsed.count(tag) == plain.count(tag)
+    assert list(parsed.galleries) == ["most", "least", "odd", "doubtful", "copies"]
+    assert list(parsed.galleries.values())[2:] == [page.suspects.odd[:20].tolist(), [2, 40], [201, 200, 300]]
+    assert parsed.count("li", value="pair") == 3
+    shown = [int(a["data-row"]) for tag, a in parsed.elements if tag == "img"]
+    assert shown[-6:] == [0, 201, 3, 200, 299, 300]
+    links = [a["href"] for tag, a in parsed.elements if tag == "a"]
+    assert links == [page.link(row) for row in shown]
+    assert all(set(link) <= {*"/%-._~", *map(chr, range(48, 58)), *map(chr, range(65, 123))} for link in links)
+    beside = parsed.rows["links"]
+    assert beside.keys() == parsed.rows["pictures"].keys()
+    assert all(address == page.link(int(row)) for row, address in beside.items())
+    for name in ("class_percentile", "label_disagreement"):
+        np.testing.assert_allclose(parsed.column(name), getattr(page.suspects, name), atol=0.05)
+    of = parsed.column("duplicate_of")
+    assert {i: name for i, name in enumerate(of) if name} == {201: page.ids[0], 200: page.ids[3], 300: page.ids[299]}
+
+
+def test_a_gallery_of_nothing_says_so(tmp_path):
+    page = curated_page(linked=False)
+    none = np.zeros(0, int)
+    text = written(
+        tmp_path,
+        dataclasses.replace(page, suspects=dataclasses.replace(page.suspects, doubtful=none, copies=none)),
+    )
+    assert "No label is in doubt" in text
+    assert "There are none: no two embeddings" in text
+    assert Parsed(text).count("a") == 0
+    without = dataclasses.replace(page.suspects, class_percentile=None, label_disagreement=None)
+    parsed = Parsed(written(tmp_path, dataclasses.replace(page, suspects=without)))
+    assert parsed.count("section", value="gallery") == 3
+
+
+def test_what_curation_finds_is_in_a_page_of_many_rows():
+    count = 3 * MAX_ROWS
+    page = world_page(count)
+    middle = page.order[count // 2 :][:60]
+    suspects = dataclasses.replace(curated_page().suspects, odd=middle[:20], doubtful=middle[20:40], copies=middle[40:])
+    page = dataclasses.replace(page, suspects=suspects)
+    assert set(middle) <= set(page.rows)
+    assert len(page.rows) == len(set(page.rows)) == MAX_ROWS
+
+
+def test_the_origin_and_all_notes_are_shown(tmp_path):
+    page = curated_page()
+    text = written(tmp_path, page)
+    section = text.split('<section class="about">')
+    assert len(section) == 3
+    encoder = Parsed(section[1]).text
+    for fact in ("dinov2", "Meta, no registers", "teacher", "gelu", "bicubic-offset", "518", "Apache 2.0."):
+        assert fact in encoder["dd"]
+    assert "resized to 64 (shortest side), cropped to 56, bicubic" in encoder["dd"]
+    assert encoder["li"].count("assumed") == 1
+    assert "<script>window.hacked=1</script> beside the encoder" in encoder["li"]
+    assert "3 .txt" in Parsed(section[2]).text["li"]
+    many = [f"note {i}, with a long sentence about what had to be assumed" for i in range(60)]
+    origin = page.summary["origin"] | {"notes": many}
+    text = written(tmp_path, dataclasses.replace(page, summary={"origin": origin}))
+    assert all(text.count(f"<li>{note}</li>") == 2 for note in many)  # there, and in how it was computed
+    assert 'class="about"' not in written(tmp_path, image_page())
 
 
 @pytest.mark.parametrize(("mode", "size", "kind"), [("L", 8, "png"), ("RGB", 200, "jpeg"), ("RGBA", 50, "jpeg")])
@@ -233,5 +266,5 @@ def test_nothing_half_written(tmp_path):
 
 def test_the_template_is_filled(tmp_path):
     template = resources.files("score.page").joinpath("page.html").read_text()
-    assert template.count("<!--") == 9
+    assert template.count("<!--") == 10
     assert "<!--" not in written(tmp_path, image_page())

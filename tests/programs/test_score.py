@@ -282,7 +282,7 @@ def test_rows_without_a_score(runs, tmp_path, monkeypatch, capsys, views, agains
         bent = jnp.sqrt(jnp.maximum(jnp.abs(x[0] - 77) - 1, 0.0))  # finite, but its derivative near 77 is not
         return encoder.apply(params, x) + bent + jnp.where(x[0] > 90, jnp.nan, 0.0)
 
-    monkeypatch.setattr(inputs, "load", lambda model, weights, step: dataclasses.replace(encoder, apply=apply))
+    monkeypatch.setattr(inputs, "load_run", lambda model, weights, step: dataclasses.replace(encoder, apply=apply))
     args = [runs / "normal", "--data", tmp_path / "x.npz", "--views", views]
     found = table(tmp_path / "s.csv", *args, *(["--against", "noise"] if against else []))
     assert list(found) == [

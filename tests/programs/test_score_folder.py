@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import io
 import json
 import shutil
 from pathlib import Path
@@ -200,7 +199,7 @@ def test_wrong_input_gets_one_line(
 
 def with_recipe(runs: TrainedRuns, monkeypatch: pytest.MonkeyPatch, **more: Any) -> jepa_jax.Encoder:
     encoder = dataclasses.replace(jepa_jax.load(runs / "images"), preprocessing=RECIPE, **more)
-    monkeypatch.setattr(inputs, "load", lambda model, weights, step: encoder)
+    monkeypatch.setattr(inputs, "load_run", lambda model, weights, step: encoder)
     return encoder
 
 
@@ -240,10 +239,9 @@ def test_arrays_for_an_encoder_that_standardises(
     encoder = dataclasses.replace(jepa_jax.load(runs / "images"), preprocessing=RECIPE)
     np.save(tmp_path / "x.npy", np.linspace(low, high, 5 * 192).reshape(5, 8, 8, 3).astype(dtype))
     samples = read_samples(str(tmp_path / "x.npy"), None)
-    told = io.StringIO()
-    inputs.say_if_raw(story.Arguments("m", "x.npy"), encoder, samples, Console(file=told, soft_wrap=True))
-    assert told.getvalue().count("\n") == bool(says)
-    assert says in told.getvalue()
+    told = inputs.raw_pixels(story.Arguments("m", "x.npy"), encoder, samples)
+    assert bool(told) == bool(says)
+    assert says in told
 
 
 def test_an_encoder_that_makes_numbers_of_nan(

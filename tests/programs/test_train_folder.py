@@ -315,12 +315,15 @@ def test_a_number_that_is_not_finite_is_not_printed(capsys) -> None:
     assert progress_line(3, row, "verdict") == "step      3  loss 1.0000  mean score -2.0 nats  verdict"
 
 
-def test_three_rows_are_trained_on_and_nothing_is_said_of_them(tmp_path: Path) -> None:
+def test_three_rows_are_trained_on_and_nothing_is_said_of_them(tmp_path: Path, capsys) -> None:
     np.savez(tmp_path / "x.npz", x=np.random.default_rng(0).standard_normal((3, 2)), log_density=np.arange(3.0))
     config = dataclasses.replace(SMALL, steps=2, data=Data(str(tmp_path / "x.npz")))
     config = dataclasses.replace(config, monitor=dataclasses.replace(config.monitor, figures=True))
-    summary = train(config, tmp_path / "run", QUIET)
+    lines = io.StringIO()
+    summary = train(config, tmp_path / "run", Console(file=lines, soft_wrap=True))
+    print_summary(summary, tmp_path / "run", "x.npz", ("score",))
     assert summary["verdict"] == "few-rows"
-    assert "3 samples are too few" in summary["health_sentence"]
+    said = lines.getvalue() + capsys.readouterr().out
+    assert said.count("3 samples are too few") == 1
     assert not [name for name in summary if "spearman" in name or name.startswith(("probe/", "auroc/"))]
     assert (tmp_path / "run" / "figures" / "density.png").exists()

@@ -48,6 +48,26 @@ def test_unknown_names(name: str) -> None:
         find_target(name)
 
 
+@pytest.mark.parametrize(
+    ("sold", "name"),
+    [
+        ("v5litepod-8", "v5e:2x4"),
+        ("v5litepod-16", "v5e:4x4"),
+        ("v5e-1", "v5e:1x1"),
+        ("v6e-4", "v6e:2x2"),
+        ("v5p-8", "v5p:2x2x1"),  # TensorCores, of which a chip has two
+        ("v5p-32", "v5p:2x2x4"),
+        ("tpu7x-8", "tpu7x:2x2x1"),
+        ("V5e", "v5e:2x4"),
+        ("h100:8", "h100x8"),
+    ],
+)
+def test_names_of_clouds_lead_to_ours(sold: str, name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"cannot be {sold!r}; did you mean {name}\?"):
+        find_target(sold)
+    find_target(name)
+
+
 def test_the_present_device() -> None:
     here = present_target()
     assert (here.chip.platform, here.memory) == ("cpu", None)

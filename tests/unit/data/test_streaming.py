@@ -1,6 +1,7 @@
 """Streams of images: shuffled, divided, resumed; and every way in which folders and arrays can be wrong."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jepa_jax import config as cfg
+from jepa_jax.data import open_source
 from jepa_jax.data.streaming import from_stream, open_stream, read_some
 from jepa_jax.errors import ConfigError
 from tests.helpers.streams import options, refused, take
@@ -185,6 +187,22 @@ def test_read_some(folder: str, arrays: str) -> None:
     assert len(read_some(folder, 99, size=8)["index"]) == COUNT - 3
     rows = read_some(arrays, 4, size=None)
     np.testing.assert_array_equal(rows["log_density"], rows["index"].astype(np.float32))
+
+
+def test_a_limit_of_pixels(tmp_path: Path) -> None:
+    for name, side in (("a", 9), ("b", 9), ("c", 20)):
+        Image.new("L", (side, side), ord(name)).save(tmp_path / f"{name}.png")
+    data = cfg.Data(str(tmp_path), size=8, batch_size=3)
+    for limit, said in ((None, None), (100, "the first is c.png: the picture has 20 x 20 = 400 pixels")):
+        source = open_source(replace(data, max_pixels=limit))
+        assert source.batches is not None
+        batches = source.batches()
+        take(batches, 1)
+        told = batches.unreadable()
+        assert (told is None) if said is None else (said in str(told) and "--data.max-pixels of train" in str(told))
+        assert len(source.probe(9).x) == (3 if said is None else 2)
+    with pytest.raises(ConfigError, match=r"`data\.max_pixels` is 0; it must be at least 1"):
+        replace(data, max_pixels=0)
 
 
 def test_holdout(folder: str) -> None:

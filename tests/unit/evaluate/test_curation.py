@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from jepa_jax.evaluate import label_disagreement, near_duplicates
+from jepa_jax.evaluate.curation import CHUNK_QUERIES
 
 
 def test_planted_copies_are_found() -> None:
@@ -23,6 +24,21 @@ def test_many_copies_of_one_sample() -> None:
     z = np.zeros((40, 3))
     assert near_duplicates(z).of.tolist() == [-1, *[0] * 39]
     assert near_duplicates(np.zeros((1, 3))).of.tolist() == [-1]
+
+
+def test_blocks_give_what_one_comparison_gives() -> None:
+    """All samples are counted, and none is its own neighbour, in a last block of one sample either."""
+    rng = np.random.default_rng(0)
+    z, label = rng.standard_normal((2 * CHUNK_QUERIES + 1, 16)), rng.integers(0, 3, 2 * CHUNK_QUERIES + 1)
+    counts: list[int] = []
+    found = label_disagreement(z, label, 4, done=counts.append)
+    distance = ((z[:, None] - z[None]) ** 2).sum(-1) + np.diag(np.full(len(z), np.inf))
+    near = np.argsort(distance, axis=1)[:, :4]
+    np.testing.assert_allclose(found, (label[near] != label[:, None]).mean(1))
+    assert counts == [CHUNK_QUERIES, CHUNK_QUERIES, 1]
+    typical = near_duplicates(z, done=counts.append).typical_distance
+    assert typical == pytest.approx(np.median(np.sqrt(distance.min(1))))
+    assert sum(counts) == 2 * len(z)
 
 
 def test_chance_is_as_stated() -> None:

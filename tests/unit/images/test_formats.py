@@ -81,7 +81,7 @@ def test_our_own_pictures_are_known(tmp_path: Path) -> None:
 
 def test_a_limit_of_pixels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     PICTURE.save(tmp_path / "a.png")
-    with pytest.raises(Unreadable, match=r"16 x 16 = 256 pixels, more than the limit of 255 .*--max-pixels"):
+    with pytest.raises(Unreadable, match=r"16 x 16 = 256 pixels, more than the limit of 255 .*--data.max-pixels"):
         decode(tmp_path / "a.png", 3, 255)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 89_478_485)  # as it is at first, and put back at the end
     (tmp_path / "slide.ppm").write_bytes(b"P4 19000 10000\n")

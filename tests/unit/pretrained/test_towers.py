@@ -177,6 +177,40 @@ def test_the_projection_beside_the_tower_is_not_lost(prefix: str, tmp_path: Path
     assert found.origin["left_out"]["head.*"] == "beside the encoder (2 tensors)"
 
 
+def test_a_projection_that_is_not_read_is_said(tmp_path: Path) -> None:
+    """A linear map from the width of the encoder beside it, unless it is that of the text or a head of training."""
+    width = state("dino")["norm.bias"].size
+    tree = dino("vision.net.") | {"vision_proj.weight": np.ones((5, width), np.float32)}
+    others = {"text_proj.weight": np.ones((5, width)), "head.proj.weight": np.ones((5, width + 1))}
+    for name, more, said in (
+        ("nothing", others | below("projector.", HEAD), 0),
+        ("one", others, 1),
+    ):
+        folder = tmp_path / name
+        folder.mkdir()
+        notes = converted((tree if said else dino("vision.net.")) | more, folder)[1]["notes"]
+        found = [note for note in notes if "is not applied" in note]
+        assert len(found) == said, found
+        assert all(note.startswith("vision_proj.weight beside the encoder may be its projection") for note in found)
+
+
+@pytest.mark.parametrize("place", ["", "image_encoder.", "model.vision."])
+def test_a_tower_of_timm_by_another_name_keeps_its_projection(place: str, tmp_path: Path) -> None:
+    tower = {k: a for k, a in state("dino").items() if ".ls" not in k and "mask" not in k}
+    head = {"head.proj.weight": np.arange(5 * tower["norm.bias"].size, dtype=np.float32).reshape(5, -1)}
+    save_torch_zip(tmp_path / "a.pt", below(f"{place}trunk.", tower) | below(place, head) | {"logit_scale": np.ones(1)})
+    found = convert(tmp_path / "a.pt", Options(heads=2))
+    np.testing.assert_array_equal(found.params["projection"]["kernel"], head["head.proj.weight"].T)
+    assert (found.origin["family"], found.origin["prefix"]) == ("metaclip", place)
+    save_torch_zip(tmp_path / "b.pt", below("visual.trunk.", tower) | below("visual.", head))
+    known = convert(tmp_path / "b.pt", Options(heads=2))
+    jax.tree.map(np.testing.assert_array_equal, found.params, known.params)
+    # Registers, and no position of the class token, as timm keeps them.
+    tower |= {"reg_token": np.ones((1, 3, 16), np.float32), "pos_embed": tower["pos_embed"][:, 1:]}
+    save_torch_zip(tmp_path / "c.pt", below("visual.trunk.", tower) | below("visual.", head))
+    assert convert(tmp_path / "c.pt", Options(heads=2)).config.registers == 3
+
+
 def test_wrappers_inside_the_encoder(tmp_path: Path) -> None:
     tree = {key.replace("blocks.1.", "blocks.1._checkpoint_wrapped_module."): a for key, a in dino().items()}
     np.testing.assert_array_equal(converted(tree, tmp_path)[0], state("dino")["norm.bias"])

@@ -17,7 +17,7 @@ from jepa_jax.images.preprocessing import Preprocessing
 
 from .options import Arguments
 from .page import Page, write_report
-from .scorer import Scorer
+from .scorer import PREDICTED_CODE, Scorer
 from .table import reason, row_ids
 
 MAX_LISTED_ROWS = 1000  # rows without a score that the summary lists
@@ -62,7 +62,7 @@ def summarise(
     """
     scored = rows["reason"] == 0
     ids = row_ids(samples)
-    bad = np.flatnonzero(~scored)
+    bad = np.flatnonzero(~scored & (rows["reason"] != PREDICTED_CODE))
     return {
         "model": a.model,
         "data": a.data,

@@ -1,7 +1,7 @@
 """Scores in `bf16x3` and `bf16x6`, whose products are emulated with the arithmetic of a GPU or a TPU."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import Any
 
 import jax
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import Array
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from jepa_jax.density import jacobian
 from jepa_jax.density.jacobian import MATMUL_PRECISIONS
+from tests.helpers.products import with_products
 
 # Slices of either factor whose products are added, the smallest first, as XLA adds them.
 PRODUCTS = {
@@ -31,23 +31,11 @@ def slices(a: Array) -> list[Array]:
     return found
 
 
-def emulated(jaxpr: Jaxpr, consts: Sequence[Any], args: Sequence[Any], precision: str) -> list[Any]:
-    """The results of a program whose matrix products have a precision; one operation at a time, so that all round."""
-    known: dict[Any, Any] = dict(zip((*jaxpr.constvars, *jaxpr.invars), (*consts, *args), strict=True))
-    for equation in jaxpr.eqns:
-        values = [v.val if isinstance(v, Literal) else known[v] for v in equation.invars]
-        inner = next((p for p in equation.params.values() if isinstance(p, ClosedJaxpr)), None)
-        if equation.primitive.name == "dot_general":
-            left, right = map(slices, values)
-            product = partial(equation.primitive.bind, **equation.params)
-            found = [sum(product(left[i], right[j]) for i, j in PRODUCTS[precision])]
-        elif inner is not None:
-            found = emulated(inner.jaxpr, inner.consts, values, precision)
-        else:
-            found = equation.primitive.bind(*values, **equation.params)
-            found = found if equation.primitive.multiple_results else [found]
-        known.update(zip(equation.outvars, found, strict=True))
-    return [known[v] for v in jaxpr.outvars]
+def split_product(precision: str, equation: Any, factors: Sequence[Array]) -> Array:
+    """A matrix product as the sum of products of slices."""
+    left, right = map(slices, factors)
+    products = [equation.primitive.bind(left[i], right[j], **equation.params) for i, j in PRODUCTS[precision]]
+    return reduce(jnp.add, products)
 
 
 def encoder(dtype: Any) -> Callable[[Array], Array]:
@@ -86,7 +74,7 @@ def test_six_products_of_slices_are_as_exact_as_float32() -> None:
     off = {"float32": np.abs(scores(matrices(xs)) - exact)}
     program = jax.make_jaxpr(matrices)(xs)
     for precision in PRODUCTS:
-        off[precision] = np.abs(scores(emulated(program.jaxpr, program.consts, [xs], precision)[0]) - exact)
+        off[precision] = np.abs(scores(with_products(program, [xs], partial(split_product, precision))[0]) - exact)
     errors = {name: float(np.sqrt(np.mean(a**2))) for name, a in off.items()}
     assert errors["bf16x6"] < 2 * errors["float32"] < 1e-4
     assert errors["bf16"] > 20 * errors["bf16x3"] > 100 * errors["bf16x6"]

@@ -90,7 +90,8 @@ def show(result: Result) -> None:
     summary = result.summary
     each = summary["seconds_per_sample"]
     speed = "" if not each else f", {1e3 * each:.2f} ms each" if each < 1 else f", {each:.1f} s each"
-    print(f"{summary['count']} samples{speed}; {summary['clipped_mean']:.2f} singular values clipped per sample")
+    count = summary["pilot"]["exact"] if "pilot" in summary else summary["count"]
+    print(f"{count} samples{speed}; {summary['clipped_mean']:.2f} singular values clipped per sample")
     if "pilot" in summary:
         show_pilot(summary["count"], summary["pilot"])
     if count := summary["without_score_count"]:
@@ -142,7 +143,7 @@ def show_pilot(count: int, found: dict[str, Any]) -> None:
         f"{high:.3f}); bands for {found['band_coverage']:.0%} of the exact scores are "
         f"{found['band_width_median']:.2g} nats wide (median)"
     )
-    if low < MIN_SPEARMAN:
+    if not low >= MIN_SPEARMAN:  # NaN where all predictions are the same
         print("note: such predictions rank samples roughly; more exact scores (--pilot) or --sketch 4 may do better")
 
 

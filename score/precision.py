@@ -83,16 +83,14 @@ def measure_precision(a: Arguments, scorer: Scorer, console: Console) -> dict[st
     rows = np.sort(np.random.default_rng(a.sample_seed).permutation(count)[:SAMPLES])
     with console.status(f"measuring what {a.precision} costs"):
         found = cost(_scores(scorer, rows, a.precision), _scores(scorer, rows, "float32"), a.sample_seed)
-    console.print(f"{a.precision}: {found}", markup=False)
     verdict = "refused" if found.exceeds(REFUSED) else "warned" if found.exceeds(WARNED) else "fine"
     advice = "bf16x6 is as exact as float32" if a.precision != "bf16x6" else "take float32"
     if verdict == "refused" and not a.accept_precision:
         raise ConfigError(
-            f"--precision {a.precision} is refused, for it changes scores by up to {found.nats_max:.2g} nats (limit "
-            f"{REFUSED[0]:g}), with a rank correlation that may be {found.spearman_interval[0]:.3f} (limit "
-            f"{REFUSED[1]:g}), on {found.samples} samples of which {found.lost} lost their score; {advice}, and "
-            "--accept-precision goes on regardless"
+            f"--precision {a.precision} is refused; {found}. The limits are {REFUSED[0]:g} nats and, for the "
+            f"lower end of the interval, {REFUSED[1]:g}: {advice}, and --accept-precision goes on regardless"
         )
+    console.print(f"{a.precision}: {found}", markup=False)
     if verdict != "fine":
         console.print(f"warning: {a.precision} changes these scores by more than rounding; {advice}", markup=False)
     return {"precision_cost": found._asdict() | {"verdict": "accepted" if verdict == "refused" else verdict}}

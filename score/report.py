@@ -109,6 +109,8 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

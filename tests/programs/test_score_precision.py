@@ -74,7 +74,7 @@ def test_a_precision_is_measured_first(
 
     low = Arguments(a.model, a.data, limit=100, precision="bf16x3")
     if verdict == "refused":
-        with pytest.raises(ConfigError, match=r"bf16x3 is refused.*limit 1\).*--accept-precision"):
+        with pytest.raises(ConfigError, match=r"bf16x3 is refused; 64 samples.*limits are 1 nats.*--accept-precision"):
             precision.measure_precision(low, scorer, console)
         low = Arguments(a.model, a.data, limit=100, precision="bf16x3", accept_precision=True)
     found = precision.measure_precision(low, scorer, console)["precision_cost"]

@@ -139,11 +139,11 @@ def rows(network: Network, a: Arguments) -> list[dict[str, Any]]:
     score, z, _, _ = score_all(encoder, xs)
     found = []
     for p in DIRECTIONS:
-        features, groups = z, (z.shape[1],)
+        features = z
         if p:
             sketch = projected(encoder, random_directions(jax.random.key(0), p, encoder.dim))
-            features, groups = np.concatenate([z, log_values(score_all(sketch, xs)[2])], axis=1), (z.shape[1], p)
-        fit = kernel_ridge(features[: a.pilot], score[: a.pilot], groups)
+            features = np.concatenate([z, log_values(score_all(sketch, xs)[2])], axis=1)
+        fit = kernel_ridge(features[: a.pilot], score[: a.pilot])
         new, rest = fit.predict(features[a.pilot :]), score[a.pilot :].astype(np.float64)
         spearman, interval = rank_agreement(new.value, rest, np.random.default_rng(0))
         products = min(encoder.dim, xs[0].size)

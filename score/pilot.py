@@ -96,10 +96,9 @@ def predict(
     Raises:
       ConfigError: If the exact scores are too few, or all the same.
     """
-    features, groups = z, (z.shape[1],)
+    features = z
     if a.sketch:
-        sketches = _sketches(a, scorer, pilot, identity, table, console)
-        features, groups = np.concatenate([z, sketches], axis=1), (z.shape[1], a.sketch)
+        features = np.concatenate([z, _sketches(a, scorer, pilot, identity, table, console)], axis=1)
     usable = np.isfinite(rows["score"]) & np.isfinite(features[pilot.rows]).all(axis=1)
     exact, places = rows["score"][usable].astype(np.float64), pilot.rows[usable]
     if len(exact) < LEAST_PILOT:
@@ -112,7 +111,7 @@ def predict(
             "there is nothing to predict; leave it out"
         )
     with console.status(f"predicting {len(z)} scores from {len(exact)}"):
-        fit = kernel_ridge(features[places], exact, groups)
+        fit = kernel_ridge(features[places], exact)
         found = fit.predict(features)
     found.value[places] = fit.left_out  # a prediction is never one that knew the score
     found.low[pilot.rows] = found.high[pilot.rows] = np.nan

@@ -6,8 +6,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 # Widths of the Gaussian kernel, as multiples of the median squared distance; None is the linear kernel.
-WIDTHS = (0.25, 1.0, 4.0, 16.0, None)
-PENALTIES = np.logspace(-7, 1, 25)  # as multiples of the largest eigenvalue of the kernel matrix
+WIDTHS = (1.0, 4.0, 16.0, None)
+# Multiples of the largest eigenvalue of the kernel matrix. With far smaller ones, leave-one-out errors are rounding.
+PENALTIES = np.logspace(-6, 1, 22)
+SMALLEST_VARIANCE = 1e-10  # share of the largest one, below which a direction is the rounding of float32
+SAMPLES_PER_DIRECTION = 5  # of those that are whitened
 COVERAGE = 0.9  # share of new numbers that the intervals shall contain
 CHUNK_NUMBERS = 2 * 10**7  # entries of the largest matrix while predicting: 160 MB
 
@@ -30,9 +33,9 @@ class KernelRidge(NamedTuple):
     """Fit of N numbers to their features; `predict` is the function.
 
     Attributes:
-      known: Features [N, F], standardised.
+      known: Features [N, F], standardised or whitened.
       mean: Mean of each feature [F].
-      scale: Factor of each feature [F].
+      map: Linear map to standardised or whitened features [F, F].
       width: Width of the Gaussian kernel in squared distance, or None for the linear kernel.
       offsets: Means of the columns of the kernel matrix [N].
       centred: Inverse of the centred and penalised kernel matrix [N, N].
@@ -42,7 +45,7 @@ class KernelRidge(NamedTuple):
 
     known: np.ndarray
     mean: np.ndarray
-    scale: np.ndarray
+    map: np.ndarray
     width: float | None
     offsets: np.ndarray
     centred: np.ndarray
@@ -68,7 +71,7 @@ class KernelRidge(NamedTuple):
 
     def _predict(self, x: np.ndarray) -> Predictions:
         finite = np.asarray(np.isfinite(x).all(axis=1))
-        k = _kernel((np.where(finite[:, None], x, self.mean) - self.mean) * self.scale, self.known, self.width)
+        k = _kernel((np.where(finite[:, None], x, self.mean) - self.mean) @ self.map, self.known, self.width)
         k = k - self.offsets - k.mean(axis=1, keepdims=True) + self.offsets.mean()
         # Row m has the weight of each known number in prediction m. Without number i, the fit is the same as with its
         # own leave-one-out prediction in the place of the number.
@@ -83,15 +86,15 @@ class KernelRidge(NamedTuple):
         return Predictions(*(np.where(finite, a, np.nan) for a in (value, low, high)))
 
 
-def kernel_ridge(features: ArrayLike, numbers: ArrayLike, groups: tuple[int, ...] = ()) -> KernelRidge:
-    """Fit kernel ridge regression with a free constant; leave-one-out errors choose kernel and penalty.
+def kernel_ridge(features: ArrayLike, numbers: ArrayLike) -> KernelRidge:
+    """Fit kernel ridge regression with a free constant; leave-one-out errors choose kernel, features and penalty.
 
-    The time grows with N^3: seconds for 1,000 samples, minutes for 5,000.
+    The features are standardised or whitened, whichever is better: what an embedding says may lie in directions of
+    little variance. The time grows with N^3: seconds for 1,000 samples, minutes for 5,000.
 
     Args:
       features: Features [N, F].
       numbers: Numbers [N].
-      groups: Numbers of consecutive features that have the same total weight; () gives each feature the same weight.
 
     Raises:
       ValueError: If a feature or a number is not finite.
@@ -99,29 +102,41 @@ def kernel_ridge(features: ArrayLike, numbers: ArrayLike, groups: tuple[int, ...
     x, y = np.asarray(features, np.float64), np.asarray(numbers, np.float64)
     if not (np.isfinite(x).all() and np.isfinite(y).all()):
         raise ValueError("kernel ridge regression needs finite features and numbers")
-    mean, deviation = x.mean(axis=0), x.std(axis=0)
-    size = np.repeat(groups, groups) if groups else np.full(x.shape[1], x.shape[1])
-    scale = 1 / (np.where(deviation > 0, deviation, 1) * np.sqrt(size))
-    known = (x - mean) * scale
-    distances = _squared_distances(known, known)
-    median = float(np.median(distances[np.triu_indices(len(x), 1)])) or 1.0
-    least, best = np.inf, None
-    for factor in WIDTHS:
-        width = None if factor is None else factor * median
-        matrix = _kernel(known, known, width)
-        offsets = matrix.mean(axis=0)
-        w, u = np.linalg.eigh(matrix - offsets - offsets[:, None] + offsets.mean())
-        w, projected = np.maximum(w, 0), u.T @ (y - y.mean())
-        for penalty in PENALTIES * max(float(w[-1]), np.finfo(float).tiny):
-            shrink = w / (w + penalty)
-            leverage = 1 / len(y) + u**2 @ shrink
-            # Leave-one-out residuals without a second fit (Allen 1974, PRESS).
-            off = (y - y.mean() - u @ (shrink * projected)) / np.maximum(1 - leverage, 1e-9)
-            if (error := float((off**2).sum())) < least:
-                least, best = error, (width, offsets, u, w + penalty, y - off)
+    mean, least, best = x.mean(axis=0), np.inf, None
+    for linear in (_standardising(x), _whitening(x)):
+        known = (x - mean) @ linear
+        median = float(np.median(_squared_distances(known, known)[np.triu_indices(len(x), 1)])) or 1.0
+        for factor in WIDTHS:
+            width = None if factor is None else factor * median
+            matrix = _kernel(known, known, width)
+            offsets = matrix.mean(axis=0)
+            w, u = np.linalg.eigh(matrix - offsets - offsets[:, None] + offsets.mean())
+            w, projected = np.maximum(w, 0), u.T @ (y - y.mean())
+            for penalty in PENALTIES * max(float(w[-1]), np.finfo(float).tiny):
+                shrink = w / (w + penalty)
+                leverage = 1 / len(y) + u**2 @ shrink
+                # Leave-one-out residuals without a second fit (Allen 1974, PRESS).
+                off = (y - y.mean() - u @ (shrink * projected)) / np.maximum(1 - leverage, 1e-9)
+                if (error := float((off**2).sum())) < least:
+                    least, best = error, (known, linear, width, offsets, u, w + penalty, y - off)
     assert best is not None
-    width, offsets, u, divisor, left_out = best
-    return KernelRidge(known, mean, scale, width, offsets, (u / divisor) @ u.T, y, left_out)
+    known, linear, width, offsets, u, divisor, left_out = best
+    return KernelRidge(known, mean, linear, width, offsets, (u / divisor) @ u.T, y, left_out)
+
+
+def _standardising(x: np.ndarray) -> np.ndarray:
+    """Return the map [F, F] that gives each feature the same variance."""
+    deviation = x.std(axis=0)
+    return np.diag(1 / np.where(deviation > 0, deviation, 1))
+
+
+def _whitening(x: np.ndarray) -> np.ndarray:
+    """Return the map [F, F] that gives each direction the same variance, of those with enough samples and variance."""
+    standard = _standardising(x)
+    variance, directions = np.linalg.eigh(np.cov((x @ standard).T).reshape(len(standard), -1))
+    enough = variance[-min(len(variance), max(1, len(x) // SAMPLES_PER_DIRECTION))]
+    floor = max(float(enough), SMALLEST_VARIANCE * float(variance[-1]), np.finfo(float).tiny)
+    return standard @ directions / np.sqrt(np.maximum(variance, floor))
 
 
 def _kernel(a: np.ndarray, b: np.ndarray, width: float | None) -> np.ndarray:

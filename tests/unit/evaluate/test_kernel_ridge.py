@@ -18,7 +18,7 @@ def without(fit: KernelRidge, x: np.ndarray, i: int, query: np.ndarray) -> np.nd
     penalty, rest = 1 / np.linalg.eigvalsh(fit.centred)[-1], np.arange(len(x)) != i
 
     def kernel(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        a, b = (fit.scale * (v - fit.mean) for v in (a, b))
+        a, b = ((v - fit.mean) @ fit.map for v in (a, b))
         return a @ b.T if fit.width is None else np.exp(-((a[:, None] - b) ** 2).sum(-1) / fit.width)
 
     inner, ones = kernel(x[rest], x[rest]), np.ones((rest.sum(), 1))
@@ -65,10 +65,30 @@ def test_bands_by_refitting() -> None:
 
 def test_what_is_not_finite() -> None:
     x, y = bent(40, 5)
-    fit = kernel_ridge(x, y, groups=(2, 3))
+    fit = kernel_ridge(x, y)
     x[3, 1] = np.nan
     found = fit.predict(x)
     assert [np.flatnonzero(np.isnan(a)).tolist() for a in found] == [[3]] * 3
     assert [len(a) for a in fit.predict(x[:0])] == [0, 0, 0]
     with pytest.raises(ValueError, match="finite"):
         kernel_ridge(x, y)
+
+
+def test_what_is_said_in_directions_of_little_variance_is_read() -> None:
+    rng = np.random.default_rng(6)
+    hidden = rng.standard_normal((600, 8)) * np.geomspace(1, 1e-3, 8)
+    mixed = hidden @ np.linalg.qr(rng.standard_normal((8, 8)))[0]
+    y = np.sin(1e3 * hidden[:, -1]) + 0.05 * rng.standard_normal(600)
+    fit = kernel_ridge(mixed[:300], y[:300])
+    assert np.sqrt(np.mean((fit.predict(mixed[300:]).value - y[300:]) ** 2)) < 0.5 * y.std()
+
+
+def test_more_features_than_samples() -> None:
+    """The stated error is right where whitening all directions would make every sample as far from each other."""
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((400, 120)) * np.geomspace(1, 0.05, 120)
+    y = x[:, 0] + x[:, 1] + 0.3 * rng.standard_normal(400)
+    fit = kernel_ridge(x[:80], y[:80])
+    error = np.sqrt(np.mean((fit.predict(x[80:]).value - y[80:]) ** 2))
+    assert error == pytest.approx(fit.error, rel=0.3)
+    assert error < y.std()

@@ -23,6 +23,7 @@ DESCRIPTION = """Score samples with a trained encoder: JEPA-SCORE, the sum of th
 A higher score is more typical. The program writes FILE.csv (id,score,log_density,clipped; one row per sample, in input
 order), FILE.json (the summary) and FILE.png. After a crash, the same command continues where it stopped."""
 
+MIN_SPEARMAN = 0.9  # lower end of the interval below which predictions rank roughly
 NAMED_ROWS = 5  # samples without a score that are named on the console
 TRAINED_ON = {
     "trained on": "it was trained on these samples",
@@ -89,7 +90,10 @@ def show(result: Result) -> None:
     summary = result.summary
     each = summary["seconds_per_sample"]
     speed = "" if not each else f", {1e3 * each:.2f} ms each" if each < 1 else f", {each:.1f} s each"
-    print(f"{summary['count']} samples{speed}; {summary['clipped_mean']:.2f} singular values clipped per sample")
+    count = summary["pilot"]["exact"] if "pilot" in summary else summary["count"]
+    print(f"{count} samples{speed}; {summary['clipped_mean']:.2f} singular values clipped per sample")
+    if "pilot" in summary:
+        show_pilot(summary["count"], summary["pilot"])
     if count := summary["without_score_count"]:
         reasons = Counter(row["reason"] for row in summary["without_score"])
         names = ", ".join(str(row["id"]) for row in summary["without_score"][:NAMED_ROWS])
@@ -124,6 +128,23 @@ def show(result: Result) -> None:
         print(f"picture: {path}")
     if result.page:
         print(f"report: {result.page}")
+
+
+def show_pilot(count: int, found: dict[str, Any]) -> None:
+    """Print how well scores are predicted."""
+    low, high = found["spearman_interval"]
+    print(
+        f"{found['exact']} of {count} scores are exact and the others predicted, with {found['products_saved']:.3g} "
+        "times fewer products; pictures and report show the exact ones"
+    )
+    print(
+        f"predicted without its own score, a sample is {found['error']:.2g} nats off (root mean square), where scores "
+        f"spread by {found['score_deviation']:.2g}; Spearman {found['spearman']:.3f} (95 % interval {low:.3f} to "
+        f"{high:.3f}); bands for {found['band_coverage']:.0%} of the exact scores are "
+        f"{found['band_width_median']:.2g} nats wide (median)"
+    )
+    if not low >= MIN_SPEARMAN:  # NaN where all predictions are the same
+        print("note: such predictions rank samples roughly; more exact scores (--pilot) or --sketch 4 may do better")
 
 
 def show_curation(found: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from jepa_jax.data.tfds import PREFIX
 from jepa_jax.files import make_directory
 from jepa_jax.run_dir import kind_of, read_export
 
-from .options import SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments
+from .options import PILOT_OPTIONS, SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments
 
 # Options that make the rows of a table other rows.
 NAMED_OPTIONS = (
@@ -27,8 +27,13 @@ CURATED = "-curated"  # end of the name of a table with the columns for curation
 def call_digest(a: Arguments) -> str:
     """Return a digest of what a call scores: the paths of model and data, and the options that change rows."""
     data = os.path.realpath(a.data) if os.path.exists(a.data) else a.data
-    call = [os.path.realpath(a.model), data, *(getattr(a, name) for name in NAMED_OPTIONS)]
+    call = [os.path.realpath(a.model), data, *(getattr(a, name) for name in (*NAMED_OPTIONS, *pilot_options(a)))]
     return hashlib.sha256(json.dumps(call).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def pilot_options(a: Arguments) -> tuple[str, ...]:
+    """Return the options of a pilot; none without one, so that such calls are known by the same name as ever."""
+    return () if a.pilot is None else PILOT_OPTIONS
 
 
 def table_path(a: Arguments, console: Console) -> Path:

@@ -65,7 +65,16 @@ class Arguments:
     """Number of samples to score, drawn at random without replacement; they keep their ids and their order. None: all
     samples."""
     sample_seed: int = 0
-    """Seed of --sample."""
+    """Seed of --sample, of --pilot and of the samples on which --precision is measured."""
+    pilot: int | None = None
+    """Number of samples, drawn at random, to score exactly, such as 1000; the scores of the others are predicted from
+    their embeddings by regression. They have no `score`; the columns `predicted_score`, `predicted_low` and
+    `predicted_high` contain a prediction and a band for 90 % of the exact scores, and `exact` is 1 for the pilot. The
+    rank correlation and the error of predictions, measured by leaving out one sample at a time, are printed: read them
+    before you rely on a prediction."""
+    sketch: int = 0
+    """With --pilot: number of random directions of the embedding along which the Jacobian of every sample is computed
+    for a better prediction, such as 4. Each costs one product per sample, where an exact score costs K."""
     views: int = 1
     """Number of random views of each sample, made as in training; the score is -log mean exp(-score) over them. The
     column `standard_error` contains its standard error over the draw of the views. 1: the sample itself is scored."""
@@ -97,8 +106,13 @@ class Arguments:
     `gram64`, which is fast on a GPU, and on a TPU leaves the host little to do. All methods agree to 0.01 nats, and
     `auto` selects the fastest."""
     precision: Precision = "float32"
-    """Precision of the encoder's matrix products. All except float32 need a GPU or a TPU, are faster, and change the
-    scores; the x3 forms change them little."""
+    """Precision of the encoder's matrix products. All except float32 need a GPU or a TPU and are faster; bf16x6 is as
+    exact as float32, the x3 forms change the scores little, tf32 and bf16 more. Before a run, 64 samples are scored in
+    float32 too: a line says what the precision costs; a warning follows if a score moves by more than 0.1 nats, or the
+    rank correlation with float32 may be below 0.99 (lower end of its 95 % interval); and a precision that costs more
+    than 1 nat or may be below 0.95 is refused."""
+    accept_precision: bool = False
+    """Go on with a --precision that would be refused."""
     mode: Mode = "auto"
     """Mode of differentiation: `forward` costs D products per sample, `reverse` K; `auto` selects the cheaper one."""
     chunk: int | None = None
@@ -134,6 +148,10 @@ class Arguments:
 
 
 WEIGHT_OPTIONS = ("family", "arch", "heads", "image_size", "branch", "positions")  # of `jepa_jax.pretrained.Options`
+# Nats by which no score may move in a lower precision, and the least lower end of the interval of its rank correlation.
+WARNED = (0.1, 0.99)
+REFUSED = (1.0, 0.95)
+PILOT_OPTIONS = ("pilot", "sketch")  # options that change rows if there is a pilot
 SCORE_OPTIONS = ("mode", "chunk", "method", "precision", "drop_clipped")  # options of `score_batches` by the same name
 
 
@@ -149,6 +167,7 @@ def check(a: Arguments) -> None:
         "batch_size",
         "limit",
         "sample",
+        "pilot",
         "max_pixels",
         "views",
         "devices",
@@ -181,8 +200,27 @@ def check(a: Arguments) -> None:
     if a.method == "qr" and (a.spectra or a.rank):
         option = "--spectra" if a.spectra else "--rank"
         raise ConfigError(f"{option} needs singular values, and --method qr gives only their sum; use svd or gram64")
+    check_pilot(a)
     check_processes(a.coordinator, a.processes, a.process, a.distributed, together=False)
     check_ahead(a.dry_run, a.target, a.json)
+
+
+def check_pilot(a: Arguments) -> None:
+    """Check that no option needs the exact scores of all samples, or processes that share them.
+
+    Raises:
+      ConfigError: If one does; the message names the first one.
+    """
+    if a.pilot is None:
+        if a.sketch:
+            raise ConfigError("--sketch improves the predictions of --pilot, which is missing")
+        return
+    if a.tangent is not None:
+        raise ConfigError("--pilot predicts from whole embeddings, not along --tangent; leave one out")
+    if a.curate:
+        raise ConfigError("--curate needs the score of every sample; leave out --pilot, or score in a call of its own")
+    if a.processes is not None or a.distributed:
+        raise ConfigError("--pilot is for one process, with all its devices; leave out --processes and --distributed")
 
 
 def check_rank(a: Arguments, size: int, dim: int) -> None:

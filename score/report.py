@@ -19,7 +19,7 @@ from jepa_jax.images.preprocessing import Preprocessing
 
 from .options import Arguments
 from .page import Page, Suspects, write_report
-from .scorer import Scorer
+from .scorer import PREDICTED_CODE, Scorer
 from .table import reason, row_ids
 
 MAX_LISTED_ROWS = 1000  # rows without a score that the summary lists
@@ -64,7 +64,7 @@ def summarise(
     """
     scored = rows["reason"] == 0
     ids = row_ids(samples)
-    bad = np.flatnonzero(~scored)
+    bad = np.flatnonzero(~scored & (rows["reason"] != PREDICTED_CODE))
     return {
         "model": a.model,
         "data": a.data,
@@ -111,6 +111,8 @@ def write_summary(path: Path, summary: dict[str, Any]) -> None:
 def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeElapsedColumn, TimeRemainingColumn
 
 from jepa_jax import compile_cache
 from jepa_jax.data import LazyImages, Samples, in_memory
@@ -23,7 +21,6 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.loading import fingerprint, model_folder, training_config
-from jepa_jax.progress import Pulse
 from jepa_jax.sharding import open_mesh, shard_parameters
 
 from . import ood, report
@@ -31,17 +28,19 @@ from .curation import Curated, curate
 from .embedding import embed, write_embeddings
 from .inputs import open_inputs, open_samples, say_if_unlike, told
 from .law import law_entries, measured_law
-from .naming import call_digest, rows_path, table_path
+from .naming import call_digest, pilot_options, rows_path, table_path
 from .options import SCORE_OPTIONS, WEIGHT_OPTIONS, Arguments, check, check_rank
+from .pilot import Pilot, draw_pilot, predict
+from .precision import measure_precision
 from .scorer import Scorer
 from .seen import seen
 from .shards import Shards
+from .share import MAX_SPECTRA, score_share
 from .table import reason, row_ids, score_columns, write_table
 from .tangent import tangents
 from .unchanged import inventory
 from .views import open_views
 
-MAX_SPECTRA = 1000  # samples whose spectra the picture summarises
 LARGE_JACOBIAN_NUMBERS = 10**6  # above this size, only a few spectra are computed for the picture alone
 MAX_FLOAT64_NUMBERS = 5 * 10**7  # size of a Jacobian above which a sample in float64 takes too long
 FEW_SAMPLES = 8  # samples that are computed where more would take too long
@@ -80,14 +79,16 @@ def run(a: Arguments, console: Console) -> Result | str:
     )
     if a.compile_cache:
         compile_cache.enable()
-    encoder, samples = open_inputs(a, console)
-    notes = say_if_unlike(a, encoder, samples, console)
-    scorer, source = prepare(a, encoder, samples)
+    encoder, whole = open_inputs(a, console)
+    notes = say_if_unlike(a, encoder, whole, console)
+    pilot = draw_pilot(a, encoder, whole)
+    samples = whole if pilot is None else pilot.samples
+    scorer, about = prepare(a, encoder, samples)
+    about |= measure_precision(a, scorer, console) | ({"notes": notes} if notes else {})
     scorer, law = measured_law(a, scorer, console)
     typical = in_memory(samples.x, "--against", "take fewer with --limit") if a.against else samples.x[:0]
     others = {name: ood.outliers(name, typical, lambda name: open_samples(a, name, encoder)) for name in a.against}
-    out = table_path(a, console)
-    page = Path(a.report) if a.report else None
+    out, page = table_path(a, console), Path(a.report) if a.report else None
     for path in filter(None, (out, a.spectra, a.embeddings, page)):
         make_directory(Path(path).parent)
     call, bounds = identity(a, samples), share.bounds(len(samples.x))
@@ -106,13 +107,12 @@ def run(a: Arguments, console: Console) -> Result | str:
             rows = shards.read()
             if rows["reason"].all():
                 raise ConfigError(f"no sample of {a.data} has a score: {reason(samples, rows, 0)}")
-            found = embedded(a, scorer, samples, rows, console)
-            write_table(out, score_columns(samples, rows, a.rank, found.columns))
+            listed, found = embedded(a, scorer, whole, pilot, rows, out, console)
+            write_table(out, score_columns(whole, listed, a.rank, found.columns))
             if a.spectra:
                 report.write_spectra(Path(a.spectra), row_ids(samples), rows)
-            summary = found.entries | report.summarise(a, scorer, rows, samples, seconds) | law_entries(scorer, law)
-            summary |= {"notes": notes} if notes else {}
-            summary |= {"tangent": {"dim": a.tangent, "source": source}} if a.tangent else {}
+            summary = found.entries | about | report.summarise(a, scorer, listed, whole, seconds)
+            summary |= law_entries(scorer, law)
             summary |= measured(a, encoder, scorer, samples, typical, others, console)
             report.write_summary(out.with_suffix(".json"), summary)
             shown = spectra_shown(scorer) if sigma is None else sigma
@@ -127,18 +127,34 @@ def run(a: Arguments, console: Console) -> Result | str:
     return Result(summary, out, pictures, page)
 
 
-def embedded(a: Arguments, scorer: Scorer, samples: Samples, rows: np.ndarray, console: Console) -> Curated:
-    """Write --embeddings, and return what --curate finds, which is empty without it."""
+def embedded(
+    a: Arguments,
+    scorer: Scorer,
+    whole: Samples,
+    pilot: Pilot | None,
+    rows: np.ndarray,
+    out: Path,
+    console: Console,
+) -> tuple[np.ndarray, Curated]:
+    """Write --embeddings, and return what needs the embeddings of all samples.
+
+    Returns:
+      The records of all samples; and what --curate or --pilot add to the table, FILE.json and the report.
+    """
     nothing = Curated({}, {}, None)
-    if not (a.embeddings or a.curate):
-        return nothing
+    if not (a.embeddings or a.curate or pilot):
+        return rows, nothing
     with console.status("embedding the samples"):
-        z = embed(scorer.encoder, samples.x)
+        z = embed(scorer.encoder, whole.x)
     if a.embeddings:
-        write_embeddings(Path(a.embeddings), row_ids(samples), z)
+        write_embeddings(Path(a.embeddings), row_ids(whole), z)
+    if pilot:
+        everyone = identity(a, whole) | {"pilot": "all"}  # the sketches of a larger pilot are the same
+        listed, columns, entries = predict(a, scorer, pilot, rows, z, everyone, rows_path(out), console)
+        return listed, Curated(columns, entries, None)
     if not a.curate:
-        return nothing
-    return curate(samples, rows["score"], z, console)
+        return rows, nothing
+    return rows, curate(whole, rows["score"], z, console)
 
 
 def measured(
@@ -171,8 +187,8 @@ def measured(
     return found
 
 
-def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, str]:
-    """Return the scorer that the arguments describe, and the origin of its tangents (`exact`, `neighbours` or "").
+def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, dict[str, Any]]:
+    """Return the scorer that the arguments describe, and the entries of FILE.json about its tangents.
 
     Raises:
       ConfigError: If the encoder, the data or the device do not support the arguments.
@@ -199,45 +215,7 @@ def prepare(a: Arguments, encoder: Encoder, samples: Samples) -> tuple[Scorer, s
     scorer = Scorer(
         placed, samples.x, a.eps, how, views, a.views, a.rank or 0, tangent, bool(a.spectra), mesh, a.batch_size
     )
-    return scorer, source
-
-
-def score_share(
-    scorer: Scorer, shards: Shards, start: int, stop: int, console: Console
-) -> tuple[float | None, np.ndarray | None]:
-    """Score the rows start..stop, except those that an earlier call has scored.
-
-    Args:
-      scorer: Scorer.
-      shards: Rows on disk.
-      start: First row.
-      stop: One past the last row.
-      console: Console for the progress bar.
-
-    Returns:
-      The seconds per sample, and singular values [n, R] of some samples. Both are None if no sample was scored, and the
-      latter also if the method gives no singular values.
-    """
-    shards.adopt(start, stop, scorer.unit)
-    gaps = shards.missing(start, stop)
-    fresh, spectra, shown = 0, [], 0
-    started = time.perf_counter()
-    pulse = Pulse(console, 0, sum(last - first for first, last in gaps), "sample")
-    with progress(console) as bar:
-        task = bar.add_task("scoring", total=stop - start, completed=stop - start - sum(b - a for a, b in gaps))
-        for first, last in gaps:
-            shard = shards.begin(first)
-            for rows, sigma in scorer.rows(first, last):
-                shard.append(rows)
-                bar.advance(task, len(rows))
-                pulse.beat(fresh + len(rows), early=not fresh)
-                fresh += len(rows)
-                if sigma is not None and shown < MAX_SPECTRA:
-                    spectra.append(sigma[: MAX_SPECTRA - shown])
-                    shown += len(spectra[-1])
-            shard.finish()
-    seconds = (time.perf_counter() - started) / fresh if fresh else None
-    return seconds, np.concatenate(spectra) if spectra else None
+    return scorer, {"tangent": {"dim": a.tangent, "source": source}} if a.tangent else {}
 
 
 def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray | LazyImages, how: dict[str, Any]) -> dict[str, Any]:
@@ -299,6 +277,7 @@ def identity(a: Arguments, samples: Samples) -> dict[str, Any]:
         "batch_size",
         *SCORE_OPTIONS,
         *WEIGHT_OPTIONS,
+        *pilot_options(a),
     )
     return {
         "model": str(model.resolve()),
@@ -324,17 +303,3 @@ def warnings_as_lines(console: Console) -> Iterator[None]:
 
         warnings.showwarning = show
         yield
-
-
-def progress(console: Console) -> Progress:
-    """Return a progress bar with the elapsed and the remaining time."""
-    return Progress(
-        "{task.description}",
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )

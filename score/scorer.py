@@ -18,8 +18,9 @@ from jepa_jax.evaluate import MeasuredLaw, mixture_log_density, spread
 from .views import Views
 
 # Reasons why a row has no score, by the code in its record; the largest code of several views counts.
-REASONS = ("", "the Jacobian is not finite", "the embedding is not finite", "the image cannot be read")
+REASONS = ("", "the Jacobian is not finite", "the embedding is not finite", "the image cannot be read", "")
 UNREADABLE_CODE = 3
+PREDICTED_CODE = 4  # nothing is wrong: the score is predicted
 
 _aggregate = jax.jit(aggregate_views)
 _log_densities = jax.jit(lambda encoder, xs: jax.vmap(encoder.member_log_densities)(xs))

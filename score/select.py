@@ -24,7 +24,16 @@ The rows are printed; their ids can be written as a list, and image files linked
   PROGRAM scores.csv --below 1 --per-class --list odd.txt
   PROGRAM scores.csv --highest 50 --by label_disagreement --link doubtful"""
 MAX_SHOWN = 100  # rows that are printed
-SHOWN = ("score", "percentile", "label", "class_percentile", "duplicate_of", "label_disagreement", "reason")
+SHOWN = (
+    "score",
+    "predicted_score",
+    "percentile",
+    "label",
+    "class_percentile",
+    "duplicate_of",
+    "label_disagreement",
+    "reason",
+)
 
 
 @dataclass(frozen=True)

@@ -58,8 +58,9 @@ def score_columns(samples: Samples, rows: np.ndarray, rank: int | None, more: Co
     if samples.held_out is not None:
         columns["split"] = np.where(samples.held_out, "held out", "train")
     columns |= more
-    if rows["reason"].any():
-        columns["reason"] = np.array([reason(samples, rows, i) for i in range(len(rows))])
+    reasons = [reason(samples, rows, i) for i in range(len(rows))] if rows["reason"].any() else []
+    if any(reasons):
+        columns["reason"] = np.array(reasons)
     return columns
 
 

@@ -14,7 +14,14 @@ from jepa_jax.density.diagnostics import log_frobenius, top_singular_values
 from jepa_jax.density.jacobian import jacobian
 from jepa_jax.density.numerical_error import arithmetic_error
 from jepa_jax.density.score import Score, evaluate, jepa_score, singular_values
-from jepa_jax.density.sketch import SketchResult, calibrated_sketch, random_directions, sketch_score
+from jepa_jax.density.sketch import (
+    SketchResult,
+    calibrated_sketch,
+    is_constant,
+    random_directions,
+    rank_agreement,
+    sketch_score,
+)
 from jepa_jax.density.tangent import estimate_tangents
 
 __all__ = [
@@ -28,10 +35,12 @@ __all__ = [
     "default_batch_size",
     "estimate_tangents",
     "evaluate",
+    "is_constant",
     "jacobian",
     "jepa_score",
     "log_frobenius",
     "random_directions",
+    "rank_agreement",
     "score_all",
     "score_batches",
     "score_samples",

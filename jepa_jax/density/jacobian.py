@@ -13,15 +13,16 @@ from jepa_jax.density.checks import check_arrays, output_of
 from jepa_jax.memory import CHUNK_BYTES, budget, live_bytes
 
 Mode = Literal["auto", "forward", "reverse"]
-Precision = Literal["float32", "tf32", "bf16", "tf32x3", "bf16x3"]
+Precision = Literal["float32", "tf32", "bf16", "tf32x3", "bf16x3", "bf16x6"]
 
-# Names for `jax.default_matmul_precision`; the x3 forms compute one product from three cheaper ones.
+# Names for `jax.default_matmul_precision`; the x3 and x6 forms compute one product from three or six cheaper ones.
 MATMUL_PRECISIONS = {
     "float32": "highest",
     "tf32": "TF32_TF32_F32",
     "bf16": "BF16_BF16_F32",
     "tf32x3": "TF32_TF32_F32_X3",
     "bf16x3": "BF16_BF16_F32_X3",
+    "bf16x6": "BF16_BF16_F32_X6",
 }
 
 
@@ -65,8 +66,10 @@ def jacobian(
       mode: `forward`, `reverse`, or `auto`.
       chunk: Number of products computed at once, which bounds the memory of the activations; None uses as many as fit
         (`default_chunk`).
-      precision: Precision of the matrix products: `float32`; on GPU and TPU also `tf32`, `bf16`, and their three-pass
-        forms `tf32x3` and `bf16x3`. **A lower precision changes the score**; `arithmetic_error` measures by how much.
+      precision: Precision of the matrix products: `float32`; on GPU and TPU also `tf32`, `bf16`, their three-pass forms
+        `tf32x3` and `bf16x3`, and `bf16x6`, whose errors are those of float32: each factor is the sum of three bfloat16
+        numbers, which together have its 24 bits. **Any other changes the score**; `arithmetic_error` measures by how
+        much.
       tangent: Directions T [D, d]; then d products give J T, and `mode` is ignored.
       platform: Platform that the program is compiled for: `cpu`, `gpu` or `tpu`. None uses the platform of the default
         backend, which is wrong inside a function that is compiled for another one.

@@ -130,8 +130,37 @@ def calibrated_sketch(
     known, exact = sketch[chosen][finite], exact[finite]
     slope, intercept, error = _fit(known, exact)
     rng = np.random.default_rng(np.asarray(jax.random.key_data(choose)).ravel())
-    spearman, interval = _rank_agreement(known, exact, rng)
+    spearman, interval = rank_agreement(known, exact, rng)
     return SketchResult(intercept + slope * sketch, error, spearman, interval, p, int(finite.sum()))
+
+
+def is_constant(a: np.ndarray) -> bool:
+    """Return whether scores [N] vary by rounding alone: a float32 sum of logarithms is wrong by 1e-6 of its size."""
+    return a.std() < 1e-5 * (1 + np.abs(a).mean())
+
+
+def rank_agreement(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
+    """Return Spearman's rank correlation of two scores of the same samples, and its interval.
+
+    Args:
+      x: Scores [N].
+      y: Other scores [N].
+      rng: Source of the resampled pairs of the bootstrap.
+
+    Returns:
+      The correlation, and its 95 % interval (low, high); all NaN if a score is constant but for rounding.
+    """
+    if is_constant(x) or is_constant(y):
+        return np.nan, (np.nan, np.nan)
+
+    def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        a, b = (stats.rankdata(v, axis=-1) - (len(x) + 1) / 2 for v in (a, b))
+        with np.errstate(invalid="ignore"):  # a resample that repeats one sample has no rank correlation
+            return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+
+    pick = rng.integers(len(x), size=(BOOTSTRAP_RESAMPLES, len(x)))
+    low, high = np.nanquantile(spearman(x[pick], y[pick]), [0.025, 0.975])
+    return float(spearman(x, y)), (float(low), float(high))
 
 
 def _project(f: Callable[[Any], Array], directions: Array, x: Any) -> Array:
@@ -146,32 +175,12 @@ def _scores(f: Any, xs: Any, eps: float, options: dict[str, Any]) -> np.ndarray:
     return np.concatenate([np.asarray(batch.score, np.float64) for batch in batches])
 
 
-def _is_constant(a: np.ndarray) -> bool:
-    """Return whether only rounding varies: a float32 sum of logarithms has an error of about 1e-6 of its size."""
-    return a.std() < 1e-5 * (1 + np.abs(a).mean())
-
-
 def _fit(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float]:
     """Return slope and intercept of y against x, and the root mean square of the leave-one-out residuals."""
     dx, dy = x - x.mean(), y - y.mean()
-    square = 1.0 if _is_constant(x) else float(dx @ dx)
-    slope = 0.0 if _is_constant(x) else float(dx @ dy) / square
+    square = 1.0 if is_constant(x) else float(dx @ dx)
+    slope = 0.0 if is_constant(x) else float(dx @ dy) / square
     # Leaving out sample i multiplies its residual by 1 / (1 - leverage) (Allen 1974, PRESS), without a second fit.
     leverage = np.minimum(1 / len(x) + dx**2 / square, 1 - 1e-9)
     residual = (dy - slope * dx) / (1 - leverage)
     return slope, float(y.mean() - slope * x.mean()), float(np.sqrt(np.mean(residual**2)))
-
-
-def _rank_agreement(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> tuple[float, tuple[float, float]]:
-    """Return Spearman's rank correlation and its 95 % interval over resampled pairs."""
-    if _is_constant(x) or _is_constant(y):
-        return np.nan, (np.nan, np.nan)
-
-    def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        a, b = (stats.rankdata(v, axis=-1) - (len(x) + 1) / 2 for v in (a, b))
-        with np.errstate(invalid="ignore"):  # a resample that repeats one sample has no rank correlation
-            return (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
-
-    pick = rng.integers(len(x), size=(BOOTSTRAP_RESAMPLES, len(x)))
-    low, high = np.nanquantile(spearman(x[pick], y[pick]), [0.025, 0.975])
-    return float(spearman(x, y)), (float(low), float(high))

@@ -20,6 +20,7 @@ from jepa_jax.evaluate.detectors import (
 )
 from jepa_jax.evaluate.gaussianity import slice_statistic, sphere_slice_statistic
 from jepa_jax.evaluate.health import Health, diagnose, fold_fraction, judge
+from jepa_jax.evaluate.kernel_ridge import COVERAGE, KernelRidge, Predictions, kernel_ridge
 from jepa_jax.evaluate.label_budget import Budget, label_budget
 from jepa_jax.evaluate.law import LAW_NEIGHBOUR, REFERENCE_SAMPLES, Law, MeasuredLaw
 from jepa_jax.evaluate.lidar import lidar
@@ -32,6 +33,7 @@ from jepa_jax.evaluate.second_order import second_order
 
 __all__ = [
     "CORRUPTIONS",
+    "COVERAGE",
     "LABEL_NEIGHBOURS",
     "LAW_NEIGHBOUR",
     "LEAST_SAMPLES",
@@ -43,9 +45,11 @@ __all__ = [
     "Detectors",
     "Duplicates",
     "Health",
+    "KernelRidge",
     "Law",
     "MeasuredLaw",
     "Moments",
+    "Predictions",
     "Retrieval",
     "agreement",
     "auroc",
@@ -58,6 +62,7 @@ __all__ = [
     "effective_rank",
     "fold_fraction",
     "judge",
+    "kernel_ridge",
     "knn_accuracy",
     "knn_distance",
     "knn_log_density",

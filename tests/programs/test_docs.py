@@ -25,12 +25,21 @@ TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]
 QUICK = ["--steps", "8", "--data.batch-size", "32", "--monitor.probes", "32", "--monitor.no-figures"]
 PROGRAMS = {
     "jepa-train": lambda args: train_program.main([*args, *QUICK]),  # the same command, but short
-    "jepa-score": lambda args: score_program.main([*args, "--limit", "40"]),
+    "jepa-score": lambda args: score_program.main(short(args)),
     "jepa-select": score.select.main,
     "jepa-compare": score.compare.main,
     "jepa-convert": lambda args: converter.main([*args, *([] if Path(args[0]).is_dir() else ["--heads", "2"])]),
     "python -m jepa_jax.data.sprites_builder": builder.main,
 }
+
+
+def short(args: list[str]) -> list[str]:
+    """The same call of the score program on few samples, most of which are the pilot."""
+    return [
+        *("30" if before == "--pilot" else arg for before, arg in zip(["", *args], args, strict=False)),
+        "--limit",
+        "40",
+    ]
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:

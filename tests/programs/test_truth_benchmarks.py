@@ -1,6 +1,11 @@
-"""The tables of the benchmarks of unseen worlds, terms and planted failures."""
+"""The tables of the benchmarks of unseen worlds, terms, planted failures and predicted scores."""
 
-from benchmarks import planted, terms
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from benchmarks import amortised, planted, terms
+from jepa_jax.encoder import Encoder
 
 
 def test_the_first_monitor_beyond_its_threshold_is_named() -> None:
@@ -23,3 +28,18 @@ def test_a_term_is_judged_at_its_best_weight() -> None:
     cells = {f"sigreg x{w:g} seed 0": cell | {"spearman": s} for w, s in ((0.1, 0.2), (1.0, 0.4), (10.0, 0.3))}
     assert terms.best_weight("sigreg", cells) == 1
     assert "| `sigreg` | 0.01 | 0.400 ± 0.000 |" in terms.text(cells)
+
+
+def test_predicted_scores_are_judged_on_the_others() -> None:
+    rng = np.random.default_rng(0)
+    weights = [jnp.asarray(rng.standard_normal((12, 12)), jnp.float32) for _ in range(2)]
+    encoder = Encoder(weights, lambda w, x: jnp.tanh(jnp.tanh(x @ w[0]) @ w[1] / 4), (12,), 12)
+    xs = rng.standard_normal((200, 12)).astype(np.float32)
+    found = amortised.rows(amortised.Network(encoder, xs), amortised.Arguments(pilot=150))
+    assert [(row["directions"], row["judged"]) for row in found] == [(p, 50) for p in amortised.DIRECTIONS]
+    assert found[0]["products_saved"] == pytest.approx(amortised.MANY / 150)
+    assert found[2]["products_saved"] == pytest.approx(12 * amortised.MANY / (12 * 150 + 8 * amortised.MANY))
+    assert found[2]["true_error"] < found[0]["true_error"] < 1.2 * found[0]["score_deviation"]
+    assert "| 8 | 1.5 |" in amortised.table(found)
+    assert amortised.off({"error": 1.0, "true_error": 1.2})
+    assert not amortised.off({"error": 1.0, "true_error": 0.9})

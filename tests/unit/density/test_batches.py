@@ -86,7 +86,7 @@ def test_available_memory_is_a_sensible_number() -> None:
     assert free is None or 2**20 < free < 2**50
 
 
-@pytest.mark.parametrize("precision", ["tf32", "bf16", "tf32x3", "bf16x3"])
+@pytest.mark.parametrize("precision", ["tf32", "bf16", "tf32x3", "bf16x3", "bf16x6"])
 def test_a_cpu_has_one_precision(precision: Any) -> None:
     with pytest.raises(ValueError, match="this CPU computes in float32"):
         jepa_score(lambda x: x, jnp.ones(3), precision=precision)

@@ -17,6 +17,7 @@ from jepa_jax.density import (
 )
 from jepa_jax.matmuls import equations
 from tests.helpers.maps import apply_bent, apply_linear, prescribed, rng, sample
+from tests.helpers.products import with_products
 
 WORST = np.geomspace(67, 2.5e-6, 1024)  # the span of a ViT-L/14's spectrum, without a gap anywhere
 
@@ -81,17 +82,26 @@ def test_a_tpu_sends_small_matrices_to_its_host(turned: bool) -> None:
     assert max(v.aval.size for e in moved for v in (*e.invars, *e.outvars)) == 2 * 256**2
 
 
-def test_a_tpu_needs_48_bits_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With products whose errors are those of pairs of float32 numbers, summed badly."""
-    exact = np.linalg.svd(WIDE.astype(np.float64), compute_uv=False)
-    whole, noise = spectrum._split, rng()
+@pytest.mark.parametrize(
+    ("matrix", "most"),
+    [(WIDE, 1e-3), (prescribed(384, 1600, np.geomspace(82, 1.5e-3, 384)).astype(np.float32), 1e-3)],
+    ids=["67 to 2.5e-6", "82 to 1.5e-3"],
+)
+def test_a_tpu_needs_48_bits_only(matrix: np.ndarray, most: float) -> None:
+    """With products whose errors are those of sums of pairs of float32 numbers, which is what a TPU's float64 is."""
+    noise = rng()
 
-    def rounded(a: Any) -> Any:
-        return whole(a * (1 + 2.0**-44 * noise.uniform(-1, 1, a.shape)))
+    def product(equation: Any, factors: Any) -> Any:
+        left, right = factors
+        value = equation.primitive.bind(left, right, **equation.params)
+        size = equation.primitive.bind(jnp.abs(left), jnp.abs(right), **equation.params)
+        return value + 2.0**-48 * size * noise.uniform(-1, 1, value.shape)
 
-    monkeypatch.setattr(spectrum, "_split", rounded)
-    found = np.asarray(spectrum.values(jnp.asarray(WIDE), "gram64", "tpu"), np.float64)
-    assert np.log(found).sum() == pytest.approx(np.log(exact).sum(), abs=0.01)
+    exact = np.log(np.linalg.svd(matrix.astype(np.float64), compute_uv=False)).sum()
+    program = jax.make_jaxpr(lambda j: spectrum.values(j, "gram64", "tpu"))(jnp.asarray(matrix))
+    with jax.enable_x64(True):
+        [found] = with_products(program, [jnp.asarray(matrix)], product)
+    assert np.log(np.asarray(found, np.float64)).sum() == pytest.approx(exact, abs=most)
 
 
 def test_a_tpu_and_matrices_that_are_not_finite() -> None:

@@ -59,6 +59,10 @@ class ArrowImages:
         vars(self).update(state)
         self._table = _as_table(self._source)
 
+    def path(self, number: int) -> Path | None:
+        """Return None: the images have no files of their own."""
+        del number
+
     def __len__(self) -> int:
         """Return the number of rows."""
         return self._table.num_rows

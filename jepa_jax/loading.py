@@ -1,5 +1,6 @@
 """Loading of encoders by a path: to a training run, a converted model, or foreign weights."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,7 +111,7 @@ def model_folder(model: str | Path) -> Path:
     from jepa_jax.pretrained.weight_files import snapshot  # imported here, because a run does not need it
 
     path = Path(model)
-    if not path.is_dir() or (path / CONFIG_FILE).exists():
+    if not os.path.isdir(path) or os.path.isfile(path / CONFIG_FILE):  # False for a name that no file can have
         return path
     inside = snapshot(path)
     return inside if (inside / CONFIG_FILE).is_file() and kind_of(inside) != "foreign" else path

@@ -81,8 +81,7 @@ def run(a: Arguments, console: Console) -> Result | str:
         compile_cache.enable()
     encoder, whole = open_inputs(a, console)
     notes = say_if_unlike(a, encoder, whole, console)
-    pilot = draw_pilot(a, encoder, whole)
-    samples = whole if pilot is None else pilot.samples
+    samples = whole if (pilot := draw_pilot(a, encoder, whole)) is None else pilot.samples
     scorer, about = prepare(a, encoder, samples)
     about |= measure_precision(a, scorer, console) | ({"notes": notes} if notes else {})
     scorer, law = measured_law(a, scorer, console)
@@ -112,8 +111,7 @@ def run(a: Arguments, console: Console) -> Result | str:
             if a.spectra:
                 report.write_spectra(Path(a.spectra), row_ids(samples), rows)
             summary = found.entries | about | report.summarise(a, scorer, listed, whole, seconds)
-            summary |= law_entries(scorer, law)
-            summary |= measured(a, encoder, scorer, samples, typical, others, console)
+            summary |= law_entries(scorer, law) | measured(a, encoder, scorer, samples, typical, others, console)
             report.write_summary(out.with_suffix(".json"), summary)
             shown = spectra_shown(scorer) if sigma is None else sigma
             thumbnail = report.thumbnails(samples, encoder.preprocessing)

@@ -165,12 +165,9 @@ def control(cell: Trained) -> Figures:
 
         z = jax.jit(jax.vmap(encode))(states[:, :4], jax.random.split(jax.random.key(1), len(states)))
         features = np.asarray(jax.vmap(products)(jnp.concatenate([z, jax.jit(jax.vmap(ahead))(z, conditions)])))
-        read = evaluate.ridge(features, np.concatenate(wanted))
-        if read is None:
+        if (read := evaluate.ridge(features, np.concatenate(wanted))) is None:
             return 0.0
-        offset = read(np.zeros((1, features.shape[1])))
-        weight = jnp.asarray(read(np.eye(features.shape[1])) - offset, jnp.float32)[:, 0]
-        level = jnp.asarray(offset[0, 0], jnp.float32)
+        weight, level = affine(read, features.shape[1])
         return evaluate.share_kept(
             move=lambda s, force, key: cartpole.move(s, force) + deviations * jax.random.normal(key, (4,)),
             sense=sense,
@@ -188,6 +185,12 @@ def control(cell: Trained) -> Figures:
         "trained, all sent": kept(cell.after, 1),
         "trained, each 4th": kept(cell.after, 4),
     }
+
+
+def affine(read: Callable[[np.ndarray], np.ndarray], size: int) -> tuple[Any, Any]:
+    """Return the weight [F] and the level of an affine function of rows of F numbers with one output."""
+    level = read(np.zeros((1, size)))
+    return jnp.asarray(read(np.eye(size)) - level, jnp.float32)[:, 0], jnp.asarray(level[0, 0], jnp.float32)
 
 
 def products(z: Any) -> Any:

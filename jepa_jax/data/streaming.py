@@ -166,9 +166,7 @@ def from_stream(
     stream = open_stream(data.source, options)
     if stream.count < 2:
         raise ConfigError(f"{data.source} leaves {stream.count} images to train on; training needs at least 2")
-    data = replace(data, batch_size=stream.options.batch_size)
-
-    read = partial(read_some, **form)
+    data, read = replace(data, batch_size=stream.options.batch_size), partial(read_some, **form)
 
     def some(n: int, held: bool) -> dict[str, np.ndarray]:
         if held and data.probe_source:

@@ -31,6 +31,7 @@ def test_every_cell_has_a_config(name: str) -> None:
     assert "none" in terms
 
 
+@pytest.mark.slow
 def test_a_row_on_real_data_is_judged_and_goes_on(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setitem(INSTALLED, "vowels", partial(made_up, "vowels"))
     config = short(find_config("vowels_ajepa")[1])
@@ -69,6 +70,7 @@ def test_chorales_are_found_by_their_own_target(monkeypatch) -> None:
     assert cell.travelled > 0
 
 
+@pytest.mark.slow
 def test_density_is_compared_with_the_exact_one() -> None:
     config = dataclasses.replace(
         find_config("mixture_2d")[1],

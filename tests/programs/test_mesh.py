@@ -116,6 +116,7 @@ def test_parts_of_a_batch_are_divided_among_devices() -> None:
     same(alone("multiview"), steps(with_mesh(small("multiview", accumulate=4), devices=4)))
 
 
+@pytest.mark.slow
 def test_accumulation_saves_memory() -> None:
     """Activations of one part at a time."""
 

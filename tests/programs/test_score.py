@@ -139,6 +139,7 @@ def test_the_table_is_named_after_the_data(runs, tmp_path, monkeypatch, data, na
     (run / "scores" / f".{name}.call").unlink()  # as if the call had ended
 
 
+@pytest.mark.slow
 def test_digits_against_their_corruptions(runs, capsys):
     args = [str(runs / "digits"), "--data", "digits", "--limit", "120", "--against", "inverted", "rotated", "noise"]
     assert program.main(args) == 0
@@ -213,6 +214,7 @@ def test_the_help_names_every_option(capsys):
 # --- parts of the spectrum, and of the space ---
 
 
+@pytest.mark.slow
 def test_the_top_of_the_spectrum(runs, tmp_path):
     args = [runs / "digits", "--data", "digits", "--limit", "20"]
     top = table(tmp_path / "3.csv", *args, "--rank", "3", "--spectra", tmp_path / "s.npz")

@@ -247,7 +247,7 @@ def trainer_of(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> tupl
 def test_every_config_builds(name, tmp_path, monkeypatch):
     """Its step is traced, and keeps the form of the state; nothing is compiled."""
     trainer, source = trainer_of(name, tmp_path, monkeypatch)
-    state = jax.eval_shape(trainer.init)
+    state = trainer.state
     after, rows = jax.eval_shape(trainer.run, state, source.arrays, 0, 2)
     assert jax.tree.map(lambda a: (a.shape, a.dtype), after) == jax.tree.map(lambda a: (a.shape, a.dtype), state)
     assert rows.shape == (STEPS_PER_DISPATCH, 4)

@@ -84,6 +84,7 @@ def test_the_density_integrates_to_one(fitted: JEPADensity) -> None:
     assert mass == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.slow
 def test_samples_have_the_moments_of_the_density(fitted: JEPADensity) -> None:
     drawn = fitted.sample(2000, random_state=0)
     assert drawn.shape == (2000, 2)
@@ -142,6 +143,7 @@ def test_names_of_columns_are_kept(tmp_path: Path) -> None:
         other.score_samples(frame[["height", "width"]])
 
 
+@pytest.mark.slow
 def test_pipelines_searches_and_clones() -> None:
     pipeline = make_pipeline(StandardScaler(), JEPADensity(steps=5, members=1, contamination=0.2)).fit(ROWS)
     assert (pipeline.predict(ROWS) == -1).sum() == 60

@@ -45,7 +45,7 @@ def trained(name: str) -> tuple[Any, Any]:
 def test_training(name: str) -> None:
     """The loop is exported as well: no callback of the host, and nothing that a later JAX might not know."""
     trainer, source = trained(name)
-    state = jax.eval_shape(trainer.init)
+    state = trainer.state
     exported = export.export(trainer.run, platforms=PLATFORMS)(state, source.arrays, 0, 1)
     assert exported.platforms == PLATFORMS
     encoder: Encoder = jax.eval_shape(trainer.encoder, state)

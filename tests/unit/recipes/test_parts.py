@@ -110,6 +110,7 @@ def turned() -> Samples:
     return Samples(**{name: a.astype(np.float32) for name, a in columns.items()}, name="turned")  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_a_wrong_condition_hurts(turned: Samples, key: jax.Array) -> None:
     config = cfg.Config(
         steps=400,

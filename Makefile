@@ -19,12 +19,12 @@ demo: setup
 	$(BIN)/python -m train mixture_2d_triangular --out runs/mixture_2d_triangular
 
 test: setup
-	@echo 'The quick tests take 15 to 35 minutes on two cores. `.venv/bin/python -m pytest tests/unit/density` runs one folder.'
+	@echo 'The quick tests took 36 minutes on two slow cores. `.venv/bin/python -m pytest tests/unit/density` runs one folder.'
 	$(BIN)/python -m pytest --ignore=tests/parity --durations=25
 
 # Every page of the docs, every config, all checks of scikit-learn, runs that are killed again and again.
 slow: setup
-	@echo 'These tests take 20 minutes and more on two cores.'
+	@echo 'Each of these tests takes ten seconds or more.'
 	$(BIN)/python -m pytest --ignore=tests/parity -m slow --durations=25
 
 check: setup

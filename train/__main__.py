@@ -28,9 +28,9 @@ class Arguments(Config):
     out: str | None = None
     """Folder for config.json, metrics.jsonl, checkpoints/, figures/ and summary.json. None: runs/NAME with the name of
     the config. The same command continues an interrupted run from its last checkpoint."""
-    seeds: tuple[int, ...] = ()
+    seeds: tuple[int, ...] | None = None
     """Train one run for each of these seeds, in DIR/seed_N, and print their summaries side by side, with the median and
-    the range. Each continues as a single one does. Empty: one run, with --seed."""
+    the range. Each continues as a single one does. None: one run, with --seed."""
     dry_run: bool = False
     """Print the requirements of a step (parameters, memory, arithmetic) and stop, without reading data or writing
     files."""
@@ -100,7 +100,7 @@ def run(args: list[str]) -> int:
     open_devices(arguments)
     out = Path(arguments.out) if arguments.out else Path("runs") / name
     config, initial = start_of(config, default)
-    if not arguments.seeds:
+    if arguments.seeds is None:
         return train_and_print(config, initial, out)
     if config.seed != default.seed:
         raise ConfigError("--seeds names the seeds; leave out --seed")
@@ -233,8 +233,8 @@ def train_seeds(config: Config, initial: "InitialWeights | None", out: Path, see
 
     from .overview import print_table, summary_of
 
-    if len(set(seeds)) < len(seeds):
-        raise ConfigError(f"--seeds {' '.join(map(str, seeds))}: name every seed once")
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise ConfigError(f"--seeds {' '.join(map(str, seeds)) or 'names no seed'}: name every seed once")
     runs = {seed: out / f"seed_{seed}" for seed in seeds}
     for seed, folder in runs.items():
         print(f"seed {seed}", file=sys.stderr)

@@ -59,6 +59,7 @@ def test_the_runs_of_a_folder(
         (["--runs", "bad"], "config.json is damaged"),
         (["--runs", "empty", "--jsn"], "unknown option --jsn"),
         (["mixture_2d", "--seeds", "1", "1"], "name every seed once"),
+        (["mixture_2d", "--seeds"], "names no seed"),
         (["mixture_2d", "--seeds", "1", "--seed", "3"], "leave out --seed"),
     ],
 )

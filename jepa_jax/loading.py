@@ -13,6 +13,7 @@ from jepa_jax.config import Config
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing, centre_square
+from jepa_jax.models.trained import of_raw_samples
 from jepa_jax.recipes import as_encoder, build_networks, followed, init_networks, weighted, weights_path
 from jepa_jax.resolve import base_distribution
 from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_embeddings, read_export, read_initial, read_mixture
@@ -115,46 +116,6 @@ def model_folder(model: str | Path) -> Path:
         return path
     inside = snapshot(path)
     return inside if (inside / CONFIG_FILE).is_file() and kind_of(inside) != "foreign" else path
-
-
-def of_raw_samples(encoder: Encoder, offset: tuple[float, ...]) -> Encoder:
-    """Return an encoder of centred samples as one of samples from which the offset was not subtracted.
-
-    It subtracts the offset as two numbers of float32, which loses nothing that a sample in float32 has. A sample in
-    float64, with `jax.enable_x64`, keeps all of its digits.
-
-    Args:
-      encoder: Encoder of samples less the offset.
-      offset: Offset [D], or () for none.
-    """
-    if not any(offset):
-        return encoder
-    high = np.asarray(offset, np.float32)
-    low = (np.asarray(offset) - high).astype(np.float32)
-
-    def centred(params: Any, x: Any) -> Any:
-        less = (x - high.astype(x.dtype)) - low.astype(x.dtype)
-        return less.astype(params["input"]["scale"].dtype)
-
-    def wrapped(function: Any) -> Any:
-        return None if function is None else lambda params, x, *how: function(params, centred(params, x), *how)
-
-    def moved(inverse: Any) -> Any:
-        def function(params: Any, u: Any) -> Any:
-            x = inverse(params, u)
-            return (x + low.astype(x.dtype)) + high.astype(x.dtype)
-
-        return function
-
-    return replace(
-        encoder,
-        apply=wrapped(encoder.apply),
-        factor=wrapped(encoder.factor),
-        volume=wrapped(encoder.volume),
-        densities=tuple(map(wrapped, encoder.densities)),
-        maps=tuple(tuple(map(wrapped, member)) for member in encoder.maps),
-        inverses=tuple(map(moved, encoder.inverses)),
-    )
 
 
 def encoder_with(config: Config, shape: tuple[int, ...], params: Any, mixture: Any = None) -> Encoder:

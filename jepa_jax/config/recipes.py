@@ -201,8 +201,11 @@ class Masked(Teacher):
     normed: bool = True
     """Whether targets are normalised to mean 0 and variance 1 within each token."""
     pair_weight: float = 0.0
-    """Weight of a second prediction beside that of hidden tokens: the embedding of a noisy view from that of another,
-    as in the recipe `pair`, from which the density is learned. 0: one view is made."""
+    """Weight of a second prediction beside that of hidden tokens: one embedding of a sample from another, as in the
+    recipe `pair`. 0: there is none."""
+    pair_of: Literal["noise", "masks"] = "noise"
+    """What these are embeddings of: two views with `noise` of their own, from which the density is learned; or, by
+    `masks`, the visible tokens and all others, which share what the whole sample decides, such as its class."""
     predictor_width: int = 48
     """Width of a token in the predictor."""
     predictor_depth: int = 2

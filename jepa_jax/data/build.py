@@ -11,6 +11,7 @@ from jepa_jax.data.arrow_datasets import ArrowImages, image_column, is_dataset, 
 from jepa_jax.data.image_folder import ImageFolder
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.data.lazy_images import LazyImages
+from jepa_jax.data.offsets import automatic_offset, centred
 from jepa_jax.data.prepared import PreparedImages
 from jepa_jax.data.registry import Options, find_reader, open_dataset
 from jepa_jax.data.samples import Samples
@@ -134,7 +135,13 @@ def read_samples(
     return Samples(images, ids=ids, label=label, name=spec, passed_over=dataset.passed_over)
 
 
-def as_samples(x: Any, data: cfg.Data, preprocessing: Preprocessing | None = None) -> Samples:
+def as_samples(
+    x: Any,
+    data: cfg.Data,
+    preprocessing: Preprocessing | None = None,
+    *,
+    offset: tuple[float, ...] | None = (),
+) -> Samples:
     """Return samples that a caller holds in memory: an array, a DataFrame, or a dataset of Hugging Face.
 
     Args:
@@ -142,24 +149,30 @@ def as_samples(x: Any, data: cfg.Data, preprocessing: Preprocessing | None = Non
         those of a table file; or a dataset of Hugging Face with columns of numbers, or with a column of images.
       data: Data section of the config, for the options of a table and the size of images.
       preprocessing: Recipe for the resize and the crop of the images of a dataset, in place of `data.size`; or None.
+      offset: Number to subtract from each column of vectors in float64, () for none; None for `automatic_offset`.
 
     Raises:
       ConfigError: If they are no samples, as in `read_table` for a DataFrame, or an image cannot be read.
     """
     if is_dataset(x):
-        return _dataset_samples(table_of(x), data, preprocessing)
+        return _dataset_samples(table_of(x), data, preprocessing, offset)
     if is_frame(x):
-        return from_frame(x, schema_of(data))
+        return from_frame(x, schema_of(data)._replace(offset=offset))
     try:
         samples = np.asarray(x)
     except ValueError as error:  # rows of several lengths
         raise ConfigError(f"x should be one array of samples [N, ...]: {first_line(error)}") from None
     if samples.ndim < 2 or not samples.size:
         raise ConfigError(f"x should be samples [N, ...], not an array of shape {list(samples.shape)}")
-    return Samples(numbers(samples, "x", "fit"), name="x")
+    found = numbers(samples, "x", "fit")
+    if offset is None:
+        offset = automatic_offset(samples)
+    return Samples(centred(samples, offset, "fit") if offset else found, name="x", offset=offset)
 
 
-def _dataset_samples(table: Any, data: cfg.Data, preprocessing: Preprocessing | None) -> Samples:
+def _dataset_samples(
+    table: Any, data: cfg.Data, preprocessing: Preprocessing | None, offset: tuple[float, ...] | None
+) -> Samples:
     """Return the rows of an Arrow table as samples in memory; images are brought to `data.size`, as in a stream.
 
     Raises:
@@ -167,7 +180,7 @@ def _dataset_samples(table: Any, data: cfg.Data, preprocessing: Preprocessing | 
     """
     name = "the dataset"
     if image_column(table.schema) is None:
-        return from_arrow(named_labels(table), schema_of(data), name)
+        return from_arrow(named_labels(table), schema_of(data)._replace(offset=offset), name)
     channels = preprocessing.channels if preprocessing else data.channels
     images = ArrowImages(name, table, channels)
     prepared = PreparedImages(images, data.size, channels, preprocessing)

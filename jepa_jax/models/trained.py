@@ -72,3 +72,43 @@ def weighted(encoder: Encoder, weights: Any) -> Encoder:
     """Return the mixture of the members with these weights [M], whose embedding is that of the heaviest member."""
     apply, volume = encoder.maps[int(np.argmax(weights))]
     return replace(encoder, apply=apply, volume=volume, weights=jnp.asarray(weights, jnp.float32))
+
+
+def of_raw_samples(encoder: Encoder, offset: tuple[float, ...]) -> Encoder:
+    """Return an encoder of centred samples as one of samples from which the offset was not subtracted.
+
+    It subtracts the offset as two numbers of float32, which loses nothing that a sample in float32 has. A sample in
+    float64, with `jax.enable_x64`, keeps all of its digits.
+
+    Args:
+      encoder: Encoder of samples less the offset.
+      offset: Offset [D], or () for none.
+    """
+    if not any(offset):
+        return encoder
+    high = np.asarray(offset, np.float32)
+    low = (np.asarray(offset) - high).astype(np.float32)
+
+    def centred(params: Any, x: Any) -> Any:
+        less = (x - high.astype(x.dtype)) - low.astype(x.dtype)
+        return less.astype(params["input"]["scale"].dtype)
+
+    def wrapped(function: Any) -> Any:
+        return None if function is None else lambda params, x, *how: function(params, centred(params, x), *how)
+
+    def moved(inverse: Any) -> Any:
+        def function(params: Any, u: Any) -> Any:
+            x = inverse(params, u)
+            return (x + low.astype(x.dtype)) + high.astype(x.dtype)
+
+        return function
+
+    return replace(
+        encoder,
+        apply=wrapped(encoder.apply),
+        factor=wrapped(encoder.factor),
+        volume=wrapped(encoder.volume),
+        densities=tuple(map(wrapped, encoder.densities)),
+        maps=tuple(tuple(map(wrapped, member)) for member in encoder.maps),
+        inverses=tuple(map(moved, encoder.inverses)),
+    )

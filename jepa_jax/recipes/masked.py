@@ -12,7 +12,9 @@ from jax import Array
 from jepa_jax import config as cfg
 from jepa_jax.errors import ConfigError
 from jepa_jax.masking import Curriculum, Law, Masks, law_of
+from jepa_jax.masking.masks import pack
 from jepa_jax.models import Model, standardised
+from jepa_jax.models.networks import on_sphere
 from jepa_jax.models.token_predictor import TokenPredictor
 from jepa_jax.models.transformer import sincos_positions
 from jepa_jax.objectives import distance, prediction
@@ -25,6 +27,11 @@ PREDICTOR_HEADS = 3
 def _check(options: cfg.Masked, encoder: cfg.Encoder, views: cfg.Views) -> None:
     if not isinstance(encoder, cfg.ViT):
         raise ConfigError(f"`recipe.kind` masked hides patches, so it needs `encoder.kind` vit, not {encoder.kind}")
+    if options.pair_weight and options.pair_of == "masks" and encoder.readout != "mean":
+        raise ConfigError(
+            "`recipe.pair_of` masks embeds a part of the tokens by their mean, as `encoder.readout` mean does, "
+            f"not {encoder.readout}"
+        )
     if isinstance(views, cfg.Crops) and views.global_views + views.local_views != 1:
         raise ConfigError("`recipe.kind` masked takes one view; set `views.global_views` 1 and `views.local_views` 0")
 
@@ -134,14 +141,36 @@ def _loss(setting: Setting) -> Loss:
         there = jnp.any(masks.targets_valid, axis=1).astype(jnp.float32)  # other targets are padding
         return jnp.sum(jax.vmap(group)(masks.targets, masks.targets_valid) * there) / jnp.sum(there)
 
+    def of_pair(batch: Batch) -> Callable[[Params], Array]:
+        """Return a function params -> embeddings of the visible tokens of each sample and of all others, [2, B, K]."""
+        x, count = batch.views[0][0], grid[0] * grid[1]
+
+        def of_sample(params: Params, x: Array, key: Array) -> Array:
+            masks = law.draw(key, grid, batch.progress)
+            seen = jnp.zeros(count, bool).at[masks.context].max(masks.context_valid)
+
+            def of_part(at: Array, valid: Array) -> Array:
+                part = tokens(params["encoder"], x, at, valid)
+                z = jnp.sum(part * valid[:, None].astype(part.dtype), axis=0) / jnp.sum(valid).astype(part.dtype)
+                return on_sphere(z) if setting.sphere else z
+
+            return jnp.stack([of_part(masks.context, masks.context_valid), of_part(*pack(~seen, count))])
+
+        parts = in_parts(
+            lambda params, some: jax.vmap(of_sample, (None, 0, 0))(params, *some), setting.embed.accumulate
+        )
+        # The masks of a single mask are those whose hidden tokens are predicted, so that its context is computed once.
+        return lambda params: jnp.swapaxes(parts(params, (x, jax.random.split(batch.key, len(x)))), 0, 1)
+
     def loss(params: Params, teacher: Params, extra: Params, batch: Batch) -> Outcome:
         views, embed = batch.views, setting.embed
         keys = jax.random.split(batch.key, views[0].shape[1])
         some = _over_samples(error, law, grid, batch.progress, options.masks)
         errors = in_parts(some, embed.accumulate)({"params": params, "teacher": teacher}, (views[0][0], keys))
         if options.pair_weight:
-            z = embed(params, views)
-            targets = jax.lax.stop_gradient(embed(teacher, views)) if teacher is not params else z
+            both = of_pair(batch) if options.pair_of == "masks" else lambda params: embed(params, views)
+            z = both(params)
+            targets = jax.lax.stop_gradient(both(teacher)) if teacher is not params else z
             errors = errors + options.pair_weight * jnp.mean(prediction(z, targets[::-1]), axis=0)
             views = (views[0][:2],)
         else:
@@ -177,7 +206,7 @@ def mask_metrics(options: cfg.Recipe, progress: float) -> dict[str, float]:
 
 
 def _views_read(options: cfg.Masked) -> int:
-    return 2 if options.pair_weight else 1
+    return 2 if options.pair_weight and options.pair_of == "noise" else 1
 
 
 MASKED = Recipe(_check, _networks, _loss, teacher_is_result=True, views_read=_views_read)

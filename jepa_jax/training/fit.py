@@ -16,6 +16,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images import Preprocessing
 from jepa_jax.initial_weights import check_initial_weights, with_initial_weights
+from jepa_jax.models.trained import of_raw_samples
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, make_trainer
 
@@ -50,10 +51,15 @@ def fit(
     config, initial = with_initial_weights(config)
     source = source_of(config, x, None if initial is None else initial.preprocessing)
     config = resolve(config, source)
+
+    def of_raw(encoder: Encoder) -> Encoder:
+        return of_raw_samples(encoder, config.data.offset)
+
+    looks = None if callback is None else lambda step, means, encoder: callback(step, means, of_raw(encoder))
     if initial is None:
-        return fit_source(config, source, callback, every)
+        return of_raw(fit_source(config, source, looks, every))
     check_initial_weights(initial, config, source)
-    encoder = fit_source(config, source, callback, every, initial.params)
+    encoder = of_raw(fit_source(config, source, looks, every, initial.params))
     return dataclasses.replace(encoder, preprocessing=initial.preprocessing)
 
 
@@ -65,6 +71,8 @@ def fit_source(
     initial: Any = None,
 ) -> Encoder:
     """Train a resolved config on a source in memory, as `fit` does, from random weights or those in `initial`.
+
+    The encoder takes samples less `data.offset`, as the source has them.
 
     Raises:
       ConfigError: If sizes are incompatible, or the loss is not finite.
@@ -99,4 +107,5 @@ def source_of(config: Config, x: Any = None, preprocessing: Preprocessing | None
         if source.batches is not None:
             raise ConfigError(f"{config.data.source} is read as a stream, which only the program train supports")
         return source
-    return from_samples(as_samples(x, config.data, preprocessing), dataclasses.replace(config.data, source="x"))
+    samples = as_samples(x, config.data, preprocessing, offset=config.data.offset or None)
+    return from_samples(samples, dataclasses.replace(config.data, source="x"))

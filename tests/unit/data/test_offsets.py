@@ -83,6 +83,21 @@ def test_tables_have_it_too(tmp_path: Path) -> None:
         open_source(cfg.Data(str(tmp_path / "x.csv"), offset=(1e9,)))
 
 
+@pytest.mark.parametrize("frame", [False, True])
+def test_fit_has_it_and_its_encoders_take_raw_samples(frame: bool) -> None:
+    config = dataclasses.replace(SMALL, data=cfg.Data(batch_size=32, noise=1e-4))
+    offset, seen = np.array(automatic_offset(SHIFTED)), []
+    data = pa.table(dict(zip(("time", "b", "c"), SHIFTED.T, strict=True))) if frame else SHIFTED
+    encoder = jepa_jax.fit(config, data, callback=lambda step, metrics, encoder: seen.append(encoder))
+    less = jepa_jax.fit(config, SHIFTED - offset)
+    with jax.enable_x64(True):
+        for row in SHIFTED[:3]:
+            expected = less(jnp.asarray(row - offset, jnp.float32))
+            for found in (encoder, *seen):
+                np.testing.assert_allclose(found(jnp.asarray(row)), expected, rtol=1e-5, atol=1e-6)
+    assert seen
+
+
 @pytest.mark.slow
 def test_the_estimator(tmp_path: Path) -> None:
     model = JEPADensity(steps=20, members=1).fit(SHIFTED)

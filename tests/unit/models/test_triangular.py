@@ -114,22 +114,25 @@ def test_normal_quantile_inverts_both_tails(x64) -> None:
     np.testing.assert_allclose(slope, 1.0, rtol=1e-9)
 
 
+BOX = jax.jit(box)
+NODES = np.polynomial.legendre.leggauss(4000)
+BOX_SLOPES = jax.jit(jax.vmap(jax.grad(lambda *at: box(*at).log_cdf, (0, 1, 2))))
+
+
 @pytest.mark.parametrize("log_edge", [-6.0, -2.0, 0.0, 2.0])
 def test_a_box_is_a_uniform_distribution_convolved_with_a_normal_one(log_edge: float, x64) -> None:
     """Against quadrature over the box, and the derivatives of the distribution function against differences."""
     edge = np.exp(log_edge)
     off = np.concatenate([np.linspace(-1, 1, 9), *(side * (1 + edge * np.array([0.5, 2, 6])) for side in (1, -1))])
-    nodes, weights = np.polynomial.legendre.leggauss(4000)
+    nodes, weights = NODES
     t = (off[:, None] - nodes) / edge
-    found = box(jnp.asarray(off), jnp.zeros(()), jnp.asarray(log_edge))
+    found = BOX(jnp.asarray(off), jnp.zeros(len(off)), jnp.full(len(off), log_edge))
     np.testing.assert_allclose(np.exp(found.log_pdf), stats.norm.pdf(t) @ weights / (2 * edge), rtol=1e-6)
     np.testing.assert_allclose(np.exp(found.log_cdf), stats.norm.cdf(t) @ weights / 2, rtol=1e-5)
     np.testing.assert_allclose(np.exp(found.log_survival), stats.norm.cdf(-t) @ weights / 2, rtol=1e-5)
     here = [jnp.asarray(off), jnp.full(len(off), 0.1), jnp.full(len(off), min(log_edge, 1.9) + 0.05)]
-    log_cdf = jax.jit(lambda *at: box(*at).log_cdf)
-    slopes = jax.jit(jax.vmap(jax.grad(lambda *at: box(*at).log_cdf, (0, 1, 2))))(*here)
-    for i, slope in enumerate(slopes):
-        up, down = (log_cdf(*(a + side * 1e-6 * (j == i) for j, a in enumerate(here))) for side in (1, -1))
+    for i, slope in enumerate(BOX_SLOPES(*here)):
+        up, down = (BOX(*(a + side * 1e-6 * (j == i) for j, a in enumerate(here))).log_cdf for side in (1, -1))
         np.testing.assert_allclose(slope, (up - down) / 2e-6, rtol=1e-4, atol=1e-6)
 
 

@@ -16,6 +16,8 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.models import build
 from jepa_jax.objectives import distance
 from jepa_jax.recipes import Batch, build_loss, build_networks, init_networks
+from jepa_jax.recipes.base import Embed, Setting
+from jepa_jax.recipes.masked import MASKED
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import make_trainer
 
@@ -232,6 +234,37 @@ def test_two_views_are_enough_for_pairs() -> None:
     recipe = cfg.Masked(pair_weight=0.5, predictor_width=12, mask=cfg.Cross(rows="subset"))
     encoder = jepa_jax.fit(dataclasses.replace(DIGITS, recipe=recipe, objective=cfg.Objective("infonce")))
     assert encoder.base == "sphere"
+
+
+def test_a_pair_of_masks_shares_no_patch(key: jax.Array) -> None:
+    """Each patch of a sample is in one of its two embeddings, and the other does not depend on it."""
+    options = cfg.Masked(pair_weight=1.0, pair_of="masks", predictor_width=12, mask=cfg.Windows(size=3, share=0.5))
+    networks = {"encoder": build(VIT, (6, 12, 1), "sphere")}
+    networks |= MASKED.networks(options, networks["encoder"], 8, False)
+    loss = MASKED.loss(Setting(options, networks, Embed(networks, sphere=True), sphere=True))
+    params = {name: network.init(key) for name, network in networks.items()}
+    x = jax.random.normal(key, (20, 6, 12, 1))
+
+    @jax.jit
+    def embeddings(x: jax.Array) -> jax.Array:
+        return loss(params, params, {}, Batch((x[None],), key, jnp.zeros(()))).embedding
+
+    before, changed = embeddings(x), []
+    for row, column in np.ndindex(3, 3):
+        patch = np.s_[:, 2 * row : 2 * row + 2, 4 * column : 4 * column + 4]
+        changed.append((embeddings(x.at[patch].add(1.0)) != before).any(axis=-1))
+    assert before.shape == (2, 20, 8)
+    np.testing.assert_allclose(jnp.linalg.norm(before, axis=-1), 1, rtol=1e-5)
+    assert (np.sum(changed, axis=1) == 1).all()
+    assert np.any(changed, axis=0).all()  # neither part is empty
+    assert len(np.unique(np.asarray(changed)[:, 0], axis=1).T) > 5  # and samples have masks of their own
+
+
+def test_a_pair_of_masks_is_read_as_a_mean() -> None:
+    recipe = cfg.Masked(pair_weight=1.0, pair_of="masks")
+    encoder = dataclasses.replace(DIGITS.encoder, readout="register")
+    with pytest.raises(ConfigError, match=r"`recipe\.pair_of` masks .* not register"):
+        jepa_jax.fit(dataclasses.replace(DIGITS, recipe=recipe, encoder=encoder))
 
 
 def test_tokens_need_a_transformer() -> None:

@@ -1,24 +1,31 @@
-"""Gradients of hidden patches from visible ones in local windows, as in SAR-JEPA (arXiv 2311.15153).
+"""Gradients of hidden patches from visible ones, as in SAR-JEPA (arXiv 2311.15153), and what both halves share.
 
     python -m train speckle_sarjepa
 
-The targets are ratios of brightness at four scales, which speckle leaves alone. Nothing can collapse, so that there is
-no teacher and no anti-collapse term.
+The targets are ratios of brightness at four scales, which speckle leaves alone; nothing of them can collapse. Of speckle
+the visible and the hidden patches of an image share nothing but the object and its place, so that a second prediction,
+of the embedding of one half from that of the other, with InfoNCE, learns these.
 """
 
 from jepa_jax.config import Config, Data, Masked, Monitor, Objective, Optim, ViT, Windows
 
 
 def get_config() -> Config:
-    """Patches of 2 x 2 pixels; four windows of 5 x 5 tokens an image."""
+    """Patches of 4 x 4 pixels, of which a random half is hidden."""
     return Config(
-        steps=1000,
+        steps=3000,
         data=Data(source="speckle", batch_size=128, noise=0.0),
-        encoder=ViT(patch_size=2, width=48, depth=3, heads=3, dim=48),
+        encoder=ViT(patch_size=4, width=48, depth=2, heads=3, dim=32),
         recipe=Masked(
-            target="gradient", normed=False, masks=4, mask=Windows(size=5), predictor_width=48, predictor_depth=1
+            target="gradient",
+            normed=False,
+            mask=Windows(size=4, share=0.5),
+            predictor_width=48,
+            predictor_depth=1,
+            pair_weight=1.0,
+            pair_of="masks",
         ),
-        objective=Objective(anti_collapse="none"),
+        objective=Objective(anti_collapse="infonce", temperature=0.2),
         optim=Optim(lr=2e-3),
         monitor=Monitor(every=500, probes=256, labelled=1000),
     )

@@ -38,7 +38,7 @@ ROWS: dict[str, Row] = {
     "vowels": Row("A-JEPA", "vowels_ajepa", partial(probe, shots=3), "trained >= 0.9"),
     "bold": Row("Brain-JEPA", "bold_brainjepa", partial(probe, second_order=True), "trained >= 0.7"),
     "processes": Row("Brain-JEPA", "processes_brainjepa", partial(probe, second_order=True), "trained >= 0.75"),
-    "speckle": Row("SAR-JEPA", "speckle_sarjepa", partial(probe, shots=10), "trained >= 0.6", False),
+    "speckle": Row("SAR-JEPA", "speckle_sarjepa", partial(probe, shots=10), "trained >= 0.6"),
     "chorales": Row("Stem-JEPA", "chorales_stemjepa", stems, "R@1 >= 0.25, rank <= 0.03"),
 }
 DENSITY_WORLDS = ("processes", "speckle", "sprites")
@@ -50,8 +50,12 @@ def variants(name: str) -> dict[str, Config]:
     row, config = ROWS[name], find_config(ROWS[name].config)[1]
     if not row.published:
         return {"published": config}
-    bare = dataclasses.replace(config.objective, anti_collapse="none", weight=None)
-    recipe = config.recipe if config.recipe.ema else dataclasses.replace(config.recipe, ema=0.99, ema_end=1.0)
+    bare, recipe = dataclasses.replace(config.objective, anti_collapse="none", weight=None), config.recipe
+    if isinstance(recipe, Masked):
+        recipe = dataclasses.replace(recipe, pair_weight=0.0)
+    # Pixels, gradients and samples cannot collapse.
+    if isinstance(recipe, Masked | Pair) and recipe.target in ("tokens", "embedding") and not recipe.ema:
+        recipe = dataclasses.replace(recipe, ema=0.99, ema_end=1.0)
     return {"ours": config, "published": dataclasses.replace(config, objective=bare, recipe=recipe)}
 
 

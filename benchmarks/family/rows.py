@@ -42,7 +42,7 @@ ROWS: dict[str, Row] = {
     "chorales": Row("Stem-JEPA", "chorales_stemjepa", stems, "R@1 >= 0.25, rank <= 0.03"),
 }
 DENSITY_WORLDS = ("processes", "speckle", "sprites")
-DENSITY_RECIPES = ("masked", "masked and pair", "pair")
+DENSITY_RECIPES = ("masked", "masked and pair", "masked and halves", "pair")
 
 
 def variants(name: str) -> dict[str, Config]:
@@ -60,7 +60,10 @@ def variants(name: str) -> dict[str, Config]:
 
 
 def density_config(world: str, recipe: str, term: bool) -> Config:
-    """Return a small transformer on a world, trained by masked prediction, by pairs of noisy views, or by both."""
+    """Return a small transformer on a world, trained by masked prediction, by a pair of views, or by both.
+
+    The views are noisy, or the visible and the hidden half of the tokens.
+    """
     config = find_config(
         {"processes": "processes_brainjepa", "speckle": "speckle_ajepa", "sprites": "sprites_ijepa"}[world]
     )[1]
@@ -70,6 +73,8 @@ def density_config(world: str, recipe: str, term: bool) -> Config:
         chosen = Pair()
     elif recipe == "masked and pair":
         chosen = dataclasses.replace(config.recipe, pair_weight=1.0)
+    elif recipe == "masked and halves":
+        chosen = dataclasses.replace(config.recipe, pair_weight=1.0, pair_of="masks")
     objective = Objective("sigreg", weight=0.1, num_slices=64) if term else Objective("none")
     noise = 0.05 if world == "sprites" else 0.3
     data = dataclasses.replace(config.data, noise=noise)

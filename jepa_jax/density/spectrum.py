@@ -18,7 +18,7 @@ from jax import Array
 Method = Literal["auto", "svd", "qr", "gram64"]
 METHODS = ("auto", "svd", "qr", "gram64")
 
-MAX_DIRECT_RANK = 32  # up to this many singular values, one direct SVD is fastest
+MAX_DIRECT_RANK = 32  # up to this many singular values a GPU decomposes whole batches at once
 WIDE = 4  # ratio of the sides of a matrix from which moving its Gram matrices is cheaper than moving it
 
 
@@ -144,9 +144,10 @@ def _triangle(j: Array) -> Array:
 
 def _svd(j: Array) -> Array:
     short, long = sorted(j.shape)
-    if short > MAX_DIRECT_RANK and long >= 2 * short:
+    if long >= 2 * short:
         j = _triangle(j)  # as exact as LAPACK's SVD of all of j, and twice as fast
-    return jnp.linalg.svd(j, compute_uv=False)
+    # JAX allocates the vectors that it does not compute, of D x D numbers if they are to be a full basis.
+    return jnp.linalg.svd(j, full_matrices=False, compute_uv=False)
 
 
 def _gram64(j: Array) -> Array:
@@ -165,4 +166,4 @@ def _gram64(j: Array) -> Array:
         b = b / jnp.where(length > 0, length, 1.0)[:, None]
         w, v = jnp.linalg.eigh(b @ b.T)
         factor = length[:, None] * v * jnp.sqrt(jnp.maximum(w, 0.0))[None]
-        return jnp.linalg.svd(factor, compute_uv=False).astype(j.dtype)
+        return jnp.linalg.svd(factor, full_matrices=False, compute_uv=False).astype(j.dtype)

@@ -22,6 +22,6 @@ def lidar(z: Array) -> Array:
     inside = within.T @ within / (z.shape[0] * (z.shape[1] - 1)) + REGULARISATION * jnp.eye(z.shape[2], dtype=z.dtype)
     values, vectors = jnp.linalg.eigh(inside)
     whitened = (between @ vectors) * jnp.maximum(values, REGULARISATION)[None] ** -0.5
-    p = jnp.linalg.svd(whitened, compute_uv=False) ** 2
+    p = jnp.linalg.svd(whitened, full_matrices=False, compute_uv=False) ** 2
     p = p / (jnp.sum(p) + 1e-12)
     return jnp.exp(-jnp.sum(jnp.where(p > 0, p * jnp.log(jnp.maximum(p, 1e-12)), 0.0)))

@@ -44,6 +44,6 @@ def effective_rank(z: Array) -> Array:
     Garrido et al., "RankMe", arXiv 2210.02885, eq. 1. The embeddings are not centred, so a collapse to one point has
     rank 1.
     """
-    sigma = jnp.linalg.svd(z, compute_uv=False)
+    sigma = jnp.linalg.svd(z, full_matrices=False, compute_uv=False)
     p = sigma / (jnp.sum(sigma) + 1e-12) + 1e-7
     return jnp.exp(-jnp.sum(p * jnp.log(p)))

@@ -15,6 +15,7 @@ from jepa_jax.density import (
     score_samples,
     spectrum,
 )
+from jepa_jax.density.spectrum import Method, values
 from jepa_jax.matmuls import equations
 from tests.helpers.maps import apply_bent, apply_linear, prescribed, rng, sample
 from tests.helpers.products import with_products
@@ -151,3 +152,12 @@ def test_what_is_not_finite_has_no_score_and_spoils_no_other() -> None:
         scores = np.asarray(score_samples(f, xs, method=method))
         assert np.isnan(scores[2])
         assert np.isfinite(np.delete(scores, 2)).all()
+
+
+@pytest.mark.parametrize("method", ["svd", "gram64"])
+@pytest.mark.parametrize("rank", [3, 40])
+def test_memory_is_that_of_the_jacobian_and_not_of_a_square_of_its_long_side(method: Method, rank: int) -> None:
+    j = jax.ShapeDtypeStruct((rank, 5000), jnp.float32)
+    memory = jax.jit(lambda j: values(j, method, "cpu")).lower(j).compile().memory_analysis()
+    assert memory is not None
+    assert memory.temp_size_in_bytes < 6 * 8 * rank * 5000

@@ -2,9 +2,9 @@
 
     python -m train speckle_sarjepa
 
-The targets are ratios of brightness at four scales, which speckle leaves alone; nothing of them can collapse. Of speckle
-the visible and the hidden patches of an image share nothing but the object and its place, so that a second prediction,
-of the embedding of one half from that of the other, with InfoNCE, learns these.
+The targets are ratios of brightness at four scales, which speckle leaves alone; nothing of them can collapse. The visible
+and the hidden half of such an image share nothing but the target and its place, which is what a second prediction
+learns: of the embedding of one half from that of the other, with InfoNCE.
 """
 
 from jepa_jax.config import Config, Data, Masked, Monitor, Objective, Optim, ViT, Windows

@@ -8,7 +8,8 @@ that of the untrained one and those of baselines. The row `density` asks whether
 masked alone, with a pair of noisy views or of the visible and the hidden patches, and the noisy pair alone, each with
 and without SIGReg, against exact densities. Cells are medians over seeds, with the smallest and largest value. Results
 go to OUT/DEVICE/family.json and family.md after every cell; the same command continues an interrupted run, and other
-rows and seeds are added. Rows on real data need `pip install 'jepa-jax[family]'` and are passed over, with a line, where it is missing.
+rows and seeds are added. Rows on real data need `pip install 'jepa-jax[family]'` and are passed over, with a line,
+where it is missing.
 """
 
 import sys

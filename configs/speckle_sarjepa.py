@@ -2,7 +2,7 @@
 
     python -m train speckle_sarjepa
 
-The targets are ratios of brightness at four scales, which speckle leaves alone; nothing of them can collapse. The visible
+The targets are ratios of brightness at four scales, which speckle leaves alone; none of them can collapse. The visible
 and the hidden half of such an image share nothing but the target and its place, which is what a second prediction
 learns: of the embedding of one half from that of the other, with InfoNCE.
 """

@@ -92,8 +92,7 @@ def make(noise: float = 0.02, horizon: int = 1) -> World:
       noise: Standard deviation of the noise of each view.
       horizon: Largest number of steps from s to s', H. If it is above 1, the number n is uniform in 1 .. H, the states
         are s, n commands and H - n zeros, n ones and H - n zeros, and s', [2 H + 8], and the condition is what stands
-        between s and s'. The regulator sees s alone: its commands are those for the states that follow from it without
-        noise, so that nothing about the noise can be read from them.
+        between s and s'.
     """
     root = jnp.asarray(np.linalg.cholesky(gains()[1]), jnp.float32)
     scale = np.full(1, MAX_FORCE) if horizon == 1 else np.repeat([MAX_FORCE, 1.0], horizon)
@@ -106,27 +105,24 @@ def make(noise: float = 0.02, horizon: int = 1) -> World:
         log_volume = jnp.sum(jnp.log(jnp.abs(jnp.diag(frame(state)[1]))) + jnp.log(jnp.diag(root)))
         return -0.5 * jnp.sum(white**2) - 2 * jnp.log(2 * jnp.pi) - log_volume
 
-    def step(s: Array, believed: Array, key: Array) -> tuple[Array, Array]:
-        """Return the state after one command of a regulator that believes in a state, and the command."""
+    def step(s: Array, key: Array) -> tuple[Array, Array]:
         explore, process = jax.random.split(key)
-        a = command(believed) + EXPLORATION * jax.random.normal(explore, (), jnp.float32)
-        a = jnp.clip(a, -MAX_FORCE, MAX_FORCE)
+        a = jnp.clip(command(s) + EXPLORATION * jax.random.normal(explore, (), jnp.float32), -MAX_FORCE, MAX_FORCE)
         return move(s, a) + jnp.asarray(DEVIATIONS, jnp.float32) * jax.random.normal(process, (4,), jnp.float32), a
 
     def draw(key: Array) -> Array:
         start, *keys = jax.random.split(key, 1 + horizon + (horizon > 1))
         s = root @ jax.random.normal(start, (4,), jnp.float32)
         if horizon == 1:
-            after, a = step(s, s, keys[0])
+            after, a = step(s, keys[0])
             return jnp.concatenate([s, a[None], after])
         taken = jnp.arange(horizon) < jax.random.randint(keys[-1], (), 1, horizon + 1)
 
-        def tick(now: tuple[Array, Array], given: tuple[Array, Array]) -> tuple[tuple[Array, Array], Array]:
-            key, more = given
-            after, a = step(*now, key)
-            return (jnp.where(more, after, now[0]), move(now[1], a)), jnp.where(more, a, 0)
+        def tick(now: Array, given: tuple[Array, Array]) -> tuple[Array, Array]:
+            after, a = step(now, given[0])
+            return jnp.where(given[1], after, now), jnp.where(given[1], a, 0)
 
-        (after, _), commands = jax.lax.scan(tick, (s, s), (jnp.stack(keys[:-1]), taken))
+        after, commands = jax.lax.scan(tick, s, (jnp.stack(keys[:-1]), taken))
         return jnp.concatenate([s, commands, taken.astype(s.dtype), after])
 
     def views(key: Array, state: Array) -> tuple[Array, Array]:

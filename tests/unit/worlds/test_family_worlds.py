@@ -113,19 +113,6 @@ def test_a_transition_is_its_noise() -> None:
     assert float(-found.mean()) == pytest.approx(entropy, abs=0.06)
 
 
-def test_commands_of_several_steps_do_not_tell_the_noise() -> None:
-    """What the physics does not predict from the first state and the commands cannot be read from these."""
-    _, states = cartpole.make(horizon=10).sample(jax.random.key(0), 16_000)
-    states = states[states[:, 14:24].sum(axis=1) == 10]
-    predicted = states[:, :4]
-    for command in states[:, 4:14].T:
-        predicted = jax.vmap(cartpole.move)(predicted, command)
-    off = np.asarray(states[:, -4:] - predicted)
-    known = np.c_[np.ones(len(off)), states[:, :14]]
-    left = off - known @ np.linalg.lstsq(known, off)[0]
-    assert (left.var(axis=0) > 0.95 * off.var(axis=0)).all()
-
-
 @pytest.mark.parametrize(
     ("name", "bayes", "raw"), [("processes", 0.9, 0.3), ("speckle", 0.99, 0.55), ("table", 0.8, 0.7)]
 )

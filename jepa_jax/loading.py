@@ -13,8 +13,15 @@ from jepa_jax.config import Config
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images.preprocessing import Preprocessing, centre_square
-from jepa_jax.models.trained import of_raw_samples
-from jepa_jax.recipes import as_encoder, build_networks, followed, init_networks, weighted, weights_path
+from jepa_jax.recipes import (
+    as_encoder,
+    build_networks,
+    followed,
+    init_networks,
+    of_raw_samples,
+    weighted,
+    weights_path,
+)
 from jepa_jax.resolve import base_distribution
 from jepa_jax.run_dir import CONFIG_FILE, kind_of, read_config, read_embeddings, read_export, read_initial, read_mixture
 

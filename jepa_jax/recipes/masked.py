@@ -141,34 +141,13 @@ def _loss(setting: Setting) -> Loss:
         there = jnp.any(masks.targets_valid, axis=1).astype(jnp.float32)  # other targets are padding
         return jnp.sum(jax.vmap(group)(masks.targets, masks.targets_valid) * there) / jnp.sum(there)
 
-    def of_pair(batch: Batch) -> Callable[[Params], Array]:
-        """Return a function params -> embeddings of the visible tokens of each sample and of all others, [2, B, K]."""
-        x, count = batch.views[0][0], grid[0] * grid[1]
-
-        def of_sample(params: Params, x: Array, key: Array) -> Array:
-            masks = law.draw(key, grid, batch.progress)
-            seen = jnp.zeros(count, bool).at[masks.context].max(masks.context_valid)
-
-            def of_part(at: Array, valid: Array) -> Array:
-                part = tokens(params["encoder"], x, at, valid)
-                z = jnp.sum(part * valid[:, None].astype(part.dtype), axis=0) / jnp.sum(valid).astype(part.dtype)
-                return on_sphere(z) if setting.sphere else z
-
-            return jnp.stack([of_part(masks.context, masks.context_valid), of_part(*pack(~seen, count))])
-
-        parts = in_parts(
-            lambda params, some: jax.vmap(of_sample, (None, 0, 0))(params, *some), setting.embed.accumulate
-        )
-        # The masks of a single mask are those whose hidden tokens are predicted, so that its context is computed once.
-        return lambda params: jnp.swapaxes(parts(params, (x, jax.random.split(batch.key, len(x)))), 0, 1)
-
     def loss(params: Params, teacher: Params, extra: Params, batch: Batch) -> Outcome:
         views, embed = batch.views, setting.embed
         keys = jax.random.split(batch.key, views[0].shape[1])
         some = _over_samples(error, law, grid, batch.progress, options.masks)
         errors = in_parts(some, embed.accumulate)({"params": params, "teacher": teacher}, (views[0][0], keys))
         if options.pair_weight:
-            both = of_pair(batch) if options.pair_of == "masks" else lambda params: embed(params, views)
+            both = _halves(setting, law, batch) if options.pair_of == "masks" else lambda params: embed(params, views)
             z = both(params)
             targets = jax.lax.stop_gradient(both(teacher)) if teacher is not params else z
             errors = errors + options.pair_weight * jnp.mean(prediction(z, targets[::-1]), axis=0)
@@ -180,6 +159,29 @@ def _loss(setting: Setting) -> Loss:
         return Outcome(errors, each_token(embed.tokens(params, views)) if setting.on_tokens else z, extra)
 
     return loss
+
+
+def _halves(setting: Setting, law: Law, batch: Batch) -> Callable[[Params], Array]:
+    """Return a function params -> embeddings of the visible tokens of each sample and of all others, [2, B, K]."""
+    tokens, grid = setting.networks["encoder"].tokens, setting.networks["encoder"].grid
+    assert grid is not None
+    assert tokens is not None
+    x, count = batch.views[0][0], grid[0] * grid[1]
+
+    def of_part(params: Params, x: Array, at: Array, valid: Array) -> Array:
+        part = tokens(params["encoder"], x, at, valid)
+        z = jnp.sum(part * valid[:, None].astype(part.dtype), axis=0) / jnp.sum(valid).astype(part.dtype)
+        return on_sphere(z) if setting.sphere else z
+
+    def of_sample(params: Params, x: Array, key: Array) -> Array:
+        masks = law.draw(key, grid, batch.progress)
+        seen = jnp.zeros(count, bool).at[masks.context].max(masks.context_valid)
+        both = (masks.context, masks.context_valid), pack(~seen, count)
+        return jnp.stack([of_part(params, x, *part) for part in both])
+
+    parts = in_parts(lambda params, some: jax.vmap(of_sample, (None, 0, 0))(params, *some), setting.embed.accumulate)
+    # The masks of a single mask are those whose hidden tokens are predicted, so that its context is computed once.
+    return lambda params: jnp.swapaxes(parts(params, (x, jax.random.split(batch.key, len(x)))), 0, 1)
 
 
 def _over_samples(

@@ -16,7 +16,7 @@ from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images import Preprocessing
 from jepa_jax.initial_weights import check_initial_weights, with_initial_weights
-from jepa_jax.models.trained import of_raw_samples
+from jepa_jax.recipes import of_raw_samples
 from jepa_jax.resolve import resolve
 from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, make_trainer
 

@@ -56,7 +56,7 @@ def test_options_that_do_not_exist() -> None:
         ([["a"], ["b"]], "x has dtype <U1"),
         (np.array([[None], [1]]), "x has dtype object"),
         (np.full((4, 2), np.nan), "x is not finite in 4 rows"),
-        (np.full((4, 2), 1e30), "too large to train on, in 4 rows"),
+        (1e30 * np.arange(8).reshape(4, 2), "too large to train on, in 4 rows"),
         (np.zeros((1, 2)), "leaves 1 rows to train on"),
         (np.zeros((9, 2)), "all samples are the same"),
     ],

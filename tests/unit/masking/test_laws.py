@@ -1,5 +1,7 @@
 """Every law of masks: what is seen and asked for, how much of it, and that nothing is left out for ever."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -25,10 +27,14 @@ CASES: list[tuple[str, Law, tuple[int, int]]] = [
 DRAWS = 400
 
 
+def keys() -> jax.Array:
+    return jax.random.split(jax.random.key(3), DRAWS)
+
+
+@functools.cache  # compiling a law takes seconds
 def drawn(law: Law, grid: tuple[int, int], progress: float = 0.5) -> Masks:
     law.check(grid)
-    keys = jax.random.split(jax.random.key(3), DRAWS)
-    return jax.jit(jax.vmap(lambda key: law.draw(key, grid, jnp.asarray(progress))))(keys)
+    return jax.jit(jax.vmap(lambda key: law.draw(key, grid, jnp.asarray(progress))))(keys())
 
 
 def chosen(index: np.ndarray, valid: np.ndarray, count: int) -> np.ndarray:
@@ -57,10 +63,8 @@ def test_what_is_seen_is_not_asked_for_and_every_token_is_both_at_some_time(law:
 
 @pytest.mark.parametrize(("law", "grid"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_a_mask_depends_on_its_key_alone(law: Law, grid: tuple[int, int]) -> None:
-    keys = jax.random.split(jax.random.key(1), 3)
-    many = jax.vmap(lambda key: law.draw(key, grid, jnp.asarray(0.5)))(keys)
-    alone = law.draw(keys[1], grid, jnp.asarray(0.5))
-    for a, b in zip(many, alone, strict=True):
+    alone = jax.jit(lambda key: law.draw(key, grid, jnp.asarray(0.5)))(keys()[1])
+    for a, b in zip(drawn(law, grid), alone, strict=True):
         np.testing.assert_array_equal(a[1], b)
 
 

@@ -19,7 +19,7 @@ demo: setup
 	$(BIN)/python -m train mixture_2d_triangular --out runs/mixture_2d_triangular
 
 test: setup
-	@echo 'The quick tests take ten to thirty minutes on two cores. `.venv/bin/python -m pytest tests/unit/density` runs one folder.'
+	@echo 'The quick tests take 15 to 35 minutes on two cores. `.venv/bin/python -m pytest tests/unit/density` runs one folder.'
 	$(BIN)/python -m pytest --ignore=tests/parity $(EXCEPT) --durations=25
 
 # Every page of the docs, every config, all checks of scikit-learn, runs that are killed again and again.

@@ -122,12 +122,32 @@ def device_slug(kind: str) -> str:
 
 
 def write_results(folder: Path, name: str, markdown: str, tree: dict[str, Any]) -> None:
-    """Write NAME.json and NAME.md; a line on the environment from tree["about"] is appended to the markdown."""
+    """Write NAME.json and NAME.md; a line on the environment from tree["about"] is appended to the markdown.
+
+    Where cells that earlier calls stored were measured in another environment, both are named.
+    """
     from jepa_jax.files import write_atomically
 
+    tree = tree | {"about": _measured_in(folder / f"{name}.json", tree)}
     about = ", ".join(f"{key} {value}" for key, value in tree["about"].items() if not isinstance(value, tuple | list))
     write_atomically(folder / f"{name}.json", lambda path: path.write_text(json.dumps(tree, indent=2) + "\n"))
     write_atomically(folder / f"{name}.md", lambda path: path.write_text(f"{markdown}\n\n{about}\n"))
+
+
+def _measured_in(file: Path, tree: dict[str, Any]) -> dict[str, Any]:
+    """Return tree["about"] with the present environment, if the tree has cells that the file does not have."""
+    about = tree["about"]
+    if not file.exists():
+        return about
+    stored = json.loads(file.read_text())
+    if stored | {"about": None} == json.loads(json.dumps(tree)) | {"about": None}:
+        return stored["about"]
+    now = environment()
+    return about | {
+        key: f"{about[key]}; {now[key]}"
+        for key in about.keys() & now.keys()
+        if str(now[key]) not in str(about[key]).split("; ")
+    }
 
 
 def markdown_table(header: list[str], rows: list[list[str]]) -> str:

@@ -52,7 +52,7 @@ def variants(name: str) -> dict[str, Config]:
         return {"published": config}
     bare, recipe = dataclasses.replace(config.objective, anti_collapse="none", weight=None), config.recipe
     if isinstance(recipe, Masked):
-        recipe = dataclasses.replace(recipe, pair_weight=0.0)
+        recipe = dataclasses.replace(recipe, pair_weight=0.0, pair_of="noise")
     # Pixels, gradients and samples cannot collapse.
     if isinstance(recipe, Masked | Pair) and recipe.target in ("tokens", "embedding") and not recipe.ema:
         recipe = dataclasses.replace(recipe, ema=0.99, ema_end=1.0)

@@ -216,7 +216,8 @@ class Masked(Teacher):
         super().__post_init__()
         rules = [*at_least(self, 1, "predictor_width", "predictor_depth", "masks"), *at_least(self, 0, "pair_weight")]
         scales = ("scales", bool(self.scales) and min(self.scales) >= 1, "have half-widths of at least 1")
-        check("recipe.", self, *rules, scales)
+        paired = self.pair_weight > 0 or self.pair_of == "noise"
+        check("recipe.", self, *rules, scales, ("pair_of", paired, "be noise where `recipe.pair_weight` is 0"))
 
 
 @dataclass(frozen=True)

@@ -157,6 +157,7 @@ class Monitor:
             agreement=truth.get("density/tangent_log_density_spearman", self.agreement(learned)),
             least_column=self._least_column(encoder, z),
             categories=any(self.source.categories),
+            noise=self.config.data.noise != 0,
         )
         # In nats, held-out samples say more than the distances of neighbours; the exact density says most.
         open_verdicts = ("healthy",) if truth else ("healthy", "disagrees", "injective")

@@ -72,6 +72,7 @@ def diagnose(
     agreement: float | None = None,
     least_column: float = 1.0,
     categories: bool = False,
+    noise: bool = True,
 ) -> Health:
     """Return the verdict on an embedding.
 
@@ -90,6 +91,7 @@ def diagnose(
         None if there is neither.
       least_column: Smallest influence of an input number on the embedding, over the median one.
       categories: Whether some input numbers are categories, of which an encoder that cannot fold knows nothing.
+      noise: Whether views have noise, which can be lowered.
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
     if not np.isfinite(spread):
@@ -106,35 +108,42 @@ def diagnose(
         return Health(
             "ignores-column",
             f"one input number has {least_column:.1%} of the influence of the others: what it says is not learned",
-            "raise `objective.weight`, lower `data.noise`, or train longer",
+            _either("raise `objective.weight`", "lower `data.noise`" if noise else "", "train longer"),
         )
     if injective and agreement is None:
         return Health("injective", "it cannot fold", "judge it by the log-density of samples it was not trained on")
-    if not injective and (problem := _lost(effective_rank, folded, size, dim, base)):
+    if not injective and (problem := _lost(effective_rank, folded, size, dim, base, noise)):
         return problem
     found = f"{effective_rank:.1f} effective directions"
     if folded is not None:
         found += f", {folded:.0%} of the samples folded"
-    return _by_agreement(agreement, found, size if not categories else MOST_EMBEDDED + 1)
+    return _by_agreement(agreement, found, size if not categories else MOST_EMBEDDED + 1, noise)
 
 
-def _by_agreement(agreement: float | None, found: str, size: int) -> Health:
+def _either(*ways: str) -> str:
+    """Return the ways that are not empty as alternatives: `a, b, or c`."""
+    *first, last = filter(None, ways)
+    return f"{', '.join(first)}{',' if len(first) > 1 else ''} or {last}" if first else last
+
+
+def _by_agreement(agreement: float | None, found: str, size: int, noise: bool) -> Health:
     """Return the verdict on an embedding that keeps all dimensions and does not fold, by its agreement."""
     if agreement is None:
         return Health("unchecked", found, "nothing here says whether the density is right")
     if not agreement >= LEAST_AGREEMENT:
-        other = ", or use `encoder.kind` triangular with `objective.anti_collapse` entropy"
+        other = "use `encoder.kind` triangular with `objective.anti_collapse` entropy" if size <= MOST_EMBEDDED else ""
         return Health(
             "disagrees",
             "the learned density does not follow the data "
             + ("(it is constant)" if np.isnan(agreement) else f"(rank correlation {agreement:.2f})"),
-            f"lower `data.noise`{',' if size <= MOST_EMBEDDED else ' or'} train longer"
-            + (other if size <= MOST_EMBEDDED else ""),
+            _either("lower `data.noise`" if noise else "", "train longer", other),
         )
     return Health("healthy", f"healthy: {found}, rank correlation {agreement:.2f}")
 
 
-def _lost(effective_rank: float, folded: float | None, size: int, dim: int, base: str | None) -> Health | None:
+def _lost(
+    effective_rank: float, folded: float | None, size: int, dim: int, base: str | None, noise: bool
+) -> Health | None:
     """Return the verdict on an embedding that loses dimensions or folds, or None."""
     # A D-dimensional world needs D directions. With K < D, as for images, a quarter of the K directions should be used.
     needed = 0.75 * size if size <= dim else 0.25 * dim
@@ -142,7 +151,7 @@ def _lost(effective_rank: float, folded: float | None, size: int, dim: int, base
         return Health(
             "low-rank",
             f"losing dimensions: the embedding uses {effective_rank:.1f} of its {dim} directions",
-            "raise `objective.weight` or lower `data.noise`",
+            _either("raise `objective.weight`", "lower `data.noise`" if noise else ""),
         )
     if folded is not None and folded > 0.15:
         remedy = "more training or a larger `data.batch_size` helps"

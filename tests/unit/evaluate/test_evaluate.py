@@ -217,6 +217,10 @@ HEALTHY: dict[str, Any] = {
         ({"folded": None, "agreement": None, "size": 3072, "effective_rank": 3.0}, "low-rank", "losing"),
         ({"folded": None, "agreement": None}, "unchecked", "^((?!folded).)*$"),
         ({"agreement": 0.3, "size": 3072, "folded": None, "dim": 40}, "disagrees", "^((?!triangular).)*$"),
+        ({"agreement": 0.3}, "disagrees", "; lower `data.noise`, train longer, or use"),
+        ({"agreement": 0.3, "noise": False}, "disagrees", "; train longer or use `encoder.kind`"),
+        ({"effective_rank": 1.4}, "low-rank", "raise `objective.weight` or lower `data.noise`$"),
+        ({"effective_rank": 1.4, "noise": False}, "low-rank", "raise `objective.weight`$"),
     ],
 )
 def test_verdicts(changed: dict[str, Any], verdict: str, says: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from benchmarks.score_speed.cases import CASES, DEFAULT_SIZES, PEERS, QUICK_PEERS, QUICK_SIZES
 from jepa_jax.cli import parse
+from jepa_jax.density.jacobian import MATMUL_PRECISIONS
 from jepa_jax.errors import ConfigError, nearest
 
 
@@ -18,7 +19,9 @@ class Arguments:
     sizes: tuple[str, ...] = ()
     """Names: toy, vit_s_98, vit_s_224, vit_b_224, vit_l_224, vit_h_224, tiny. () takes the first four, or --quick's."""
     peers: tuple[str, ...] = ()
-    """Names: listing, func, compiled. () takes all, or --quick's."""
+    """Names: listing, func, compiled; or none. () takes all, or --quick's."""
+    precisions: tuple[str, ...] = ()
+    """Names of the precisions of ours, as in `python -m score`; float32 comes first. () takes all of a GPU's."""
     samples: int | None = None
     """Number of samples that we score per case. None: 100,000 of the toy; of a ViT 1 to 4 on CPU, 8 or 16 on GPU."""
     repeats: int | None = None
@@ -42,7 +45,12 @@ def read_arguments(args: list[str], description: str) -> Arguments:
       ConfigError: A name is unknown, a number is too small, or torch is missing.
     """
     given = parse(Arguments, args, prog="python -m benchmarks.score_speed", description=description)
-    for kind, names, known in (("sizes", given.sizes, CASES), ("peers", given.peers, PEERS)):
+    known_by_kind = (
+        ("sizes", given.sizes, CASES),
+        ("peers", given.peers, (*PEERS, "none")),
+        ("precisions", given.precisions, MATMUL_PRECISIONS),
+    )
+    for kind, names, known in known_by_kind:
         for name in names:
             if name not in known:
                 raise ConfigError(f"--{kind} cannot be {name!r}{nearest(name, list(known))}")
@@ -54,6 +62,6 @@ def read_arguments(args: list[str], description: str) -> Arguments:
     return dataclasses.replace(
         given,
         sizes=given.sizes or (QUICK_SIZES if given.quick else DEFAULT_SIZES),
-        peers=given.peers or (QUICK_PEERS if given.quick else PEERS),
+        peers=tuple(n for n in given.peers if n != "none") if given.peers else QUICK_PEERS if given.quick else PEERS,
         repeats=given.repeats or (1 if given.quick else 3),
     )

@@ -38,7 +38,7 @@ def measure(name: str, row: dict[str, Any], arguments: Arguments, platform: str,
     case, samples = CASES[name], number_of_samples(name, arguments, platform)
     row.update(samples=samples, platform=platform, nominal_flops=case.flops())
     tf32 = [f"{peer} tf32" for peer in arguments.peers if peer == "listing" and platform == "gpu"]
-    precisions = ["float32", *(GPU_PRECISIONS if platform == "gpu" and case.vit else ())]
+    precisions = arguments.precisions or ("float32", *(GPU_PRECISIONS if platform == "gpu" and case.vit else ()))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         prepare(folder, case, samples, arguments)

@@ -22,7 +22,7 @@ COLLECTIVES = (
 )
 CALLBACKS = ("pure_callback", "io_callback", "debug_callback")
 # A GPU's compiler would time kernels on the device to choose among them.
-COMPILER_OPTIONS = {"gpu": {"xla_gpu_autotune_level": "0"}}
+COMPILER_OPTIONS = {"gpu": {"xla_gpu_autotune_level": "0", "xla_gpu_enable_triton_gemm": False}}
 SIZE = r"([\d.]+)([KMGT]?)"  # in the messages of a TPU's compiler
 PREFIXES = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 

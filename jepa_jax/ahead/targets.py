@@ -44,7 +44,7 @@ def _tpu(memory_gib: float, bfloat16: float) -> Chip:
 
 
 def _hopper(name: str, memory: int, bandwidth: float) -> Chip:
-    rates = {"bfloat16": 989e12, "tf32": 495e12, "float32": 67e12, "float64": 67e12}
+    rates = {"bfloat16": 989e12, "float16": 989e12, "tf32": 495e12, "float32": 67e12, "float64": 67e12}
     described = {"name": name, "memory": memory, "bandwidth": int(bandwidth)}
     return Chip("gpu", int(GPU_SHARE * memory), rates, described)
 

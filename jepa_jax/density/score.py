@@ -81,8 +81,8 @@ def jepa_score(
       eps: Lower limit of the singular values; smaller ones are clipped to it.
       mode: As in `jacobian`.
       chunk: As in `jacobian`.
-      method: `svd`, `qr` (only R of a QR decomposition, where no singular value can be near eps), `gram64` (Gram
-        matrices in float64, fast on GPU), or `auto`. All agree with a float64 decomposition of J to 0.01 nats.
+      method: `svd`, `qr` (the sum alone, from a triangular factor, where no singular value can be near eps), `gram64`
+        (Gram matrices in float64, fast on GPU), or `auto`. All agree with a float64 decomposition of J to 0.01 nats.
       precision: As in `jacobian`.
       null_directions: Number of output directions that are constant by construction, as on a sphere; each one within
         the R values contributes exactly log(eps) instead of rounding noise. None reads `f.null_directions`, or 0.
@@ -136,7 +136,8 @@ def evaluate(
     platform = platform or jax.default_backend()
     j, z = differentiate(f, x, mode=mode, chunk=chunk, precision=precision, tangent=tangent, platform=platform)
     how = {"null_directions": nulls, "drop_clipped": drop_clipped, "values": values, "platform": platform}
-    return read(j, z, eps, method=method, log_units=log_units(f, tangent), **how)
+    many = read(j[None], z[None], eps, method=method, log_units=log_units(f, tangent), **how)
+    return jax.tree.map(lambda a: a[0], many)
 
 
 def log_units(f: Any, tangent: Array | None) -> Array | float:
@@ -182,35 +183,36 @@ def read(
     platform: str,
     log_units: Array | float = 0.0,
 ) -> Score:
-    """Compute the score from the Jacobian j [K, *] and the embedding z [K].
+    """Compute scores from Jacobians j [B, K, *] and embeddings z [B, K].
 
-    This is the second half of `evaluate`.
+    This is the second half of `evaluate`, for many samples.
     """
     if not eps > 0:
         raise ValueError(f"eps is {eps}; it must be positive")
-    rank, dim = min(j.shape), j.shape[0]
+    rank, dim = min(j.shape[1:]), j.shape[1]
     # With K > D the constant directions are among the K - R that J cannot reach anyway.
     null = max(0, rank - (dim - null_directions))
     method = spectrum.resolve_method(method, rank, values=values, platform=platform)
     floor = 0.0 if drop_clipped else math.log(eps)
 
-    def total(sigma: Array) -> tuple[Array, Array]:
-        kept = sigma[: rank - null]
+    def decomposed(method: Method) -> tuple[Array, Array, Array]:
+        sigma = jax.vmap(lambda j: spectrum.values(j, method, platform))(j)
+        kept = sigma[:, : rank - null]
         log = jnp.where(kept <= eps, floor, jnp.log(kept))  # NaN stays NaN
-        return jnp.sum(log) + null * floor, jnp.sum(kept <= eps) + null
+        return jnp.sum(log, axis=1) + null * floor, jnp.sum(kept <= eps, axis=1) + null, sigma
 
     if method != "qr":
-        sigma = spectrum.values(j, method, platform)
-        score, clipped = total(sigma)
+        score, clipped, sigma = decomposed(method)
         return Score(score - log_units, clipped, sigma if values else None, z)
-    if null:
-        raise ValueError(f"method qr cannot tell {null} null directions from the rest; use svd or gram64")
-    volume, bound, triangle = spectrum.log_volume(j)
-    score, clipped = jax.lax.cond(  # a NaN bound takes the second branch, which returns NaN
-        bound > eps,
-        lambda: (volume, jnp.sum(volume * 0 > 1)),
-        lambda: total(spectrum.values(triangle, "svd", platform).astype(j.dtype)),
-    )
+    volume, bound = jax.vmap(lambda j: spectrum.log_volume(j, null, platform))(j)
+    volume = volume + null * floor
+    good = bound > eps  # false for NaN
+
+    def mixed() -> tuple[Array, Array]:
+        score, clipped, _ = decomposed("svd" if platform == "cpu" else "gram64")
+        return jnp.where(good, volume, score), jnp.where(good, null, clipped)
+
+    score, clipped = jax.lax.cond(jnp.all(good), lambda: (volume, jnp.full(len(j), null)), mixed)
     return Score(score - log_units, clipped, None, z)
 
 

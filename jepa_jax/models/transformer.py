@@ -122,6 +122,12 @@ class Block(nnx.Module):
           queries: Number of tokens that attend, static; None for all.
           valid: Tokens that may be attended to, [N], at least one; None for all.
         """
+        q, k, v = self.heads_of(x, queries)
+        added = self.proj(jnp.einsum("hqk,khd->qhd", attention_weights(q, k, valid), v).reshape(len(q), -1))
+        return added if self.scale1 is None else added * self.scale1[...][None]
+
+    def heads_of(self, x: Array, queries: int | None = None) -> tuple[Array, Array, Array]:
+        """Return the queries of the first `queries` tokens or of all, the keys and the values: [N, heads, d] each."""
         width = x.shape[1]
         kernel = self.qkv.kernel[...]
         bias = jnp.zeros(3 * width, kernel.dtype) if self.qkv.bias is None else self.qkv.bias[...]
@@ -132,20 +138,18 @@ class Block(nnx.Module):
             q = h[:queries] @ kernel[:, :width] + bias[None, :width]
             k, v = jnp.split(h @ kernel[:, width:] + bias[None, width:], 2, axis=1)
         q, k, v = (t.reshape(len(t), self.heads, -1) for t in (q, k, v))
-        logits = jnp.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
-        if valid is not None:
-            logits = jnp.where(valid[None, None], logits, -jnp.inf)
-        weights = jax.nn.softmax(at_least_float32(logits), axis=-1).astype(v.dtype)
-        added = self.proj(jnp.einsum("hqk,khd->qhd", weights, v).reshape(len(q), width))
-        return added if self.scale1 is None else added * self.scale1[...][None]
+        return q, k, v
+
+    def activate(self, u: Array) -> Array:
+        """Return the input of the last layer of the MLP from the output of its first: [..., hidden]."""
+        if self.mlp == "swiglu":
+            gate, value = jnp.split(u, 2, axis=-1)
+            return jax.nn.silu(gate) * value
+        return u * jax.nn.sigmoid(1.702 * u) if self.mlp == "quick_gelu" else jax.nn.gelu(u, approximate=False)
 
     def hidden(self, x: Array) -> Array:
         """Return the input of the last layer of the MLP: [..., D] -> [..., hidden]."""
-        h = self.fc1(self.norm2(x))
-        if self.mlp == "swiglu":
-            gate, value = jnp.split(h, 2, axis=-1)
-            return jax.nn.silu(gate) * value
-        return h * jax.nn.sigmoid(1.702 * h) if self.mlp == "quick_gelu" else jax.nn.gelu(h, approximate=False)
+        return self.activate(self.fc1(self.norm2(x)))
 
     def output(self) -> tuple[Array, Array]:
         """Return the last layer of the MLP including its gain: kernel [hidden, D], bias [D]."""
@@ -165,6 +169,20 @@ class Block(nnx.Module):
         """Return the first `queries` tokens, or all, after this block; `valid` is as in `attention`."""
         x = (x if queries is None else x[:queries]) + self.attention(x, queries, valid)
         return x + self.added(x)
+
+
+def attention_weights(q: Array, k: Array, valid: Array | None = None) -> Array:
+    """Return how much each query attends to each key: [heads, queries, keys].
+
+    Args:
+      q: Queries, [queries, heads, d].
+      k: Keys, [keys, heads, d].
+      valid: Keys that may be attended to, [keys], at least one; None for all.
+    """
+    logits = jnp.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
+    if valid is not None:
+        logits = jnp.where(valid[None, None], logits, -jnp.inf)
+    return jax.nn.softmax(at_least_float32(logits), axis=-1).astype(k.dtype)
 
 
 def init_blocks(config: Transformer, key: Array) -> Params:

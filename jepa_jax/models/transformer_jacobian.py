@@ -8,7 +8,15 @@ import jax.numpy as jnp
 from jax import Array
 
 from jepa_jax.density.jacobian import even
-from jepa_jax.memory import CHUNK_BYTES, budget, live_bytes
+from jepa_jax.density.products import product
+from jepa_jax.memory import budget, live_bytes
+from jepa_jax.models.transformer import attention_weights
+
+# Memory for what one token's map or one chunk of gradients needs: on CPU what stays in its caches.
+CHUNK_BYTES = {"cpu": 16 * 2**20}
+# Tokens are filled up to a multiple of this, because a GPU's matrix units want whole multiples of eight numbers. The
+# tokens that are added are attended to by none.
+TOKEN_MULTIPLES = {"gpu": 8}
 
 
 def jacobian_factor(
@@ -52,87 +60,167 @@ def jacobian_factor(
       [K, (N - prefix) min(D, P)]; on a TPU [K, (N - prefix) P], without Q R = E.
     """
     room = budget(CHUNK_BYTES, platform, memory)
+    count, multiple = len(tokens), TOKEN_MULTIPLES.get(platform, 1)
+    added = -count % multiple
+    valid = jnp.arange(count + added) < count if added else None
 
     def forward(x: Array, p: Any) -> tuple[Array, tuple[Array, Array]]:
         b = block(p)
-        y = x + b.attention(x)
+        y = x + b.attention(x, valid=valid)
         return y + b.added(y), (x, y)
 
-    x, (xs, ys) = jax.lax.scan(forward, tokens if norm is None else norm(tokens), blocks)
-    pull = jax.vjp(head, x)[1]
-    grads = _by_chunks(pull, jnp.eye(dim, dtype=x.dtype)[None], chunk, room)
+    x = jnp.pad(tokens if norm is None else norm(tokens), ((0, added), (0, 0)))
+    x, (xs, ys) = jax.lax.scan(forward, x, blocks)
+    pull = jax.vjp(lambda x: head(x[:count]), x)[1]
+    grads = _by_chunks(
+        lambda rows: jax.vmap(lambda g: pull(g)[0], out_axes=1)(rows[0]), jnp.eye(dim, dtype=x.dtype)[None], chunk, room
+    )
 
     def backward(grads: Array, inputs: tuple[Any, Array, Array]) -> tuple[Array, None]:
         p, x, y = inputs
-        return _block_backward(block(p), grads, x, y, chunk, room), None
+        b = block(p)
+        grads = _before_mlp(b, y, grads, room, platform)
+        return _by_chunks(_attention_pull(b, x, valid, platform), grads, chunk, room), None
 
     grads, _ = jax.lax.scan(backward, grads, (blocks, xs, ys), reverse=True)
-    grads = grads[prefix:]
+    grads = grads[prefix:count]
     if norm is not None:
-        grads = jax.vmap(lambda t, g: _through(norm, t, g))(tokens[prefix:], grads)
-    return jnp.einsum("nkd,rd->knr", grads, _entrance(kernel, platform)).reshape(dim, -1)
+        grads = _through(norm, tokens[prefix:], grads)
+    return product("nkd,rd->knr", grads, _entrance(kernel, platform), platform).reshape(dim, -1)
 
 
 def _entrance(kernel: Array, platform: str) -> Array:
-    """Return R' of kernel [P, D] = Q R, with Q orthonormal: [min(D, P), D]. On a TPU the kernel itself, [P, D].
+    """Return R' of kernel [P, D] = Q R, with Q orthonormal: [min(D, P), D]. Elsewhere than on CPU the kernel, [P, D].
 
-    A TPU's compiler refuses a float64 QR decomposition in a program that is divided among several chips (LOG.md).
+    A TPU's compiler refuses a float64 QR decomposition in a program that is divided among several chips (LOG.md), and a
+    GPU takes longer for it than R' saves.
     """
-    if platform == "tpu":
+    if platform != "cpu":
         return kernel
     with jax.enable_x64(True):  # otherwise the rounding of R would add to that of the products
         return jnp.linalg.qr(kernel.astype(jnp.float64), mode="r").astype(kernel.dtype)
 
 
-def _block_backward(b: Any, grads: Array, x: Array, y: Array, chunk: int | None, room: int) -> Array:
-    """Convert gradients [N, K, D] after a block to gradients before it.
+def _before_mlp(b: Any, y: Array, grads: Array, room: int, platform: str) -> Array:
+    """Convert gradients [N, K, D] after y + MLP(y) to gradients before it.
 
     Args:
       b: Block.
-      grads: Gradients [N, K, D].
-      x: Tokens [N, D] before the block.
       y: Tokens [N, D] between its attention and its MLP.
-      chunk: As in `jacobian_factor`.
+      grads: Gradients [N, K, D].
+      room: Bytes for the arrays that are alive at once.
+      platform: As in `jacobian_factor`.
+    """
+    last, first = b.output()[0].T, b.fc1.kernel[...].T
+    preactivations = b.fc1(b.norm2(y))
+    # The activation treats every hidden number by itself, so that its derivative is that by which it multiplies ones.
+    slopes = jax.vmap(lambda u: jax.vjp(b.activate, u)[1](jnp.ones(last.shape[1], u.dtype))[0])(preactivations)
+    rows = jnp.tile(last, (1, first.shape[0] // last.shape[1]))  # twice for a gate
+
+    def of(inputs: tuple[Array, Array, Array]) -> Array:
+        y, slopes, grads = inputs
+        bound = jnp.max(jnp.abs(rows)) * jnp.max(jnp.abs(slopes))
+        maps = product("nif,fd->nid", rows[None] * slopes[:, None], first, platform, largest=bound)
+        return grads + product("nkd,nde->nke", grads, _through(b.norm2, y, maps), platform)
+
+    inputs = (y, slopes, grads)
+    tokens = even(len(y), max(1, room // (3 * last.shape[0] * first.nbytes // first.shape[1])))
+    return of(inputs) if tokens == len(y) else jax.lax.map(_without_axis(of), inputs, batch_size=tokens)
+
+
+def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Callable[[Array], Array]:
+    """Return the map of gradients after x + attention(x) to gradients before it: [N, k, D] -> [N, k, D].
+
+    With the weights P of a head, its queries Q, keys, values V and results O = P V, a gradient G of O gives the logits
+    of query q and key m the gradient P_qm G_q . (V_m - O_q). Summed over m with the keys, the gradient of the query is
+    G_q A_q, where A_q = sum_m P_qm (V_m - O_q) K_m^T depends on no gradient and is formed once: one product of the
+    size N^2 k D less than differentiating the attention takes. Heads follow one another, which keeps what each needs
+    near.
+
+    Args:
+      b: Block.
+      x: Tokens [N, D] before it.
+      valid: As in `Block.attention`.
+      platform: As in `jacobian_factor`.
+    """
+    q, k, v = b.heads_of(x)
+    heads, size = q.shape[1:]
+    weights = attention_weights(q, k, valid)
+    result = jnp.einsum("hqm,mhd->qhd", weights, v)
+    keys = jnp.einsum("hqm,mhe->qhe", weights, k)
+    query_map = jnp.einsum("hqm,mhde->qhde", weights, v[..., None] * k[..., None, :])
+    query_map = (query_map - result[..., None] * keys[..., None, :]) * size**-0.5
+    out = b.proj.kernel[...] if b.scale1 is None else b.proj.kernel[...] * b.scale1[...][None]
+    per_head = (weights, *(jnp.swapaxes(a, 0, 1) for a in (q * size**-0.5, v, result, query_map)))
+    out = out.reshape(heads, size, -1)
+    enter = b.qkv.kernel[...].reshape(-1, 3, heads, size).transpose(2, 1, 3, 0).reshape(heads, 3 * size, -1)
+
+    def of_head(head: tuple[Array, ...]) -> Array:
+        g, weights, q, v, result, query_map = head
+        to_values = product("qm,qkd->mkd", weights, g, platform)
+        # The sum over queries is over the last axis, as matrix units want it.
+        logits = product("md,kqd->mkq", v, g.swapaxes(0, 1), platform) - jnp.sum(g * result[:, None], axis=-1).T[None]
+        bound = 2 * size * jnp.max(jnp.abs(g)) * jnp.max(jnp.abs(v))  # of results too, which are means of values
+        to_keys = product("mkq,qd->mkd", weights.T[:, None] * logits, q, platform, largest=bound)
+        to_queries = product("qkd,qde->qke", g, query_map, platform)
+        return jnp.concatenate([to_queries, to_keys, to_values], axis=-1)
+
+    def pull(grads: Array) -> Array:
+        if platform == "gpu":  # all heads at once: factors are read and divided into parts once, in few kernels
+            joined = jax.vmap(of_head)((product("nkd,hed->hnke", grads, out, platform), *per_head))
+            # Otherwise the compiler divides into parts and reorders in one kernel, which takes twice as long.
+            joined = jax.lax.optimization_barrier(jnp.moveaxis(joined, 0, 2).reshape(*grads.shape[:2], -1))
+            added = product("nkf,fd->nkd", joined, enter.reshape(-1, enter.shape[-1]), platform)
+        else:  # head by head, which stays in the caches
+
+            def add(added: Array, head: Any) -> tuple[Array, None]:
+                out, enter, *rest = head
+                return added + of_head((jnp.einsum("nkd,ed->nke", grads, out), *rest)) @ enter, None
+
+            added, _ = jax.lax.scan(add, jnp.zeros_like(grads), (out, enter, *per_head))
+        return grads + _through(b.norm1, x, added)
+
+    return pull
+
+
+def _without_axis(f: Callable[[Any], Array]) -> Callable[[Any], Array]:
+    """Return f for one token, of a function of several."""
+    return lambda inputs: f(jax.tree.map(lambda a: a[None], inputs))[0]
+
+
+def _through(norm: Callable[[Array], Array], tokens: Array, grads: Array) -> Array:
+    """Convert gradients [N, K, D] with respect to normed tokens to gradients with respect to the tokens [N, D]."""
+
+    def one(token: Array, grads: Array) -> Array:
+        pull = jax.vjp(lambda t: norm(t[None])[0], token)[1]
+        return jax.vmap(lambda g: pull(g)[0])(grads)
+
+    return jax.vmap(one)(tokens, grads)
+
+
+def _by_chunks(pull: Callable[[Array], Array], rows: Array, chunk: int | None, room: int) -> Array:
+    """Apply a linear map of gradients, [A, k, D] -> [N, k, D] for any k, to some of K at a time: -> [N, K, D].
+
+    Args:
+      pull: Map.
+      rows: Gradients [A, K, D].
+      chunk: k; None for as many as `room` holds.
       room: Bytes for the arrays that are alive at once.
     """
-    last = b.output()[0].T
-
-    def token(y: Array) -> Array:
-        pull = jax.vjp(b.hidden, y)[1]
-        return jnp.eye(len(y), dtype=y.dtype) + jax.vmap(lambda row: pull(row)[0])(last)
-
-    tokens = max(1, room // (3 * last.nbytes))
-    maps = jax.lax.map(token, y, batch_size=even(len(y), tokens))
-    grads = jnp.einsum("nkd,nde->nke", grads, maps)
-    pull = jax.vjp(b.attention, x)[1]
-    return _by_chunks(lambda g: (g + pull(g)[0],), grads, chunk, room)
-
-
-def _through(norm: Callable[[Array], Array], token: Array, grads: Array) -> Array:
-    """Convert gradients [K, D] with respect to a normed token to gradients with respect to the token [D]."""
-    pull = jax.vjp(lambda t: norm(t[None])[0], token)[1]
-    return jax.vmap(lambda g: pull(g)[0])(grads)
-
-
-def _by_chunks(pull: Callable[[Array], tuple[Array]], rows: Array, chunk: int | None, room: int) -> Array:
-    """Apply a linear map of one gradient, [A, D] -> [N, D], to many, some at a time: [A, K, D] -> [N, K, D].
-
-    If the leading axis A of `rows` is 1, the map takes gradients without it.
-    """
-    first = rows[0, 0] if rows.shape[0] == 1 else rows[:, 0]
     count = rows.shape[1]
     if chunk is None:
-        chunk = max(1, room // live_bytes(pull, first))
+        one, two = (live_bytes(pull, rows[:, :1].repeat(n, axis=1)) for n in (1, 2))
+        chunk = max(1, (room - one) // max(1, two - one))
     chunk = even(count, chunk)
-    out = jax.eval_shape(pull, first)[0]
+    if chunk == count:
+        return pull(rows)
+    out = jax.eval_shape(pull, rows[:, :1])
 
     def body(i: Array, done: Array) -> Array:
         # The last chunk overlaps the previous one if the chunks do not divide the number of gradients.
         start = jnp.minimum(i * chunk, count - chunk)
         part = jax.lax.dynamic_slice_in_dim(rows, start, chunk, axis=1)
-        part = part[0] if rows.shape[0] == 1 else part
-        result = jax.vmap(lambda g: pull(g)[0], in_axes=0 if part.ndim == 2 else 1, out_axes=1)(part)
-        return jax.lax.dynamic_update_slice_in_dim(done, result, start, axis=1)
+        return jax.lax.dynamic_update_slice_in_dim(done, pull(part), start, axis=1)
 
-    done = jnp.zeros((out.shape[0], count, *out.shape[1:]), out.dtype)
+    done = jnp.zeros((out.shape[0], count, *out.shape[2:]), out.dtype)
     return jax.lax.fori_loop(0, -(-count // chunk), body, done)

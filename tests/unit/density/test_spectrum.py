@@ -119,14 +119,51 @@ def test_auto_method() -> None:
         return spectrum.resolve_method("auto", rank, values=values, platform=platform)
 
     assert auto(384, True, "cpu") == auto(384, False, "cpu") == auto(16, True, "gpu") == "svd"
-    assert auto(384, True, "gpu") == auto(384, False, "gpu") == auto(16, True, "tpu") == "gram64"
+    assert auto(384, True, "gpu") == auto(16, True, "tpu") == "gram64"
+    assert auto(384, False, "gpu") == auto(16, False, "tpu") == "qr"
+
+
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+@pytest.mark.parametrize(
+    ("largest", "smallest", "null", "remains"),
+    [(82, 1.5e-3, 0, 0), (82, 1.5e-3, 2, 2e-9), (67, 2.5e-6, 0, 0), (1e3, 1e-5, 1, 0)],
+)
+def test_volume_by_cholesky(platform: str, largest: float, smallest: float, null: int, remains: float) -> None:
+    """The sum is that of LAPACK in float64, or the bound says that it may not be."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((size, 96)))[0] for size in (96, 700))
+    sigma = np.concatenate([np.geomspace(largest, smallest, 96 - null), np.full(null, remains)])
+    j = jnp.asarray((left * sigma) @ right.T, jnp.float32)
+    exact = np.linalg.svd(np.asarray(j, np.float64), compute_uv=False)[: 96 - null]
+    total, bound = jax.jit(lambda j: spectrum.log_volume(j, null, platform))(j)
+    if smallest > 1e-5:
+        assert 0 < float(bound) <= exact[-1]
+    if float(bound) > 0:
+        assert float(total) == pytest.approx(np.log(exact).sum(), abs=1e-3)
+
+
+def test_volume_by_cholesky_is_not_known_where_a_direction_is_null_without_being_said() -> None:
+    j = jnp.asarray(np.diag([3.0, 2.0, 1.0, 0.0]), jnp.float32)
+    assert not float(spectrum.log_volume(j, 0, "gpu")[1]) > 1e-6
+    total, bound = spectrum.log_volume(j, 1, "gpu")
+    assert float(total) == pytest.approx(math.log(6), abs=1e-6)
+    assert 0 < float(bound) <= 1
+
+
+def test_a_score_without_values_takes_values_where_the_volume_does_not_do() -> None:
+    f = Partial(apply_linear, jnp.diag(jnp.asarray([3.0, 2.0, 1.0, 0.0])))
+    for platform in ("cpu", "gpu"):
+        result = evaluate(f, jnp.zeros(4), 1e-2, method="qr", values=False, platform=platform)
+        assert float(result.score) == pytest.approx(math.log(6) + math.log(1e-2), rel=1e-5)
+        assert int(result.clipped) == 1
+    told = evaluate(f, jnp.zeros(4), 1e-2, method="qr", values=False, null_directions=1, platform="gpu")
+    assert (float(told.score), int(told.clipped)) == (pytest.approx(math.log(6) + math.log(1e-2), rel=1e-5), 1)
 
 
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [
         (("qr", 4, True, "cpu"), "no singular values"),
-        (("qr", 4, False, "tpu"), "float64"),
         (("lanczos", 4, True, "cpu"), "lanczos"),
     ],
 )

@@ -59,6 +59,17 @@ def test_factor_has_the_singular_values_of_the_jacobian(config: ViT, chunk: int 
     np.testing.assert_allclose(found[: live(config)], exact[: live(config)], rtol=2e-4)
 
 
+@pytest.mark.parametrize("config", [TINY, OBLONG, *VARIANTS.values()])
+@pytest.mark.parametrize("platform", ["gpu", "tpu"])
+def test_factor_for_accelerators(config: ViT, platform: str, key: jax.Array) -> None:
+    """They fill up tokens, take all heads at once, or keep the kernel of the patches."""
+    encoder = vit_encoder(config, spread(config, key))
+    image = jax.random.normal(jax.random.key(1), config.shape)
+    exact = spectrum(jax.jit(jacobian)(encoder, image))
+    found = spectrum(jax.jit(lambda p, x: config.network.factor(p, x, None, platform))(encoder.params, image))
+    np.testing.assert_allclose(found[: live(config)], exact[: live(config)], rtol=2e-4)
+
+
 @pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
 def test_every_variant_in_float64(config: ViT, x64: None) -> None:
     """The factor is the Jacobian to rounding, and just the directions that are said to be null are."""

@@ -22,6 +22,8 @@ class Arguments:
     """Names: listing, func, compiled; or none. () takes all, or --quick's."""
     precisions: tuple[str, ...] = ()
     """Names of the precisions of ours, as in `python -m score`; float32 comes first. () takes all of a GPU's."""
+    reference: bool = True
+    """Score one or two samples by the listing in float64 too, which takes a minute for a ViT-L/14."""
     samples: int | None = None
     """Number of samples that we score per case. None: 100,000 of the toy; of a ViT 1 to 4 on CPU, 8 or 16 on GPU."""
     repeats: int | None = None

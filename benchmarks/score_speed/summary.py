@@ -12,7 +12,7 @@ MAX_NATS = 1.0  # distance from float32 up to which a precision counts for `fast
 def summarise(row: dict[str, Any], case: Case) -> None:
     """Add medians, ratios, rates, the fastest precision and the goals to the row of a case."""
     found = row["contestants"]
-    mine = found["ours"]
+    mine = found.get("ours", {})
     for result in found.values():
         if "failed" in result:
             continue
@@ -41,7 +41,7 @@ def bars(row: dict[str, Any], case: Case) -> list[dict[str, Any]]:
     Each has `text`, the measured `value`, the goal `bar`, `at_most` (whether the goal is an upper bound) and `reached`.
     `value` and `reached` are None if the value was not measured.
     """
-    mine, listing = row["contestants"]["ours"], row["contestants"].get("listing", {})
+    mine, listing = row["contestants"].get("ours", {}), row["contestants"].get("listing", {})
     fastest = row["contestants"].get(row["fastest"], {})
     goals: dict[tuple[str, str], list[tuple[str, float | None, float, bool]]] = {
         ("cpu", "toy"): [

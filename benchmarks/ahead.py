@@ -9,13 +9,15 @@ those of the compilers, and the times are at the peak of the data sheet, which n
 import importlib
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from rich.console import Console
 
 from benchmarks.report import exit_status, markdown_table
 from benchmarks.score_speed.cases import CASES
@@ -31,6 +33,7 @@ from score.options import Arguments as Score
 from train.dry_run import step_requirements
 
 TARGETS = ("v5e:2x4", "h100")
+SEVERAL = ("v5e:2x4", "h100x8")
 HEADER = ["program", "target", "peak", "of", "temporaries", "collectives", "host", "FLOPs", "at peak", "compiled in"]
 PACKAGES = ("jax", "jaxlib", "libtpu", "jax-cuda12-plugin")
 
@@ -41,18 +44,45 @@ Compile = Callable[[Target, list[Any]], Requirements]
 class Arguments:
     """Command line of the benchmark."""
 
-    target: tuple[str, ...] = TARGETS
-    """Devices to compile for, as in `python -m train --target`."""
+    target: tuple[str, ...] = ()
+    """Devices to compile for, as in `python -m train --target`. (): those of each program."""
     program: tuple[str, ...] = ()
     """Programs to compile. (): all of them."""
     out: str = "benchmarks/results"
     """Folder for ahead.md and ahead.json."""
 
 
-def step(name: str) -> Compile:
-    """Return the compilation of a training step of a config."""
+@dataclass(frozen=True)
+class Program:
+    """Program and the devices that it is compiled for.
+
+    Attributes:
+      compile: Compilation for a target.
+      targets: Names of the targets.
+    """
+
+    compile: Compile
+    targets: tuple[str, ...] = TARGETS
+
+
+def step(name: str, *, each: int | None = None, shards: int = 1, compute: str | None = None) -> Compile:
+    """Return the compilation of a training step of a config.
+
+    Args:
+      name: Name of the config.
+      each: Number of samples on each device; None for the batch of the config.
+      shards: Number of devices that share one copy of the parameters.
+      compute: Precision of the step; None for that of the config.
+    """
     config: Config = importlib.import_module(f"configs.{name}").get_config()
-    return lambda target, devices: step_requirements(config, target, devices)
+    optim = config.optim if compute is None else replace(config.optim, compute=compute)
+    config = replace(config, optim=optim, mesh=replace(config.mesh, shard_parameters=shards))
+
+    def compile_it(target: Target, devices: list[Any]) -> Requirements:
+        data = config.data if each is None else replace(config.data, batch_size=each * len(devices))
+        return step_requirements(replace(config, data=data), target, devices)
+
+    return compile_it
 
 
 def score(encoder: Callable[[], Encoder], each: int, **options: Any) -> Compile:
@@ -63,13 +93,12 @@ def score(encoder: Callable[[], Encoder], each: int, **options: Any) -> Compile:
       each: Number of samples on each device.
       **options: As on the command line of `score`.
     """
-    return lambda target, devices: score_requirements(
-        encoder(),
-        each * len(devices),
-        target,
-        devices,
-        Score("", "", batch_size=each * len(devices), **options),
-    )[0]
+
+    def compile_it(target: Target, devices: list[Any]) -> Requirements:
+        batch = each * (options.get("devices") or len(devices))
+        return score_requirements(encoder(), batch, target, devices, Score("", "", **options, batch_size=batch))[0]
+
+    return compile_it
 
 
 def toy() -> Encoder:
@@ -84,29 +113,36 @@ def toy() -> Encoder:
     return trainer.encoder(trainer.init())
 
 
-def vit_s() -> Encoder:
-    """Return a ViT-S/14 of 98 pixels with random weights."""
-    sizes = CASES["vit_s_98"].vit or {}
+def vit(case: str) -> Encoder:
+    """Return a vision transformer of `benchmarks.score_speed` with random weights."""
+    sizes = CASES[case].vit or {}
     return vit_encoder(ViT(**sizes), jax.tree.map(jnp.asarray, random_vit(np.random.default_rng(0), **sizes)))
 
 
-# In the order of their compilation, the quick ones first.
-PROGRAMS: dict[str, Compile] = {
-    "train mixture_2d": step("mixture_2d"),
-    "train digits_lejepa": step("digits_lejepa"),
-    "train digits_ijepa": step("digits_ijepa"),
-    "score mixture_8d": score(toy, 512, mode="forward"),
-    "score mixture_8d along a tangent space": score(toy, 512, tangent=2),
-    "score ViT-S/14 at 98 px": score(vit_s, 1),
+# The quick ones first. The last one has 32 times the devices and 32 times the batch of that before.
+PROGRAMS: dict[str, Program] = {
+    "train mixture_2d": Program(step("mixture_2d")),
+    "train digits_lejepa": Program(step("digits_lejepa")),
+    "train digits_ijepa": Program(step("digits_ijepa")),
+    "score mixture_8d": Program(score(toy, 512, mode="forward")),
+    "score mixture_8d along a tangent space": Program(score(toy, 512, tangent=2)),
+    "score ViT-S/14 at 98 px": Program(score(partial(vit, "vit_s_98"), 1), (*TARGETS, "h100x8")),
+    "score ViT-S/14 at 98 px on one device": Program(score(partial(vit, "vit_s_98"), 1, devices=1), ("v5e:2x4",)),
+    "score ViT-S/14 at 98 px in bf16x3": Program(score(partial(vit, "vit_s_98"), 1, precision="bf16x3")),
+    "score ViT-B/14 at 224 px in bf16x3": Program(score(partial(vit, "vit_b_224"), 1, precision="bf16x3")),
+    "train imagenet_lejepa": Program(step("imagenet_lejepa"), SEVERAL),
+    "train imagenet_lejepa, parameters on two devices": Program(step("imagenet_lejepa", shards=2), SEVERAL),
+    "train imagenet_lejepa in float32": Program(step("imagenet_lejepa", compute="float32"), SEVERAL),
+    "train imagenet_lejepa, 128 images a device": Program(step("imagenet_lejepa", each=128), ("v5e:2x4", "v5e:16x16")),
 }
 
 
-def run(folder: Path, targets: tuple[str, ...] = TARGETS, programs: tuple[str, ...] = ()) -> dict[str, Requirements]:
+def run(folder: Path, targets: tuple[str, ...] = (), programs: tuple[str, ...] = ()) -> dict[str, Requirements]:
     """Compile programs for targets, and write the table after each.
 
     Args:
       folder: Folder for ahead.md and ahead.json, which must exist.
-      targets: Names of the targets.
+      targets: Names of the targets; () for those of each program.
       programs: Names of the programs; () for all.
 
     Returns:
@@ -118,17 +154,19 @@ def run(folder: Path, targets: tuple[str, ...] = TARGETS, programs: tuple[str, .
     unknown = set(programs) - set(PROGRAMS)
     if unknown:
         raise ConfigError(f"`program` cannot be {', '.join(sorted(unknown))}; known: {', '.join(PROGRAMS)}")
-    opened = {name: open_target(find_target(name)) for name in targets}  # before anything is compiled
+    planned = [(name, t) for name in programs or tuple(PROGRAMS) for t in targets or PROGRAMS[name].targets]
+    opened = {t: open_target(find_target(t)) for _, t in planned}  # before anything is compiled
     found: dict[str, Requirements] = {}
     refused: dict[str, str] = {}
-    for name in programs or tuple(PROGRAMS):
-        for target, devices in opened.items():
-            try:
-                found[f"{name} on {target}"] = PROGRAMS[name](find_target(target), devices)
-            except CompilerError as error:
-                refused[f"{name} on {target}"] = str(error)
-            write(folder, found, refused)
-            jax.clear_caches()  # each program is large
+    console = Console(stderr=True)
+    for name, target in planned:
+        try:
+            with console.status(f"{name} on {target}"):
+                found[f"{name} on {target}"] = PROGRAMS[name].compile(find_target(target), opened[target])
+        except CompilerError as error:
+            refused[f"{name} on {target}"] = str(error)
+        write(folder, found, refused)
+        jax.clear_caches()  # each program is large
     return found
 
 

@@ -25,6 +25,9 @@ MAX_SAMPLES_PER_DEVICE = 4096  # larger batches are not faster, and progress wou
 # Most copies of a Jacobian in memory at the same time: its float64 form and the arrays of the decomposition.
 JACOBIAN_COPIES = 8
 
+# With XLA's own kernels for products among the candidates, a ViT-S takes 90 s to compile on an H200 instead of 12.
+GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
+
 
 class MemoryWarning(ResourceWarning):
     """A batch or a chunk was reduced, because memory is too small for it."""
@@ -382,7 +385,4 @@ def _scores(f: Any, xs: Any, tangent: Any, *, static: _Static, mesh: Mesh | None
 
 
 _compiled = jax.jit(_scores, static_argnames=("static", "mesh"))
-# With XLA's own kernels for products among the candidates, a ViT-S takes 90 s to compile on an H200 instead of 12.
-_compiled_for_gpu = jax.jit(
-    _scores, static_argnames=("static", "mesh"), compiler_options={"xla_gpu_enable_triton_gemm": False}
-)
+_compiled_for_gpu = jax.jit(_scores, static_argnames=("static", "mesh"), compiler_options=GPU_OPTIONS)

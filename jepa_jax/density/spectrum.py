@@ -19,7 +19,7 @@ Method = Literal["auto", "svd", "qr", "gram64"]
 METHODS = ("auto", "svd", "qr", "gram64")
 
 MAX_DIRECT_RANK = 32  # up to this many singular values a GPU decomposes whole batches at once
-EPS64 = {"gpu": 2.0**-52, "tpu": 2.0**-47}  # a TPU's float64 is a pair of float32 numbers
+EPS64 = 2.0**-52  # spacing of float64 numbers just above 1
 MAX_LOSS = 1e-3  # nats that one Gram matrix may cost, by an upper bound
 MAX_LEAK = 1e-2  # of null directions relative to the other singular values, which costs its square in nats
 INVERSE_ITERATIONS = 4
@@ -36,12 +36,15 @@ def resolve_method(method: Method, rank: int, *, values: bool, platform: str) ->
       platform: Platform that the program is compiled for: `cpu`, `gpu` or `tpu`.
 
     Raises:
-      ValueError: If the method is unknown, or is `qr` although values are needed.
+      ValueError: If the method is unknown, is `qr` although values are needed, or is `qr` on a TPU.
     """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}; it must be one of {', '.join(METHODS)}")
     if method == "qr" and values:
         raise ValueError("method qr gives only the sum of the logarithms, no singular values; use svd or gram64")
+    if method == "qr" and platform == "tpu":
+        # XLA's compiler refuses float64 decompositions where a program is divided among several chips.
+        raise ValueError("method qr needs a float64 decomposition, which a TPU's compiler refuses; use gram64 or svd")
     if method != "auto":
         return method
     # LAPACK's SVD of the triangle from QR costs a tenth of that QR, so omitting it would gain nothing on CPU. A GPU is
@@ -50,7 +53,7 @@ def resolve_method(method: Method, rank: int, *, values: bool, platform: str) ->
     # imitates float64 products, but its host could not decompose whole Jacobians as fast as the chips make them.
     if platform == "cpu" or (platform == "gpu" and rank <= MAX_DIRECT_RANK):
         return "svd"
-    return "gram64" if values else "qr"
+    return "gram64" if values or platform == "tpu" else "qr"
 
 
 def values(j: Array, method: Method, platform: str) -> Array:
@@ -131,13 +134,13 @@ def _joined(pair: Any) -> Any:
 def log_volume(j: Array, null: int, platform: str) -> tuple[Array, Array]:
     """Compute sum_r log sigma_r of j [K, D] from a triangular factor, without the singular values.
 
-    On CPU that is R of a QR decomposition; on GPU and TPU it comes from Cholesky decompositions of Gram matrices, which
-    are matrix products for the most part.
+    On CPU that is R of a QR decomposition; on GPU it comes from Cholesky decompositions of Gram matrices, which are
+    matrix products for the most part.
 
     Args:
       j: Matrix.
       null: Number of smallest singular values that are null by construction, which the sum leaves out.
-      platform: Platform that the program is compiled for: `cpu`, `gpu` or `tpu`.
+      platform: Platform that the program is compiled for, `cpu` or `gpu`.
 
     Returns:
       The sum in nats; and a lower bound of the singular values in it, NaN if the sum may be wrong.
@@ -153,11 +156,11 @@ def log_volume(j: Array, null: int, platform: str) -> tuple[Array, Array]:
             total, inverse = _of_triangle(_triangle(a).T)
             bound = 1 / jnp.linalg.norm(inverse)
         else:
-            total, bound = _by_cholesky(a, null, EPS64[platform])
+            total, bound = _by_cholesky(a, null)
         return total.astype(j.dtype), bound.astype(j.dtype)
 
 
-def _by_cholesky(a: Array, null: int, eps64: float) -> tuple[Array, Array]:
+def _by_cholesky(a: Array, null: int) -> tuple[Array, Array]:
     """Compute `log_volume` of a [R, C], R <= C, from one Gram matrix, or from two if the spectrum needs it.
 
     A Cholesky factor L of the Gram matrix G = A A^T loses the small singular values where rounding G changes its small
@@ -169,13 +172,12 @@ def _by_cholesky(a: Array, null: int, eps64: float) -> tuple[Array, Array]:
     Args:
       a: Matrix in float64.
       null: As in `log_volume`.
-      eps64: Spacing of numbers just above 1 in the platform's float64.
     """
     rank = len(a)
     gram = a @ a.T
     trace = jnp.trace(gram)
     identity = jnp.eye(rank, dtype=a.dtype)
-    shifted = jnp.linalg.cholesky(gram + 500 * eps64 * trace * identity)
+    shifted = jnp.linalg.cholesky(gram + 500 * EPS64 * trace * identity)
     filled = leak = jnp.zeros((rank, 0), a.dtype)
     if null:
         u = _null_directions(shifted, null)
@@ -183,10 +185,10 @@ def _by_cholesky(a: Array, null: int, eps64: float) -> tuple[Array, Array]:
         gram = gram + filled @ filled.T
     total, inverse = _of_triangle(jnp.linalg.cholesky(gram))
     # Largest relative change of an eigenvalue of G by rounding, for a sum of R logarithms.
-    loss = rank * eps64 * trace * jnp.sum(inverse**2)
+    loss = rank * EPS64 * trace * jnp.sum(inverse**2)
 
     def again() -> tuple[Array, Array]:
-        x = _of_triangle(jnp.linalg.cholesky(gram + 500 * eps64 * trace * identity))[1]
+        x = _of_triangle(jnp.linalg.cholesky(gram + 500 * EPS64 * trace * identity))[1]
         b = jnp.concatenate([x @ a, x @ filled], axis=1)
         volume, inverse = _of_triangle(jnp.linalg.cholesky(b @ b.T))
         return volume - jnp.sum(jnp.log(jnp.diagonal(x))), inverse @ x

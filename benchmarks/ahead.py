@@ -126,6 +126,7 @@ PROGRAMS: dict[str, Program] = {
     "train digits_ijepa": Program(step("digits_ijepa")),
     "score mixture_8d": Program(score(toy, 512, mode="forward")),
     "score mixture_8d along a tangent space": Program(score(toy, 512, tangent=2)),
+    "score a ViT of two blocks": Program(score(partial(vit, "tiny"), 1)),
     "score ViT-S/14 at 98 px": Program(score(partial(vit, "vit_s_98"), 1), (*TARGETS, "h100x8")),
     "score ViT-S/14 at 98 px on one device": Program(score(partial(vit, "vit_s_98"), 1, devices=1), ("v5e:2x4",)),
     "score ViT-S/14 at 98 px in bf16x3": Program(score(partial(vit, "vit_s_98"), 1, precision="bf16x3")),

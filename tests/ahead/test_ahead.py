@@ -14,9 +14,13 @@ pytestmark = [pytest.mark.ahead, pytest.mark.timeout(3600)]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Requirements]:
+def found(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Requirements]:
+    """Requirements of the programs that the selected tests are about, all of which are compiled first."""
     named = os.environ.get("JEPA_JAX_AHEAD_RESULTS")
-    return ahead.run(ROOT / named if named else Path(tmp_path_factory.mktemp("ahead")))
+    calls = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    wanted = {params["program"] for params in calls if "program" in params}
+    programs = tuple(name for name in ahead.PROGRAMS if name in wanted)
+    return ahead.run(ROOT / named if named else Path(tmp_path_factory.mktemp("ahead")), programs=programs)
 
 
 CASES = [(program, target) for program, about in ahead.PROGRAMS.items() for target in about.targets]

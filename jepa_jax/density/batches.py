@@ -26,7 +26,7 @@ MAX_SAMPLES_PER_DEVICE = 4096  # larger batches are not faster, and progress wou
 JACOBIAN_COPIES = 8
 
 # With XLA's own kernels for products among the candidates, a ViT-S takes 90 s to compile on an H200 instead of 12.
-GPU_OPTIONS = {"xla_gpu_enable_triton_gemm": False}
+GPU_OPTIONS: dict[str, str | bool] = {"xla_gpu_enable_triton_gemm": False}
 
 
 class MemoryWarning(ResourceWarning):

@@ -35,7 +35,8 @@ def product(spec: str, a: Array, b: Array, platform: str, largest: Array | None 
       platform: Platform for which the program is compiled: `cpu`, `gpu` or `tpu`.
       largest: Upper bound of the magnitudes in a, if it is known without reading a; within 2^9 of the largest.
     """
-    split = SPLITS.get(jax.config.jax_default_matmul_precision or "")
+    precision: str | None = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    split = SPLITS.get(precision or "")
     if platform != "gpu" or split is None or a.dtype != jnp.float32:
         return jnp.einsum(spec, a, b)
     bits, dtype, pairs = split

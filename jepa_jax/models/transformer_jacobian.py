@@ -39,6 +39,8 @@ def jacobian_factor(
 
     - Between two attentions every token is independent. Its map y + W2 g(W1 norm(y)) has a D x D Jacobian M, which
       costs 8 D^3 to form and 2 K D^2 to apply to K gradients; passing them through W2 and W1 costs 16 K D^2.
+    - The gradient of a query in an attention is the product of that of its result and a matrix of the size of a head,
+      which depends on no gradient (`_attention_pull`).
     - If one token is read, the last block has one query and one row in its MLP.
     - The sample enters by one linear map of disjoint parts, E = Q R with Q orthonormal: J = J' R' Q' has the singular
       values of J' R', which has min(D, P) columns for each part, and Q need not be applied.
@@ -57,7 +59,7 @@ def jacobian_factor(
       memory: Bytes of memory of the device for which it is compiled; None asks the devices of this process.
 
     Returns:
-      [K, (N - prefix) min(D, P)]; on a TPU [K, (N - prefix) P], without Q R = E.
+      [K, (N - prefix) min(D, P)]; elsewhere than on CPU [K, (N - prefix) P], without Q R = E.
     """
     room = budget(CHUNK_BYTES, platform, memory)
     count, multiple = len(tokens), TOKEN_MULTIPLES.get(platform, 1)
@@ -134,8 +136,7 @@ def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Cal
     With the weights P of a head, its queries Q, keys, values V and results O = P V, a gradient G of O gives the logits
     of query q and key m the gradient P_qm G_q . (V_m - O_q). Summed over m with the keys, the gradient of the query is
     G_q A_q, where A_q = sum_m P_qm (V_m - O_q) K_m^T depends on no gradient and is formed once: one product of the
-    size N^2 k D less than differentiating the attention takes. Heads follow one another, which keeps what each needs
-    near.
+    size N^2 k D less than differentiating the attention takes.
 
     Args:
       b: Block.

@@ -1,13 +1,17 @@
 """Products of parts that a GPU's matrix units multiply."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks.score_speed.weights import random_vit
 from jepa_jax.density import products
 from jepa_jax.density.jacobian import MATMUL_PRECISIONS
 from jepa_jax.density.products import product
+from jepa_jax.models.vit import ViT
 
 # Root mean square of the error relative to the product of the magnitudes: that of float32 is about 1e-7 here.
 LARGEST_ERRORS = {"bf16x3": 4e-6, "bf16x6": 2.5e-7, "tf32x3": 3e-7}
@@ -54,3 +58,24 @@ def test_other_platforms_multiply_as_they_do() -> None:
     a = jnp.asarray(np.random.default_rng(0).standard_normal((8, 8)), jnp.float32)
     with jax.default_matmul_precision("highest"):
         assert jnp.array_equal(product("ab,bc->ac", a, a, "cpu"), a @ a)
+
+
+@pytest.mark.parametrize(("precision", "most"), [("tf32x3", 1e-4), ("bf16x6", 1e-4), ("bf16x3", 1e-2)])
+def test_the_score_of_a_transformer_moves_little(
+    precision: str, most: float, monkeypatch: pytest.MonkeyPatch, x64: None
+) -> None:
+    """All products of the Jacobian that a GPU computes in parts; the others are in float32 here."""
+    sizes = {"image_size": 28, "patch_size": 7, "width": 48, "depth": 3, "heads": 3}
+    encoder = ViT(**sizes)
+    params = jax.tree.map(jnp.asarray, random_vit(np.random.default_rng(0), **sizes))
+    image = jnp.asarray(np.random.default_rng(1).standard_normal(encoder.shape), jnp.float32)
+    live = encoder.dim - encoder.null_directions
+
+    def score(params: Any, image: jax.Array) -> float:
+        factor = jax.jit(lambda p, x: encoder.network.factor(p, x, None, "gpu"))(params, image)
+        return float(np.log(np.linalg.svd(np.asarray(factor, np.float64), compute_uv=False)[:live]).sum())
+
+    with jax.default_matmul_precision("highest"):
+        exact = score(*jax.tree.map(lambda a: a.astype(jnp.float64), (params, image)))
+        monkeypatch.setitem(products.SPLITS, "highest", products.SPLITS[MATMUL_PRECISIONS[precision]])
+        assert abs(score(params, image) - exact) < most

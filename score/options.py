@@ -107,10 +107,10 @@ class Arguments:
     `auto` selects the fastest."""
     precision: Precision = "float32"
     """Precision of the encoder's matrix products. All except float32 need a GPU or a TPU and are faster; bf16x6 and
-    tf32x3 are about as exact as float32, bf16x3 changes the scores little, tf32 and bf16 more. Before a run, 64 samples are scored in
-    float32 too: a line says what the precision costs; a warning follows if a score moves by more than 0.1 nats, or the
-    rank correlation with float32 may be below 0.99 (lower end of its 95 % interval); and a precision that costs more
-    than 1 nat or may be below 0.95 is refused."""
+    tf32x3 are about as exact as float32, bf16x3 changes the scores little, tf32 and bf16 more. Before a run, 64 samples
+    are scored in float32 too: a line says what the precision costs; a warning follows if a score moves by more than 0.1
+    nats, or the rank correlation with float32 may be below 0.99 (lower end of its 95 % interval); and a precision that
+    costs more than 1 nat or may be below 0.95 is refused."""
     accept_precision: bool = False
     """Go on with a --precision that would be refused."""
     mode: Mode = "auto"

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jepa_jax import config as cfg
+from jepa_jax.data.arrow_datasets import has_images, is_saved
 from jepa_jax.data.build import is_stream, open_source
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.data.installed import INSTALLED
@@ -27,6 +28,8 @@ def abstract_source(data: cfg.Data) -> Source:
     """
     if data.source in WORLDS or data.source == "digits" or data.source in INSTALLED or is_table(data.source):
         return open_source(data)  # generated, distributed with a package, or small
+    if is_saved(data.source) and not has_images(data.source):
+        return open_source(data)  # columns of numbers, which are small too
     path = Path(data.source)
     if path.suffix in (".npy", ".npz"):
         shape, dtype = _header(path)

@@ -15,6 +15,7 @@ import jepa_jax
 import jepa_jax.estimator
 from jepa_jax import config as cfg
 from jepa_jax.data import open_dataset, open_source, read_samples
+from jepa_jax.data.abstract import abstract_source
 from jepa_jax.data.arrow_datasets import is_dataset
 from jepa_jax.images import Unreadable, centre_square
 
@@ -88,6 +89,11 @@ def test_columns_of_numbers(tmp_path: Path) -> None:
     assert found.label is not None
     assert found.label[:3].tolist() == ["no", "yes", "no"]
     assert found.columns == ("a", "b")
+
+
+def test_a_dry_run_knows_the_columns(tmp_path: Path) -> None:
+    folder = save(tmp_path / "d", numeric())
+    assert abstract_source(cfg.Data(str(folder))).shape == (2,)
 
 
 def test_images(images: pa.Table, tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from PIL import Image
 from rich.console import Console
 
@@ -30,6 +29,7 @@ from benchmarks.report import environment, exit_status, markdown_table, results_
 from jepa_jax.cli import parse
 from jepa_jax.errors import ConfigError
 from jepa_jax.progress import progress
+from score.scores import Scores
 
 SIDE = 16
 EACH = 1000  # pictures in a folder
@@ -67,7 +67,8 @@ def _measure(argv: list[str] | None) -> Path:
         command = [sys.executable, "-m", "score", str(model), "--data", str(root / "pictures"), "--out", str(table)]
         first = list(watch(command, table, stop_at=args.pictures // 2))
         second = list(watch(command, table))
-        found = pq.read_table(table, columns=["id", "score"]).to_pydict()
+        found = Scores(table)
+        score = found.numbers("score")
         few = root / "few"
         few.mkdir()
         chosen = np.random.default_rng(1).choice(args.pictures, CHECKED, replace=False)
@@ -75,13 +76,15 @@ def _measure(argv: list[str] | None) -> Path:
             (few / Path(names[i]).name).symlink_to(root / "pictures" / names[i])
         alone = root / "alone.csv"
         subprocess.run([*command[:4], "--data", str(few), "--out", str(alone)], check=True, capture_output=True)
-        again = np.genfromtxt(alone, delimiter=",", names=True, dtype=None, encoding=None)
-        scores = dict(zip((Path(n).name for n in found["id"]), found["score"], strict=True))
-        apart = max(abs(scores[Path(row["id"]).name] - row["score"]) for row in again)
+        by_name = dict(zip((Path(name).name for name in found.ids), score, strict=True))
+        again = Scores(alone)
+        apart = max(
+            abs(by_name[Path(name).name] - value) for name, value in zip(again.ids, again.numbers("score"), strict=True)
+        )
     tree = {
         "about": environment() | {"pictures": args.pictures},
-        "rows": len(found["score"]),
-        "scored": sum(bool(score is not None and np.isfinite(score)) for score in found["score"]),
+        "rows": len(found),
+        "scored": int(np.isfinite(score).sum()),
         "largest difference, nats": float(apart),
         "looks": {"first": first, "continued": second},
     }

@@ -61,34 +61,36 @@ def jacobian_factor(
     Returns:
       [K, (N - prefix) min(D, P)]; elsewhere than on CPU [K, (N - prefix) P], without Q R = E.
     """
-    room = budget(CHUNK_BYTES, platform, memory)
-    count, multiple = len(tokens), TOKEN_MULTIPLES.get(platform, 1)
-    added = -count % multiple
+    room, count = budget(CHUNK_BYTES, platform, memory), len(tokens)
+    added = -count % TOKEN_MULTIPLES.get(platform, 1)
     valid = jnp.arange(count + added) < count if added else None
 
-    def forward(x: Array, p: Any) -> tuple[Array, tuple[Array, Array]]:
+    def backward(grads: Array, inputs: tuple[Any, Array, Array]) -> tuple[Array, None]:
+        b, x, y = block(inputs[0]), *inputs[1:]
+        grads = _before_mlp(b, y, grads, room, platform)
+        return _by_chunks(_attention_pull(b, x, valid, platform), grads, chunk, room), None
+
+    x = jnp.pad(tokens if norm is None else norm(tokens), ((0, added), (0, 0)))
+    x, states = _forward(block, blocks, x, valid)
+    many = jax.vmap(jax.vjp(lambda x: head(x[:count]), x)[1], out_axes=1)
+    grads = _by_chunks(lambda rows: many(rows[0])[0], jnp.eye(dim, dtype=x.dtype)[None], chunk, room)
+    grads = jax.lax.scan(backward, grads, (blocks, *states), reverse=True)[0][prefix:count]
+    if norm is not None:
+        grads = _through(norm, tokens[prefix:], grads)
+    return product("nkd,rd->knr", grads, _entrance(kernel, platform), platform).reshape(dim, -1)
+
+
+def _forward(
+    block: Callable[[Any], Any], blocks: Any, x: Array, valid: Array | None
+) -> tuple[Array, tuple[Array, Array]]:
+    """Return the tokens [N, D] after all blocks, and those before the attention and before the MLP of each block."""
+
+    def one(x: Array, p: Any) -> tuple[Array, tuple[Array, Array]]:
         b = block(p)
         y = x + b.attention(x, valid=valid)
         return y + b.added(y), (x, y)
 
-    x = jnp.pad(tokens if norm is None else norm(tokens), ((0, added), (0, 0)))
-    x, (xs, ys) = jax.lax.scan(forward, x, blocks)
-    pull = jax.vjp(lambda x: head(x[:count]), x)[1]
-    grads = _by_chunks(
-        lambda rows: jax.vmap(lambda g: pull(g)[0], out_axes=1)(rows[0]), jnp.eye(dim, dtype=x.dtype)[None], chunk, room
-    )
-
-    def backward(grads: Array, inputs: tuple[Any, Array, Array]) -> tuple[Array, None]:
-        p, x, y = inputs
-        b = block(p)
-        grads = _before_mlp(b, y, grads, room, platform)
-        return _by_chunks(_attention_pull(b, x, valid, platform), grads, chunk, room), None
-
-    grads, _ = jax.lax.scan(backward, grads, (blocks, xs, ys), reverse=True)
-    grads = grads[prefix:count]
-    if norm is not None:
-        grads = _through(norm, tokens[prefix:], grads)
-    return product("nkd,rd->knr", grads, _entrance(kernel, platform), platform).reshape(dim, -1)
+    return jax.lax.scan(one, x, blocks)
 
 
 def _entrance(kernel: Array, platform: str) -> Array:

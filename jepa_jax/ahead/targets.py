@@ -165,6 +165,7 @@ def open_target(target: Target) -> list[Any]:
         return jax.devices()
     _check_compiler(target)
     jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_enable_compilation_cache", False)  # a program for absent devices cannot be loaded from it
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what the compilers say about the machine they run on
     try:
         if target.chip.platform == "tpu":

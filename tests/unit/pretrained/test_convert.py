@@ -340,6 +340,7 @@ PEAK = """
 import sys, jax
 from benchmarks.report import process_memory
 from jepa_jax.pretrained import Options, convert
+jax.devices()  # loads what is installed for other devices, which is not of the weights
 before = process_memory()
 encoder = convert(sys.argv[1], Options(heads=8)).encoder
 print(process_memory() - before, sum(a.nbytes for a in jax.tree.leaves(encoder)))

@@ -55,10 +55,12 @@ def _measure(argv: list[str] | None) -> Path:
     platform = jax.default_backend()
     sizes = args.sizes or ("vit_s_224" if platform == "gpu" else "vit_s_98",)
     precisions = args.precisions or (tuple(MATMUL_PRECISIONS) if platform != "cpu" else ("float32",))
-    for kind, given, known in (("sizes", sizes, CASES), ("precisions", precisions, MATMUL_PRECISIONS)):
+    models = [name for name, case in CASES.items() if case.vit]
+    possible = MATMUL_PRECISIONS if platform != "cpu" else ("float32",)
+    for kind, given, known in (("sizes", sizes, models), ("precisions", precisions, possible)):
         for name in given:
-            if name not in known or (kind == "sizes" and CASES[name].vit is None):
-                raise ConfigError(f"--{kind} cannot be {name!r}{nearest(name, list(known))}")
+            if name not in known:
+                raise ConfigError(f"--{kind} cannot be {name!r} on this {platform}{nearest(name, list(known))}")
     folder, about, console = results_folder(str(args.out)), environment(), Console(stderr=True)
     rows: list[dict[str, Any]] = []
     for size in sizes:

@@ -115,7 +115,7 @@ def diagnose(
     if not injective and (problem := _lost(effective_rank, folded, size, dim, base, noise)):
         return problem
     found = f"{effective_rank:.1f} effective directions"
-    if folded is not None:
+    if folded is not None and not injective:
         found += f", {folded:.0%} of the samples folded"
     return _by_agreement(agreement, found, size if not categories else MOST_EMBEDDED + 1, noise)
 

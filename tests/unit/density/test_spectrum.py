@@ -141,20 +141,24 @@ def test_auto_method() -> None:
 
 @pytest.mark.parametrize(
     ("largest", "smallest", "null", "remains"),
-    [(82, 1.5e-3, 0, 0), (82, 1.5e-3, 2, 2e-9), (67, 2.5e-6, 0, 0), (1e3, 1e-5, 1, 0)],
+    [(82, 1.5e-3, 0, 0), (82, 1.5e-3, 2, 2e-9), (67, 2.5e-6, 0, 0)],
 )
 def test_volume_by_cholesky(largest: float, smallest: float, null: int, remains: float) -> None:
-    """The sum is that of LAPACK in float64, or the bound says that it may not be."""
+    """The sum is that of LAPACK in float64."""
     rng = np.random.default_rng(0)
     left, right = (np.linalg.qr(rng.standard_normal((size, 96)))[0] for size in (96, 700))
     sigma = np.concatenate([np.geomspace(largest, smallest, 96 - null), np.full(null, remains)])
     j = jnp.asarray((left * sigma) @ right.T, jnp.float32)
     exact = np.linalg.svd(np.asarray(j, np.float64), compute_uv=False)[: 96 - null]
     total, bound = jax.jit(lambda j: spectrum.log_volume(j, null, "gpu"))(j)
-    if smallest > 1e-5:
-        assert 0 < float(bound) <= exact[-1]
-    if float(bound) > 0:
-        assert float(total) == pytest.approx(np.log(exact).sum(), abs=1e-3)
+    assert 0 < float(bound) <= exact[-1]
+    assert float(total) == pytest.approx(np.log(exact).sum(), abs=1e-3)
+
+
+def test_volume_by_cholesky_is_not_known_where_rounding_hides_a_null_direction() -> None:
+    """In float32 a null direction is left with 1e-7 of the largest value, near the smallest of the others here."""
+    matrix = prescribed(96, 700, np.r_[np.geomspace(67, 2.5e-6, 95), 0]).astype(np.float32)
+    assert np.isnan(spectrum.log_volume(jnp.asarray(matrix), 1, "gpu")[1])
 
 
 def test_volume_by_cholesky_is_not_known_where_a_direction_is_null_without_being_said() -> None:

@@ -202,7 +202,7 @@ HEALTHY: dict[str, Any] = {
         ({"spread": 0.01, "effective_rank": 1.0, "folded": 0.9}, "collapsed", ""),
         ({"effective_rank": 1.0, "folded": 0.9}, "low-rank", ""),
         ({"effective_rank": 1.0, "folded": 0.9, "injective": True, "agreement": None}, "injective", "not trained on"),
-        ({"effective_rank": 1.0, "folded": 0.9, "injective": True}, "healthy", ""),
+        ({"effective_rank": 1.0, "folded": 0.9, "injective": True}, "healthy", "^((?!folded).)*$"),
         ({"injective": True, "agreement": 0.3}, "disagrees", "triangular"),
         ({"agreement": 0.6}, "disagrees", "0.60"),
         ({"agreement": -0.57}, "disagrees", "-0.57"),

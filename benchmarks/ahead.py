@@ -2,34 +2,46 @@
 
     python -m benchmarks.ahead [--target NAME ...] [--out DIR]
 
-Writes ahead.md and ahead.json after every program; `make ahead` installs the compilers. Nothing runs: the figures are
-those of the compilers, and the times are at the peak of the data sheet, which no program reaches.
+Writes ahead.md and ahead.json after every program, beside what earlier calls with the same compilers found for others;
+`make ahead` installs the compilers. Nothing runs: the figures are those of the compilers, and the times are at the peak
+of the data sheet, which no program reaches.
 """
 
 import importlib
+import json
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import SingleDeviceSharding
 from rich.console import Console
 
-from benchmarks.report import exit_status, markdown_table
+from benchmarks.report import exit_status, markdown_table, write_results
 from benchmarks.score_speed.cases import CASES
 from benchmarks.score_speed.weights import random_vit
-from jepa_jax.ahead import CompilerError, Requirements, Target, find_target, in_bytes, open_target
+from jepa_jax.ahead import CompilerError, Requirements, Target, find_target, in_bytes, open_target, requirements
 from jepa_jax.cli import parse
 from jepa_jax.config import Config
+from jepa_jax.data import open_source
+from jepa_jax.data.abstract import abstract_source
+from jepa_jax.density import random_directions
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.models.vit import ViT, vit_encoder
+from jepa_jax.resolve import resolve
+from jepa_jax.training import make_trainer
+from jepa_jax.training.step import pipeline_of
 from score.dry_run import score_requirements
 from score.options import Arguments as Score
+from score.pilot import projected
+from score.views import many_views, one_view
 from train.dry_run import step_requirements
 
 TARGETS = ("v5e:2x4", "h100")
@@ -101,12 +113,37 @@ def score(encoder: Callable[[], Encoder], each: int, **options: Any) -> Compile:
     return compile_it
 
 
+def views(name: str, count: int) -> Compile:
+    """Return the compilation of random views, as `score --views` makes them, of one device.
+
+    Args:
+      name: Name of a config whose views are made of pictures.
+      count: Number of views that are made at once.
+    """
+    config: Config = importlib.import_module(f"configs.{name}").get_config()
+
+    def compile_it(target: Target, devices: list[Any]) -> Requirements:
+        source = abstract_source(config.data)
+        here = SingleDeviceSharding(devices[0])
+
+        def array(*shape: int, dtype: Any) -> Any:
+            return jax.ShapeDtypeStruct((count, *shape), dtype, sharding=here)
+
+        numbers, pictures = array(dtype=jnp.int32), array(*source.shape, dtype=jnp.float32)
+        make = jax.jit(many_views(one_view(pipeline_of(resolve(config, source), source), source.shape)))
+        return requirements(make.trace(numbers, numbers, {"x": pictures}), target, 1, f"{count} views")
+
+    return compile_it
+
+
+def sketched(case: str, directions: int) -> Encoder:
+    """Return random directions of the embedding of `vit`, whose Jacobian is a sketch."""
+    encoder = vit(case)
+    return projected(encoder, random_directions(jax.random.key(0), directions, encoder.dim))
+
+
 def toy() -> Encoder:
     """Return an encoder of the config mixture_8d with random weights."""
-    from jepa_jax.data import open_source
-    from jepa_jax.resolve import resolve
-    from jepa_jax.training import make_trainer
-
     config = importlib.import_module("configs.mixture_8d").get_config()
     source = open_source(config.data)
     trainer = make_trainer(resolve(config, source), source)
@@ -127,6 +164,8 @@ PROGRAMS: dict[str, Program] = {
     "score mixture_8d": Program(score(toy, 512, mode="forward")),
     "score mixture_8d along a tangent space": Program(score(toy, 512, tangent=2)),
     "score a ViT of two blocks": Program(score(partial(vit, "tiny"), 1)),
+    "views of imagenet_lejepa": Program(views("imagenet_lejepa", 16)),
+    "sketch ViT-S/14 at 98 px": Program(score(partial(sketched, "vit_s_98", 8), 1)),
     "score ViT-S/14 at 98 px": Program(score(partial(vit, "vit_s_98"), 1), (*TARGETS, "h100x8")),
     "score ViT-S/14 at 98 px on one device": Program(score(partial(vit, "vit_s_98"), 1, devices=1), ("v5e:2x4",)),
     "score ViT-S/14 at 98 px in bf16x3": Program(score(partial(vit, "vit_s_98"), 1, precision="bf16x3")),
@@ -172,17 +211,16 @@ def run(folder: Path, targets: tuple[str, ...] = (), programs: tuple[str, ...] =
 
 
 def write(folder: Path, found: dict[str, Requirements], refused: dict[str, str]) -> None:
-    """Write ahead.json and ahead.md."""
-    from importlib.metadata import PackageNotFoundError, version
+    """Write ahead.json and ahead.md, with what other calls with the same compilers found for other programs."""
+    about = versions()
+    earlier, earlier_refused = stored(folder / "ahead.json", about)
+    order = [f"{name} on {target}" for name, program in PROGRAMS.items() for target in program.targets]
 
-    from benchmarks.report import write_results
+    def merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+        both = {name: each for name, each in old.items() if name not in {*found, *refused}} | new
+        return {name: both[name] for name in sorted(both, key=lambda name: order.index(name) if name in order else -1)}
 
-    about = {}
-    for package in PACKAGES:
-        try:
-            about[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    found, refused = merged(earlier, found), merged(earlier_refused, refused)
     rows = [cells(name.rpartition(" on ")[0], each) for name, each in found.items()]
     text = f"""Compiled without the device; nothing ran. `peak` is the memory of one device, `of` what a program may use
 there. `host` is the most that one callback moves from and to a device. FLOPs are those of the matrix products in the
@@ -192,6 +230,27 @@ traced program, over all devices; `at peak` is their time at the rate of the dat
     text += "".join(f"\n\n{name}: {reason}." for name, reason in refused.items())
     tree = {"about": about, "cells": {name: each.to_dict() for name, each in found.items()}, "refused": refused}
     write_results(folder, "ahead", text, tree)
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the compilers."""
+    about = {}
+    for package in PACKAGES:
+        try:
+            about[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return about
+
+
+def stored(file: Path, about: dict[str, str]) -> tuple[dict[str, Requirements], dict[str, str]]:
+    """Return the requirements and the refusals that are in ahead.json; none if they are of other compilers."""
+    tree = json.loads(file.read_text()) if file.exists() else {}
+    if tree.get("about") != about:
+        return {}, {}
+    names = [each.name for each in fields(Requirements)]
+    found = {name: Requirements(**{key: cell[key] for key in names}) for name, cell in tree["cells"].items()}
+    return found, tree["refused"]
 
 
 def cells(name: str, found: Requirements) -> list[str]:

@@ -55,15 +55,21 @@ State = tuple[Any, Any]  # weights and optimiser state
 
 
 class Minimal(NamedTuple):
-    """Training step that is written by hand.
+    """Training step that is written by hand, and its pieces.
 
     Attributes:
       start: Function weights -> state.
       step: Function (state, arrays, number) -> (state, loss). The state is donated.
+      views: Function (arrays, key) -> views of a batch.
+      loss: Function (weights, views, key) -> loss.
+      update: Function (gradients, state) -> state.
     """
 
     start: Callable[[Any], State]
     step: Callable[[State, Any, int], tuple[State, Array]]
+    views: Callable[[Any, Array], tuple[Array, ...]]
+    loss: Callable[[Any, tuple[Array, ...], Array], Array]
+    update: Callable[[Any, State], State]
 
 
 def minimal(config: Config, source: Source) -> Minimal:
@@ -89,14 +95,19 @@ def minimal(config: Config, source: Source) -> Minimal:
         prediction = jnp.mean(jnp.sum((z - target) ** 2, axis=-1))
         return prediction + regulariser.weight * regulariser.term(z, key)
 
-    def step(state: State, arrays: Any, number: int) -> tuple[State, Array]:
+    def update(grads: Any, state: State) -> State:
         params, kept = state
-        data_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
-        value, grads = jax.value_and_grad(loss)(params, make_views(arrays, data_key), loss_key)
         updates, kept = optimizer.update(grads, kept, params)
-        return (optax.apply_updates(params, updates), kept), value
+        return optax.apply_updates(params, updates), kept
 
-    return Minimal(lambda params: (params, optimizer.init(params)), jax.jit(step, donate_argnums=0))
+    def step(state: State, arrays: Any, number: int) -> tuple[State, Array]:
+        data_key, loss_key = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), number))
+        value, grads = jax.value_and_grad(loss)(state[0], make_views(arrays, data_key), loss_key)
+        return update(grads, state), value
+
+    return Minimal(
+        lambda params: (params, optimizer.init(params)), jax.jit(step, donate_argnums=0), make_views, loss, update
+    )
 
 
 def against_minimal(steps: int, repeats: int) -> Part:

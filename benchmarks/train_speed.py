@@ -1,8 +1,8 @@
 """Speed of training: against PyTorch, against a minimal step in JAX, against its input, and on an accelerator.
 
-    python -m benchmarks.train_speed [--parts torch minimal input device] [--steps N] [--repeats N] [--out DIR]
+    python -m benchmarks.train_speed [--parts torch minimal limits input device] [--steps N] [--repeats N] [--out DIR]
 
-Hardware: any; on two cores it takes about five minutes. Parts that cannot run on the machine are skipped, with a line
+Hardware: any; on two cores it takes about six minutes. Parts that cannot run on the machine are skipped, with a line
 that gives the reason.
 
 - `torch`: toy training against an eager PyTorch loop. Goal: 8 times its steps per second at batch 128 and width 64, and
@@ -10,6 +10,7 @@ that gives the reason.
   `make bench`.
 - `minimal`: our compiled step against a step written by hand in JAX. Goal: at most 1.15 times its time, and the same
   losses.
+- `limits`: the time of each piece of a step (views, loss, gradient, optimiser), and what no loop can be faster than.
 - `input`: the share of time in which the devices wait for images that are decoded from files. Goal: under 5 %.
 - `device`: images per second of a ViT-S/16 at 224 px in bfloat16, and the share of the matrix-product rate. Requires an
   accelerator.
@@ -33,6 +34,7 @@ from benchmarks.part import Part
 from benchmarks.report import environment, results_folder, write_results
 from benchmarks.train_device import on_device
 from benchmarks.train_input import keeping_up
+from benchmarks.train_limits import limits
 from benchmarks.train_minimal import against_minimal
 from benchmarks.train_torch import against_torch
 from jepa_jax.cli import parse
@@ -44,10 +46,16 @@ from jepa_jax.training.step import STEPS_PER_DISPATCH
 class Arguments:
     """Options of the benchmark."""
 
-    parts: tuple[Literal["torch", "minimal", "input", "device"], ...] = ("torch", "minimal", "input", "device")
+    parts: tuple[Literal["torch", "minimal", "limits", "input", "device"], ...] = (
+        "torch",
+        "minimal",
+        "limits",
+        "input",
+        "device",
+    )
     """Parts to measure."""
     steps: int = 300
-    """Training steps in each repetition of `torch` and `minimal`; ours takes them in one dispatch."""
+    """Training steps in each repetition of `torch`, `minimal` and `limits`; ours takes them in one dispatch."""
     repeats: int = 5
     """Number of repetitions; the contestants take turns in each."""
     out: str = "benchmarks/results"
@@ -57,6 +65,7 @@ class Arguments:
 PARTS: dict[str, Callable[[Arguments], Part]] = {
     "torch": lambda arguments: against_torch(arguments.steps, arguments.repeats),
     "minimal": lambda arguments: against_minimal(arguments.steps, arguments.repeats),
+    "limits": lambda arguments: limits(arguments.steps, arguments.repeats),
     "input": lambda arguments: keeping_up(),
     "device": lambda arguments: on_device(),
 }

@@ -40,10 +40,10 @@ class Views:
           start: First row.
           stop: One past the last row.
         """
-        self._one, self._examples, self._count, self._start, self._stop = one, examples, count, start, stop
-        self._many = jax.jit(jax.vmap(self._view))
+        self._examples, self._count, self._start, self._stop = examples, count, start, stop
+        self._many = jax.jit(many_views(one))
         first = {name: jnp.asarray(column[0]) for name, column in examples.items()}
-        size = jax.eval_shape(self._view, 0, 0, first).size
+        size = jax.eval_shape(one, jax.random.key(0), first).size
         self._block = max(1, min(len(self), MAX_BLOCK_NUMBERS // size))
 
     def __len__(self) -> int:
@@ -65,9 +65,25 @@ class Views:
         given = {name: jnp.asarray(column[rows]) for name, column in self._examples.items()}
         return self._many(jnp.asarray(rows), jnp.asarray(views), given)
 
-    def _view(self, row: Array, view: Array, example: dict[str, Array]) -> Array:
-        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(VIEW_SEED), row), view)
-        return self._one(key, example)
+
+def many_views(one: View) -> Callable[[Array, Array, dict[str, Array]], Array]:
+    """Return a function (rows [n], numbers of views [n], examples [n, ...] by name) -> views [n, ...]."""
+
+    def view(row: Array, number: Array, example: dict[str, Array]) -> Array:
+        return one(jax.random.fold_in(jax.random.fold_in(jax.random.key(VIEW_SEED), row), number), example)
+
+    return jax.vmap(view)
+
+
+def one_view(pipeline: Pipeline, shape: tuple[int, ...]) -> View:
+    """Return a function (key, example) -> one of the views [*shape] that training draws with that key, at random."""
+
+    def one(key: Array, example: dict[str, Array]) -> Array:
+        which, draw = jax.random.split(key)  # the two views of a pair are made differently in some worlds
+        views = jnp.concatenate([group for group in pipeline(draw, example) if group.shape[1:] == shape])
+        return views[jax.random.randint(which, (), 0, len(views))]
+
+    return one
 
 
 def open_views(run: Path, name: str, samples: Samples, count: int) -> Callable[[int, int], Views]:
@@ -88,13 +104,7 @@ def open_views(run: Path, name: str, samples: Samples, count: int) -> Callable[[
       ConfigError: If the run used no random views, or they cannot be made of these samples.
     """
     pipeline, examples = training_views(run, name, samples)
-    shape = samples.x.shape[1:]
-
-    def one(key: Array, example: dict[str, Array]) -> Array:
-        which, draw = jax.random.split(key)  # the two views of a pair are made differently in some worlds
-        views = jnp.concatenate([group for group in pipeline(draw, example) if group.shape[1:] == shape])
-        return views[jax.random.randint(which, (), 0, len(views))]
-
+    one = one_view(pipeline, samples.x.shape[1:])
     return lambda start, stop: Views(one, examples, count, start, stop)
 
 

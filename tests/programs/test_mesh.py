@@ -17,12 +17,14 @@ import pytest
 from rich.console import Console
 
 from jepa_jax import config as cfg
+from jepa_jax.checkpoint import restore, save_params
 from jepa_jax.config import Config
 from jepa_jax.data import open_source
 from jepa_jax.errors import ConfigError
 from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
-from jepa_jax.sharding import batch_sharding, check_batch, training_mesh
+from jepa_jax.sharding import batch_sharding, check_batch, replicated, training_mesh
+from jepa_jax.training.cost import trace_step
 from jepa_jax.training.step import make_trainer
 from tests.helpers import ROOT, xla_flags
 from train.log import read_rows
@@ -102,6 +104,20 @@ def test_four_devices_are_one(recipe: str) -> None:
     kernel = max(jax.tree.leaves(spread[2]["params"]["encoder"]["network"]), key=lambda a: a.size)
     assert kernel.sharding.num_devices == 4
     assert kernel.addressable_shards[0].data.size == kernel.size // 2  # two devices share a copy
+
+
+def test_a_restored_state_runs_in_the_program_that_was_compiled_ahead(tmp_path: Path) -> None:
+    """Neither the first step of a run nor that after a restart compiles another program than `--dry-run` does."""
+    config = with_mesh(small("distill"), devices=4, shard_parameters=2)
+    source, mesh = open_source(config.data), training_mesh(config.mesh)
+    trainer = make_trainer(resolve(config, source), source, mesh)
+    state = trainer.init()
+    save_params(tmp_path, state)
+    restored = restore(tmp_path, 0, {"params": trainer.state}, {"params": trainer.shardings})["params"]
+    arrays = jax.device_put(source.arrays, replicated(mesh))
+    ahead = trace_step(config, mesh, config.data.batch_size).traced.lower().as_text()
+    for found in (state, restored):
+        assert trainer.run.trace(found, arrays, 0, 1).lower().as_text() == ahead
 
 
 @pytest.mark.parametrize(

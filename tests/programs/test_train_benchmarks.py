@@ -6,7 +6,7 @@ import json
 import jax
 import pytest
 
-from benchmarks import fidelity, train_device, train_input, train_minimal, train_speed
+from benchmarks import fidelity, train_device, train_input, train_limits, train_minimal, train_speed
 from jepa_jax import config as cfg
 
 PAIRS, CROPS = train_minimal.CASES
@@ -40,6 +40,16 @@ def test_the_minimal_step_has_our_losses(name, tmp_path, capsys, monkeypatch):
     assert row["loss_difference"] < train_minimal.TOLERANCE
     assert all(ratio["median"] > 0 for ratio in row["ratio"].values())
     assert "## Our step against a minimal one in JAX" in (tmp_path / "cpu" / "train_speed.md").read_text()
+
+
+def test_the_limits_part():
+    config = dataclasses.replace(
+        train_minimal.CASES[PAIRS], data=cfg.Data("mixture_2d", 8), encoder=cfg.MLP((8,), dim=4)
+    )
+    row = train_limits.measure(PAIRS, config, steps=2, repeats=1)
+    assert set(row["microseconds"]) == {"views", "loss", "loss and gradient", "optimiser", "our step"}
+    assert all(each["median"] > 0 for each in row["microseconds"].values())
+    assert row["of_limit"] > 0
 
 
 def test_the_input_part():

@@ -44,7 +44,7 @@ def test_the_minimal_step_has_our_losses(name, tmp_path, capsys, monkeypatch):
 
 def test_the_limits_part():
     config = dataclasses.replace(
-        train_minimal.CASES[PAIRS], data=cfg.Data("mixture_2d", 8), encoder=cfg.MLP((8,), dim=4)
+        train_minimal.CASES[PAIRS], data=cfg.Data("mixture_2d", 8), encoder=cfg.MLP(widths=(8,), dim=4)
     )
     row = train_limits.measure(PAIRS, config, steps=2, repeats=1)
     assert set(row["microseconds"]) == {"views", "loss", "loss and gradient", "optimiser", "our step"}

@@ -199,6 +199,8 @@ class Detectors:
         unit, reference = normalised(z), normalised(self._reference)
         return found | {
             "k-NN, embedding": -evaluate.knn_distance(self._reference, z),
+            # Where clusters have few samples, the tenth neighbour is often in another one.
+            "nearest, embedding": -evaluate.knn_distance(self._reference, z, 1),
             "Mahalanobis, normalised embedding": -evaluate.mahalanobis(reference, unit),
             # Rounded, so that rounding noise is no ranking on a sphere, where the norm is constant.
             "embedding norm": np.round(np.linalg.norm(z, axis=1), 4),

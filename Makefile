@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: setup demo test slow check parity ahead ahead-quick docs bench
+.PHONY: setup demo test slow check types parity ahead ahead-quick docs bench
 
 setup: .venv/ready
 
@@ -27,11 +27,13 @@ slow: setup
 	@echo 'Each of these tests takes ten seconds or more.'
 	$(BIN)/python -m pytest --ignore=tests/parity -m slow --durations=25
 
-check: setup
+check: types
+	$(MAKE) test
+
+types: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/pyright
-	$(MAKE) test
 
 .venv/torch: .venv/ready
 	$(INSTALL) '.[test,torch]'

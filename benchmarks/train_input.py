@@ -20,8 +20,8 @@ from jepa_jax.config import Config, ViT
 from jepa_jax.data import Source, open_source
 from jepa_jax.resolve import resolve
 from jepa_jax.sharding import training_mesh
+from jepa_jax.training.input_pipeline import InputPipeline
 from jepa_jax.training.step import State, Trainer, make_trainer
-from train.input_pipeline import InputPipeline
 
 MAX_IDLE_SHARE = 0.05  # goal: share of time in which the devices wait
 FILE_SIDE = 256  # pixels of an image file, before it is resized to the config's size

@@ -10,9 +10,10 @@ import numpy as np
 
 from jepa_jax.checkpoint import restore, saved_steps, values
 from jepa_jax.config import Config
+from jepa_jax.data import preprocessing_of
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
-from jepa_jax.images.preprocessing import Preprocessing, centre_square
+from jepa_jax.images.preprocessing import Preprocessing
 from jepa_jax.recipes import (
     as_encoder,
     build_networks,
@@ -90,7 +91,7 @@ def load_run(run: Path, weights: str | None = None, step: str | None = None) -> 
     encoder = encoder_with(config, shape, found, read_mixture(run, number))
     initial = read_initial(run)
     if initial is None or initial["preprocessing"] is None:
-        return replace(encoder, preprocessing=_stream_preprocessing(config, shape))
+        return replace(encoder, preprocessing=preprocessing_of(config.data, shape))
     return replace(encoder, preprocessing=Preprocessing.from_dict(initial["preprocessing"]))
 
 
@@ -150,14 +151,6 @@ def training_embeddings(run: Path, weights: str | None = None, step: str | None 
         return None
     exported = read_export(run)
     return read_embeddings(run, exported["step"] if exported else _chosen(run, step, config.checkpoint.result))
-
-
-def _stream_preprocessing(config: Config, shape: tuple[int, ...]) -> Preprocessing | None:
-    """Return the preprocessing that brought the images of a stream to their size; None if they already had it."""
-    size = config.data.size
-    if size is None or shape[:2] != (size, size) or len(shape) != 3:
-        return None
-    return centre_square(size, shape[2])
 
 
 def _chosen(run: Path, step: str | None, result: str) -> int:

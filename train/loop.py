@@ -23,11 +23,11 @@ from jepa_jax.progress import Pulse, progress
 from jepa_jax.resolve import resolve
 from jepa_jax.sharding import check_batch, local_copy, training_mesh
 from jepa_jax.training import METRICS, State, Trainer, make_trainer
+from jepa_jax.training.input_pipeline import InputPipeline
 
 from .checkpointing import Checkpointing
 from .claim import check_folder, claim, locked
 from .clock import Clock
-from .input_pipeline import InputPipeline
 from .preemption import Preemption
 from .reporting import NullReporter, Reporter
 

@@ -10,7 +10,7 @@ from jepa_jax.data.loader import WorkerError
 from jepa_jax.data.registry import open_dataset
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import Probe, Source
-from jepa_jax.data.streaming import pixels
+from jepa_jax.data.streaming import pixels, preprocessing_of
 from jepa_jax.data.synthetic import make_world
 from jepa_jax.data.tables import Schema, schema_of
 
@@ -34,6 +34,7 @@ __all__ = [
     "open_dataset",
     "open_source",
     "pixels",
+    "preprocessing_of",
     "read_arrays",
     "read_samples",
     "readable",

@@ -20,7 +20,7 @@ from jepa_jax.data.registry import Options, open_dataset
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import NOISE_FRACTION, Probe, Source, check_values, refuse_options, standardise
 from jepa_jax.errors import ConfigError
-from jepa_jax.images import Preprocessing, Unreadable
+from jepa_jax.images import Preprocessing, Unreadable, centre_square
 from jepa_jax.views import sample_keys
 
 CHOICE_SEED = 20251009  # seed of the samples that `read_some` takes, the same for every run
@@ -138,6 +138,18 @@ def read_some(
             found += [sample for sample in pool.map(read, missing) if sample is not None]
     found.sort(key=lambda sample: sample["index"])
     return {name: np.stack([sample[name] for sample in found]) for name in found[0]}
+
+
+def preprocessing_of(data: cfg.Data, shape: tuple[int, ...]) -> Preprocessing | None:
+    """Return the preprocessing that brings pictures to the shape of the samples; None if they already have it.
+
+    Args:
+      data: Data section of the config.
+      shape: Shape of a sample.
+    """
+    if data.size is None or shape[:2] != (data.size, data.size) or len(shape) != 3:
+        return None
+    return centre_square(data.size, shape[2])
 
 
 def from_stream(

@@ -1,6 +1,7 @@
 """Training in a few lines, without console output, files or evaluation."""
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -8,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jepa_jax.config import Config
+from jepa_jax.config import Config, Mesh
 from jepa_jax.config_json import from_tree
-from jepa_jax.data import Source, as_samples, open_source
+from jepa_jax.data import Source, as_samples, open_source, preprocessing_of
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
@@ -18,6 +19,8 @@ from jepa_jax.images import Preprocessing
 from jepa_jax.initial_weights import check_initial_weights, with_initial_weights
 from jepa_jax.recipes import of_raw_samples
 from jepa_jax.resolve import resolve
+from jepa_jax.sharding import training_mesh
+from jepa_jax.training.input_pipeline import InputPipeline
 from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, make_trainer
 
 Callback = Callable[[int, dict[str, float], Encoder], Any]
@@ -36,7 +39,8 @@ def fit(
       config: Config, or a dict of those of its fields that differ from the defaults, with a dict for each section, as
         in a config file. `data.source` names the data, unless `x` is given.
       x: Samples [N, ...] in memory, of any kind of numbers; uint8 is scaled to [0, 1]. Or a DataFrame, whose columns of
-        numbers are the samples, as in a table file; or a dataset of Hugging Face, of numbers or of images.
+        numbers are the samples, as in a table file; or a dataset of Hugging Face, of numbers or of images. None: the
+        data that the config names; pictures of a folder are read during the training.
       callback: Function (step, metrics, encoder) -> anything, which is called after every `every` steps and at the end.
         The metrics are the means of `loss`, `prediction`, `anti_collapse` and `grad_norm` since the previous call.
       every: Steps between calls of the callback.
@@ -45,22 +49,24 @@ def fit(
       Encoder with the weights that are the result of the run; `score_samples(encoder, xs)` scores with it.
 
     Raises:
-      ConfigError: If the config or the samples are invalid, the data are read as a stream, or the loss is not finite.
+      ConfigError: If the config or the samples are invalid, or the loss is not finite.
+
+    Warns:
+      UserWarning: If images could not be read, with their number.
     """
     config = config if isinstance(config, Config) else from_tree(dict(config))
     config, initial = with_initial_weights(config)
     source = source_of(config, x, None if initial is None else initial.preprocessing)
     config = resolve(config, source)
+    if initial is not None:
+        check_initial_weights(initial, config, source)
+    recipe = preprocessing_of(config.data, source.shape) if initial is None else initial.preprocessing
 
     def of_raw(encoder: Encoder) -> Encoder:
-        return of_raw_samples(encoder, config.data.offset)
+        return dataclasses.replace(of_raw_samples(encoder, config.data.offset), preprocessing=recipe)
 
     looks = None if callback is None else lambda step, means, encoder: callback(step, means, of_raw(encoder))
-    if initial is None:
-        return of_raw(fit_source(config, source, looks, every))
-    check_initial_weights(initial, config, source)
-    encoder = of_raw(fit_source(config, source, looks, every, initial.params))
-    return dataclasses.replace(encoder, preprocessing=initial.preprocessing)
+    return of_raw(fit_source(config, source, looks, every, None if initial is None else initial.params))
 
 
 def fit_source(
@@ -70,7 +76,7 @@ def fit_source(
     every: int = STEPS_PER_DISPATCH,
     initial: Any = None,
 ) -> Encoder:
-    """Train a resolved config on a source in memory, as `fit` does, from random weights or those in `initial`.
+    """Train a resolved config on a source, as `fit` does, from random weights or those in `initial`.
 
     The encoder takes samples less `data.offset`, as the source has them.
 
@@ -78,21 +84,29 @@ def fit_source(
       ConfigError: If sizes are incompatible, or the loss is not finite.
     """
     trainer = make_trainer(config, source, initial=initial)
+    inputs = InputPipeline(source, training_mesh(Mesh(devices=1)), None)
     state, step, window = trainer.init(), 0, []
-    while step < config.steps:
-        stop = min(step - step % every + every, step + STEPS_PER_DISPATCH, config.steps)
-        state, rows = trainer.run(state, source.arrays, step, stop)
-        window.append(np.asarray(rows)[: stop - step])
-        if not np.isfinite(window[-1]).all():
-            raise ConfigError(f"the loss is not finite by step {stop}; try a lower `optim.lr` or `optim.clip_norm` 1")
-        step = stop
-        if step % every == 0 or step == config.steps:
-            values = np.concatenate(window).mean(axis=0)
-            means: dict[str, float] = {name: float(v) for name, v in zip(METRICS, values, strict=True)}
-            window = []
-            if callback is not None:
-                # Pass a copy, because the next dispatch reuses the buffers of the state.
-                callback(step, means, jax.tree.map(jnp.copy, trainer.encoder(state)))
+    try:
+        while step < config.steps:
+            stop = min(step - step % every + every, step + STEPS_PER_DISPATCH, config.steps)
+            state, rows = inputs.advance(trainer, state, step, stop)
+            window.append(rows)
+            if not np.isfinite(rows).all():
+                raise ConfigError(
+                    f"the loss is not finite by step {stop}; try a lower `optim.lr` or `optim.clip_norm` 1"
+                )
+            step = stop
+            if step % every == 0 or step == config.steps:
+                values = np.concatenate(window).mean(axis=0)
+                means: dict[str, float] = {name: float(v) for name, v in zip(METRICS, values, strict=True)}
+                window = []
+                if callback is not None:
+                    # Pass a copy, because the next dispatch reuses the buffers of the state.
+                    callback(step, means, jax.tree.map(jnp.copy, trainer.encoder(state)))
+    finally:
+        inputs.close()
+    if said := inputs.unreadable():
+        warnings.warn(said, stacklevel=3)
     return trainer.encoder(state)
 
 
@@ -100,12 +114,9 @@ def source_of(config: Config, x: Any = None, preprocessing: Preprocessing | None
     """Return the source of the samples [N, ...] in memory, or of those that the config names.
 
     Raises:
-      ConfigError: If the samples are invalid, or the data are read as a stream.
+      ConfigError: If the samples are invalid.
     """
     if x is None:
-        source = open_source(config.data, config.seed)
-        if source.batches is not None:
-            raise ConfigError(f"{config.data.source} is read as a stream, which only the program train supports")
-        return source
+        return open_source(config.data, config.seed, preprocessing=preprocessing)
     samples = as_samples(x, config.data, preprocessing, offset=config.data.offset or None)
     return from_samples(samples, dataclasses.replace(config.data, source="x"))

@@ -28,10 +28,10 @@ from jepa_jax.data.streaming import read_some
 from jepa_jax.errors import ConfigError
 from jepa_jax.loading import load_run
 from jepa_jax.resolve import resolve
+from jepa_jax.training.input_pipeline import InputPipeline
 from jepa_jax.training.step import make_trainer
 from train.checkpointing import Checkpointing
 from train.config_files import config_module, config_names, find_config
-from train.input_pipeline import InputPipeline
 from train.log import read_rows
 from train.loop import TrainingError, train
 from train.monitor import Monitor

@@ -64,8 +64,8 @@ def _measure(argv: list[str] | None) -> Path:
             if str(seed) not in done:
                 try:
                     cell = trained(make(), seed)
-                except ConfigError as error:
-                    console.print(f"{name} is passed over: {error}", markup=False)
+                except (ConfigError, FloatingPointError) as error:
+                    console.print(f"{name}, seed {seed}, is passed over: {error}", markup=False)
                     bar.advance(bar.task_ids[0])
                     continue
                 done[str(seed)] = judge(cell) | {"seconds": cell.seconds, "travelled": cell.travelled}

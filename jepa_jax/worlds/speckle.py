@@ -10,6 +10,7 @@ from jax import Array
 from jepa_jax.worlds.world import World
 
 SIDE, SHIFTS = 16, 5  # a target is placed at 5 x 5 places
+LEAST_WAIT = 2.0**-24  # half of the smallest number above zero that the generator of exponential variables returns
 SHAPES = (  # 8 x 8 pixels in hexadecimal rows: bar, ring, cross, corner, two spots, diagonal
     "00003c7e7e3c0000",
     "007e42424242427e",
@@ -60,7 +61,7 @@ def make(noise: float = 0.1, looks: int = 4, contrast: float = 3.0, name: str = 
         which, key = jax.random.split(key)
         k = jax.random.randint(which, (), 0, len(means))
         # Sums of exponential variables, because a sampler of gamma variables loops.
-        waits = jax.random.exponential(key, (looks, SIDE * SIDE), jnp.float32)
+        waits = jnp.maximum(jax.random.exponential(key, (looks, SIDE * SIDE), jnp.float32), LEAST_WAIT)
         log_intensity = means[k] + jnp.log(jnp.mean(waits, axis=0))
         return jnp.concatenate([(k // SHIFTS**2).astype(jnp.float32)[None], log_intensity])
 

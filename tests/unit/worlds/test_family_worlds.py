@@ -36,6 +36,15 @@ def test_a_small_process_has_its_joint_gaussian() -> None:
     np.testing.assert_allclose(found, logsumexp(logs, axis=0) - np.log(2), atol=2e-4)
 
 
+def test_one_look_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The generator of exponential variables returns zero once in eight million numbers."""
+    monkeypatch.setattr(jax.random, "exponential", lambda key, shape, dtype: jnp.zeros(shape, dtype))
+    world = speckle.make_one_look()
+    x, states = world.sample(jax.random.key(0), 2)
+    assert np.isfinite(x).all()
+    assert np.isfinite(jax.vmap(world.log_density)(states)).all()
+
+
 def test_speckle_is_a_product_of_gammas() -> None:
     for looks, contrast in ((1, 8.0), (4, 3.0)):
         x, _, found = drawn(speckle.make(looks=looks, contrast=contrast), 5)

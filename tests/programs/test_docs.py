@@ -23,8 +23,10 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 TUTORIALS = [page for page in PAGES if page.parent.name == "tutorials"]
 QUICK = ["--steps", "8", "--data.batch-size", "32", "--monitor.probes", "32", "--monitor.no-figures"]
+SMALL = ["--encoder.members", "2", "--encoder.components", "4", "--encoder.kernel", "normal", "--encoder.widths", "16"]
 PROGRAMS = {
-    "jepa-train": lambda args: train_program.main([*args, *QUICK]),  # the same command, but short
+    # The same command, but short.
+    "jepa-train": lambda args: train_program.main([*args, *QUICK, *(SMALL if args[0] == "arrays" else [])]),
     "jepa-score": lambda args: score_program.main(short(args)),
     "jepa-select": score.select.main,
     "jepa-compare": score.compare.main,

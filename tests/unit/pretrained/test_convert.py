@@ -86,7 +86,10 @@ def test_the_target_encoder_is_taken_unless_the_other_is_asked_for() -> None:
     np.testing.assert_allclose(context, target + 1, rtol=1e-6)
 
 
-@pytest.mark.parametrize("case", ["ijepa_meta", "dinov2_hf_registers", "open_clip"])
+@pytest.mark.parametrize(
+    "case",
+    [*(pytest.param(case, marks=pytest.mark.slow) for case in ("ijepa_meta", "dinov2_hf_registers")), "open_clip"],
+)
 def test_converting_is_a_round_trip(case: str, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     """The model directory and the foreign file give the very same table."""
     data, out = tmp_path / "x.npy", tmp_path / "model"

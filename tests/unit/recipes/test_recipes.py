@@ -82,8 +82,10 @@ def pieces(config: Config):
     return config, source, make_trainer(config, source)
 
 
-# The target `gradient` has tests of its own; everything else of this one is `masked`.
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "gradient")) for n in RECIPES])
+# The target `gradient` has tests of its own, and everything else of `masked` is in `curriculum`.
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in ("gradient", "masked"))) for n in RECIPES]
+)
 def test_it_learns_and_its_result_loads(name: str, tmp_path: Path) -> None:
     train(small(name), tmp_path, QUIET)
     rows = read_rows(tmp_path / "metrics.jsonl")

@@ -41,7 +41,7 @@ ROWS: dict[str, Row] = {
     "speckle": Row("SAR-JEPA", "speckle_sarjepa", partial(probe, shots=10), "trained >= 0.6"),
     "chorales": Row("Stem-JEPA", "chorales_stemjepa", stems, "R@1 >= 0.25, rank <= 0.03"),
 }
-DENSITY_WORLDS = ("processes", "speckle", "sprites")
+DENSITY_WORLDS = ("sprites", "speckle", "processes")  # the quick ones first
 DENSITY_RECIPES = ("masked", "masked and pair", "masked and halves", "pair")
 
 

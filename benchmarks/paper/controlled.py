@@ -38,7 +38,7 @@ from train.config_files import find_config
 
 EPS = 1e-6
 FRESH_KEY = 2  # key of the images that are judged
-DRAWN = 400  # images of the scatter plot that results keep
+DRAWN = 64  # images of the scatter plot; results keep no longer lists
 
 
 @dataclass(frozen=True)

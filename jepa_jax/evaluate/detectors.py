@@ -56,6 +56,8 @@ class Detectors:
     def __init__(self, x: ArrayLike, z: ArrayLike) -> None:
         """Fit the detectors on samples [N, ...] and their embeddings [N, K], all finite."""
         self._input, self._embedding = (_Fitted(np.asarray(a).reshape(len(np.asarray(a)), -1)) for a in (x, z))
+        # One scale for all sets that are compared.
+        self._bounds = float(np.min(x)), float(np.max(x))
         self.failures: dict[str, str] = {}
 
     def __call__(self, x: np.ndarray, z: np.ndarray) -> dict[str, np.ndarray]:
@@ -71,7 +73,7 @@ class Detectors:
             "Mahalanobis, input": lambda: -self._input.mahalanobis(flat),
             # Rounded, so that rounding noise is no ranking on a sphere, where the norm is constant.
             "embedding norm": lambda: np.round(np.linalg.norm(z, axis=1), 4),
-            "compressed size": lambda: -compressed_size(x).astype(float),
+            "compressed size": lambda: -compressed_size(x, self._bounds).astype(float),
         }
         return {name: self._values(name, detector, len(x)) for name, detector in detectors.items()}
 
@@ -141,15 +143,19 @@ class _Fitted:
         return np.sqrt(gaussian.mahalanobis(query if wide else query.astype(np.float64)))
 
 
-def compressed_size(xs: ArrayLike) -> np.ndarray:
+def compressed_size(xs: ArrayLike, bounds: tuple[float, float] | None = None) -> np.ndarray:
     """Return the bytes [N] of each sample [N, ...] after compression.
 
-    The format is PNG for images of 1 or 3 channels, and zlib for other samples. Values are scaled to 8 bits by the
-    range of all samples.
+    The format is PNG for images of 1 or 3 channels, and zlib for other samples.
+
+    Args:
+      xs: Samples.
+      bounds: Values that become 0 and 255; those beyond are cut off. None takes the range of all samples. Sizes are
+        comparable only with the same bounds.
     """
     xs = np.asarray(xs)
-    low, high = xs.min(), xs.max()
-    levels = np.round(255 * (xs - low) / max(high - low, 1e-12)).astype(np.uint8)
+    low, high = bounds or (xs.min(), xs.max())
+    levels = np.round(255 * np.clip((xs - low) / max(high - low, 1e-12), 0, 1)).astype(np.uint8)
     if xs.ndim == 4 and xs.shape[-1] in (1, 3):
         from PIL import Image
 

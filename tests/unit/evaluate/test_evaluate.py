@@ -12,6 +12,7 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.distance import mahalanobis as scipy_mahalanobis
 
 from jepa_jax.evaluate import (
+    Detectors,
     agreement,
     auroc,
     compressed_size,
@@ -133,6 +134,17 @@ def test_noise_compresses_less_than_what_is_flat(shape: tuple[int, ...]) -> None
     assert sizes.shape == (3,)
     assert sizes[0] == sizes[2]
     assert sizes[1] > 1.5 * sizes[0]
+
+
+def test_detectors_compress_all_sets_on_one_scale() -> None:
+    """A sample has the same size, whatever else is in its set."""
+    flat, noise = images(16, 16, 1)
+    x = np.stack([flat, noise] * 10)
+    detect = Detectors(x, RNG.standard_normal((20, 3)))
+    alone, beside = (
+        detect(xs, np.zeros((len(xs), 3)))["compressed size"] for xs in (x[1:2], np.stack([noise, 9 * noise]))
+    )
+    assert alone[0] == beside[0]
 
 
 def test_compressed_size_of_one_value() -> None:

@@ -48,10 +48,8 @@ parity: .venv/torch
 
 # The plugin for GPUs must be of the release of jax; it would not be loaded otherwise.
 .venv/ahead: .venv/ready
-	$(INSTALL) '.[test,ahead]'
 	version=$$($(BIN)/python -c 'import importlib.metadata as m; print(m.version("jax"))') && \
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-	  "jax[tpu]==$$version" "jax-cuda12-plugin==$$version" "jax-cuda12-pjrt==$$version"
+	$(INSTALL) '.[test,ahead]' "jax[tpu]==$$version" "jax-cuda12-plugin==$$version" "jax-cuda12-pjrt==$$version"
 	touch $@
 
 # The tests compile what benchmarks/ahead.py lists, and write its table.

@@ -164,7 +164,9 @@ def class_scores(
 def sizes(images: LazyImages) -> np.ndarray:
     """Return minus the bytes [N] of each image as a small PNG, NaN for unreadable ones."""
     small = (images.thumbnail(row, THUMBNAIL_PIXELS) for row in range(len(images)))
-    return np.array([np.nan if x is None else -evaluate.compressed_size(np.asarray(x)[None])[0] for x in small])
+    return np.array(
+        [np.nan if x is None else -evaluate.compressed_size(np.asarray(x)[None], (0, 255))[0] for x in small]
+    )
 
 
 def ends(score: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -194,7 +196,8 @@ def text(found: dict[str, Any], count: int) -> str:
     ranks, shared = [], []
     for pair in pairs:
         cells = [of[pair] for of in found.values()]
-        ranks.append([pair, f"{np.nanmean([c['spearman'][0] for c in cells]):.3f}"])
+        known = [c["spearman"][0] for c in cells if np.isfinite(c["spearman"][0])]
+        ranks.append([pair, f"{np.mean(known):.3f}" if known else "nan"])
         ranks[-1] += ["{:.3f} ({:.3f} to {:.3f})".format(*c["spearman"]) for c in cells]
         shared.append([pair, *(f"{c['least']} / {c['most']}" for c in cells)])
     classes = [f"{name} ({next(iter(of.values()))['count']})" for name, of in found.items()]

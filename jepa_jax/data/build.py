@@ -73,7 +73,7 @@ def ignored_options(data: cfg.Data, source: Source) -> str | None:
     found = [name for name in names if getattr(data, name) not in (getattr(default, name), False)]
     if not found:
         return None
-    return f"{', '.join(f'`data.{name}`' for name in found)} has no effect on {data.source}: {why}"
+    return f"{', '.join(f'`data.{name}`' for name in found)} has no effect on {data.source or 'an array'}: {why}"
 
 
 def is_stream(data: cfg.Data) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 
 from jepa_jax.config import Config, Mesh
 from jepa_jax.config_json import from_tree
-from jepa_jax.data import Source, as_samples, open_source, preprocessing_of
+from jepa_jax.data import Source, as_samples, ignored_options, is_dataset, open_source, preprocessing_of
 from jepa_jax.data.in_memory import from_samples
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
@@ -19,7 +19,7 @@ from jepa_jax.images import Preprocessing
 from jepa_jax.initial_weights import check_initial_weights, with_initial_weights
 from jepa_jax.recipes import of_raw_samples
 from jepa_jax.resolve import resolve
-from jepa_jax.sharding import training_mesh
+from jepa_jax.sharding import check_batch, training_mesh
 from jepa_jax.training.input_pipeline import InputPipeline
 from jepa_jax.training.step import METRICS, STEPS_PER_DISPATCH, make_trainer
 
@@ -50,13 +50,19 @@ def fit(
 
     Raises:
       ConfigError: If the config or the samples are invalid, or the loss is not finite.
+      ValueError: If `every` is below 1.
 
     Warns:
-      UserWarning: If images could not be read, with their number.
+      UserWarning: If images could not be read, with their number, or if options of the data have no effect.
     """
+    if every < 1:
+        raise ValueError(f"every is {every}; it must be at least 1")
     config = config if isinstance(config, Config) else from_tree(dict(config))
     config, initial = with_initial_weights(config)
     source = source_of(config, x, None if initial is None else initial.preprocessing)
+    given = config.data if x is None else dataclasses.replace(config.data, source="")
+    if not is_dataset(x) and (ignored := ignored_options(given, source)):  # whose images have been brought to size
+        warnings.warn(ignored, stacklevel=2)
     config = resolve(config, source)
     if initial is not None:
         check_initial_weights(initial, config, source)
@@ -83,8 +89,10 @@ def fit_source(
     Raises:
       ConfigError: If sizes are incompatible, or the loss is not finite.
     """
+    mesh = training_mesh(Mesh(devices=1))
+    check_batch(source.batch_size, config.optim.accumulate, mesh)
     trainer = make_trainer(config, source, initial=initial)
-    inputs = InputPipeline(source, training_mesh(Mesh(devices=1)), None)
+    inputs = InputPipeline(source, mesh, None)
     state, step, window = trainer.init(), 0, []
     try:
         while step < config.steps:

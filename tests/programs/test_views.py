@@ -9,6 +9,7 @@ import pytest
 
 from jepa_jax.data import Samples, read_samples
 from jepa_jax.data.abstract import abstract_source
+from jepa_jax.recipes import RECIPES
 from jepa_jax.resolve import resolve
 from jepa_jax.run_dir import write_config, write_statistics
 from jepa_jax.training.step import pipeline_of
@@ -44,10 +45,15 @@ FAMILY = ("tjepa", "tsjepa", "ecgjepa", "ajepa", "brainjepa", "sarjepa", "stemje
 NAMES = [name for name in config_names() if name != "arrays" and not name.endswith(tuple(f"_{f}" for f in FAMILY))]
 
 
+def made(name: str):
+    """All that decides the views of a config."""
+    config = find_config(name)[1]
+    return config.views, config.data, RECIPES[config.recipe.kind].views_read(config.recipe)
+
+
 def repeats(name: str) -> bool:
     """Whether an earlier config has the same views of the same data."""
-    made = {other: (config.views, config.data.source) for other in NAMES for config in [find_config(other)[1]]}
-    return made[name] in [made[other] for other in NAMES[: NAMES.index(name)]]
+    return made(name) in map(made, NAMES[: NAMES.index(name)])
 
 
 CASES = [pytest.param(name, marks=pytest.mark.slow) if repeats(name) else name for name in NAMES]

@@ -42,6 +42,24 @@ def test_units_change_no_difference_of_scores() -> None:
         np.testing.assert_allclose(other, found, atol=1e-3)
 
 
+def test_options_without_effect_are_said() -> None:
+    config = dataclasses.replace(SMALL, steps=1, data=dataclasses.replace(SMALL.data, size=16))
+    with pytest.warns(UserWarning, match=r"`data\.size` has no effect on moons: a world draws new samples"):
+        jepa_jax.fit(config)
+    with pytest.warns(UserWarning, match=r"`data\.size` has no effect on an array: its samples are held in memory"):
+        jepa_jax.fit(config, np.random.default_rng(0).standard_normal((50, 3)))
+
+
+def test_numbers_that_do_not_divide() -> None:
+    config = dataclasses.replace(SMALL, optim=cfg.Optim(accumulate=3))
+    with pytest.raises(
+        jepa_jax.ConfigError, match=r"a batch of 32 cannot be divided .* take `data\.batch_size` 30 or 33"
+    ):
+        jepa_jax.fit(config)
+    with pytest.raises(ValueError, match="every is 0; it must be at least 1"):
+        jepa_jax.fit(SMALL, every=0)
+
+
 def test_options_that_do_not_exist() -> None:
     with pytest.raises(jepa_jax.ConfigError, match=r"unknown field config.data.bach_size; did you mean batch_size"):
         jepa_jax.fit({"data": {"bach_size": 3}})

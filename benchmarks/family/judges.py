@@ -14,9 +14,8 @@ from jepa_jax import evaluate
 from jepa_jax.config import Config, Linear
 from jepa_jax.data import Samples
 from jepa_jax.data.registry import open_dataset
-from jepa_jax.recipes import weights_path
 from jepa_jax.targets import normed
-from jepa_jax.worlds import WORLDS, cartpole, linear
+from jepa_jax.worlds import linear
 
 PCA_WIDTH = 16
 Figures = dict[str, float]
@@ -123,80 +122,6 @@ def dynamics(cell: Trained) -> Figures:
     limit = linear.COEFFICIENTS ** (depth if distilled else depth / (depth + 1))
     half = [np.interp(0.5 * limit[i], w[:, i], time) for i in (0, -1)]
     return {"off the equation": float(np.abs(w / exact - 1).max()), "time of feature 1 / 8": float(half[0] / half[1])}
-
-
-def control(cell: Trained) -> Figures:
-    """Return the share of cart-poles that stay upright if each tenth observation is sent, as an embedding.
-
-    Between messages the predictor is told the last embedding sent and all commands since. The command is read from
-    embeddings, real and predicted, and products of their numbers, by ridge regression on the regulator's commands.
-    """
-    world = WORLDS[cell.config.data.source]()
-    _, states = world.sample(jax.random.key(5), 8000)
-    assert world.condition is not None
-    conditions = jax.vmap(world.condition)(states)
-    wanted = [np.asarray(jax.vmap(cartpole.command)(states[:, at])) for at in (slice(4), slice(-4, None))]
-    deviations = jnp.asarray(cartpole.DEVIATIONS, jnp.float32)
-    encoder, predictor = cell.networks["encoder"], cell.networks["predictor"]
-    horizon = max(1, conditions.shape[1] // 2)  # commands and which of them count; one command alone counts
-
-    def kept(state: Any, every: int) -> float:
-        params = state
-        for name in weights_path(cell.config):
-            params = params[name]
-
-        def encode(s: Any, key: Any) -> Any:
-            return encoder.apply(params, cartpole.observe(s) + world.noise * jax.random.normal(key, world.shape))
-
-        def ahead(z: Any, condition: Any) -> Any:
-            found = predictor.apply(state["params"]["predictor"], jnp.concatenate([z, condition]))
-            return found / jnp.linalg.norm(found) if cell.config.encoder.output == "sphere" else found
-
-        def sense(s: Any, key: Any) -> Any:
-            z = encode(s, key)
-            return z, z, jnp.zeros((2, horizon)), 0
-
-        def predict(message: Any, force: Any) -> Any:
-            sent, _, commands, count = message
-            now = jnp.stack([force / cartpole.MAX_FORCE, jnp.ones_like(force)])
-            commands = commands.at[:, count].set(now) if horizon > 1 else now[:, None]
-            z = ahead(sent, commands.reshape(-1)[: conditions.shape[1]])
-            return (sent, z, commands, count + 1) if horizon > 1 else (z, z, commands, count)
-
-        z = jax.jit(jax.vmap(encode))(states[:, :4], jax.random.split(jax.random.key(1), len(states)))
-        features = np.asarray(jax.vmap(products)(jnp.concatenate([z, jax.jit(jax.vmap(ahead))(z, conditions)])))
-        if (read := evaluate.ridge(features, np.concatenate(wanted))) is None:
-            return 0.0
-        weight, level = affine(read, features.shape[1])
-        return evaluate.share_kept(
-            move=lambda s, force, key: cartpole.move(s, force) + deviations * jax.random.normal(key, (4,)),
-            sense=sense,
-            act=lambda m: jnp.clip(products(m[1]) @ weight + level, -cartpole.MAX_FORCE, cartpole.MAX_FORCE),
-            predict=predict,
-            kept=lambda s: (jnp.abs(s[2]) < 0.2) & (jnp.abs(s[0]) < 2.4),
-            start=jnp.zeros(4),
-            key=jax.random.key(0),
-            every=every,
-        )
-
-    return {
-        "trained": kept(cell.after, 10),
-        "untrained": kept(cell.before, 10),
-        "trained, all sent": kept(cell.after, 1),
-        "trained, each 4th": kept(cell.after, 4),
-    }
-
-
-def affine(read: Callable[[np.ndarray], np.ndarray], size: int) -> tuple[Any, Any]:
-    """Return the weight [F] and the level of an affine function of rows of F numbers with one output."""
-    level = read(np.zeros((1, size)))
-    return jnp.asarray(read(np.eye(size)) - level, jnp.float32)[:, 0], jnp.asarray(level[0, 0], jnp.float32)
-
-
-def products(z: Any) -> Any:
-    """Return the numbers of an embedding [K] and the products of two of them, [K + K (K + 1) / 2]."""
-    one, two = np.triu_indices(z.shape[0])
-    return jnp.concatenate([z, z[one] * z[two]])
 
 
 def stems(cell: Trained) -> Figures:

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from benchmarks.family.judges import Judge, control, density, dynamics, probe, stems
+from benchmarks.family.control import control
+from benchmarks.family.judges import Judge, density, dynamics, probe, stems
 from jepa_jax.config import Config, Masked, Objective, Pair
 from train.config_files import find_config
 

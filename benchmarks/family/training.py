@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
 from jepa_jax.config import Config
 from jepa_jax.data import Samples, Source, open_source
@@ -64,11 +65,8 @@ def trained(config: Config, seed: int) -> Trained:
                 f"{config.data.source}: the loss is not finite by step {step + STEPS_PER_DISPATCH}"
             )
     first, last = trainer.encoder(before), trainer.encoder(state)
-    moved = [
-        jnp.sum((a - b) ** 2) for a, b in zip(jax.tree.leaves(last.params), jax.tree.leaves(first.params), strict=True)
-    ]
-    size = [jnp.sum(a**2) for a in jax.tree.leaves(first.params)]
-    travelled = float(jnp.sqrt(jnp.sum(jnp.stack(moved)) / jnp.sum(jnp.stack(size))))
+    start, end = (ravel_pytree(one.params["network"])[0] for one in (first, last))  # without constants of the data
+    travelled = float(jnp.linalg.norm(end - start) / jnp.linalg.norm(start))
     networks = build_networks(config, source.shape)
     seconds = time.perf_counter() - started
     return Trained(config, source, networks, before, state, (first, last), seconds, travelled)

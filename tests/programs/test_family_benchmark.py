@@ -4,12 +4,15 @@ import dataclasses
 from functools import partial
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
 
 import benchmarks.family.__main__ as program
 from benchmarks.family import judges, rows
+from benchmarks.family.control import actor
 from benchmarks.family.training import trained
 from jepa_jax.config import Config, Data, Objective
 from jepa_jax.data.installed import INSTALLED
@@ -68,6 +71,17 @@ def test_chorales_are_found_by_their_own_target(monkeypatch) -> None:
     assert 0 <= found["R@1, lowest voice"] <= 1
     assert 0 < found["rank, highest"] <= 1
     assert cell.travelled > 0
+
+
+def test_a_command_is_read_from_embeddings_of_any_unit() -> None:
+    random = np.random.default_rng(0)
+    z = random.standard_normal((1500, 3)) * [1, 100, 0.01] + [0, 50, 3]
+    wanted = 7 * np.tanh(z[:, 0]) * (z[:, 1] - 50) / 100
+    act = actor(z[:1000], wanted[:1000])
+    assert act is not None
+    read = np.asarray(jax.vmap(act)(jnp.asarray(z[1000:], jnp.float32)))
+    assert np.mean((read - wanted[1000:]) ** 2) < 0.01 * wanted.var()
+    assert actor(np.full((5, 3), np.nan), np.zeros(5)) is None
 
 
 @pytest.mark.slow

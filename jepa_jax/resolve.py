@@ -60,12 +60,21 @@ def base_distribution(config: Config) -> str | None:
     if getattr(config.recipe, "projector", ()):
         return None  # the objective acts on the projection, not on the embedding
     term, encoder = term_of(config.objective.anti_collapse), config.encoder
+    if term.contrasts and _forward_target(config.recipe):
+        return None  # it acts on predictions and embeddings of second views, whose law need not be that of samples
     if isinstance(encoder, cfg.Triangular):
         if config.objective.anti_collapse == "entropy":
             return "normal" if encoder.output == "gaussian" else encoder.output
         # A term on the sphere cannot make the embedding uniform there, because the torus is only a part of it.
         return term.base if (encoder.output, term.base) == ("gaussian", "normal") else None
     return term.base if term.output == config.encoder.output else None
+
+
+def _forward_target(recipe: cfg.Recipe) -> str:
+    """Return what a predictor answers of the second view from the first alone, or nothing."""
+    if not isinstance(recipe, cfg.Pair) or recipe.direction != "forward" or not recipe.predictor:
+        return ""
+    return recipe.target
 
 
 def _check_objective(config: Config) -> None:
@@ -82,6 +91,11 @@ def _check_objective(config: Config) -> None:
             )
         if term.output == "sphere" or term.views:
             raise ConfigError(f"`objective.anti_collapse` {name} acts on whole samples; on tokens use sigreg or vicreg")
+    if term.contrasts and _forward_target(config.recipe) == "tokens":
+        raise ConfigError(
+            f"`objective.anti_collapse` {name} tells predicted embeddings from those of other samples, and "
+            "`recipe.target` tokens predicts none; use `recipe.target` embedding, or sigreg"
+        )
     if term.views and (views := _embedded_views(config)) not in term.views:
         raise ConfigError(
             f"`objective.anti_collapse` {name} compares two views of a sample, and here there are {views}"

@@ -1,6 +1,5 @@
 """Closed loop of cart-poles whose embeddings are sent now and then: the judge of TS-JEPA's row."""
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -8,17 +7,18 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from flax import nnx
 from jax import Array
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.neural_network import MLPRegressor
 
 from benchmarks.family.training import Trained
 from jepa_jax import evaluate
+from jepa_jax.models.networks import MLP
 from jepa_jax.recipes import weights_path
 from jepa_jax.worlds import WORLDS, cartpole
 
 FITTED_ON = 8000  # pairs of states that the actor is fitted on
-ACTOR_WIDTHS = (64, 64)
+ACTOR_WIDTHS, ACTOR_STEPS, ACTOR_BATCH, ACTOR_RATE = (64, 64), 6000, 512, 3e-3
 
 
 def control(cell: Trained) -> dict[str, float]:
@@ -102,23 +102,24 @@ def actor(z: np.ndarray, wanted: np.ndarray) -> Callable[[Array], Array] | None:
     """
     if not np.isfinite(z).all():
         return None
+    z, wanted = z.astype(np.float32), wanted.astype(np.float32)
     mean, scale, unit = z.mean(axis=0), z.std(axis=0), wanted.std()
     scale[scale == 0] = 1
-    network = MLPRegressor(
-        hidden_layer_sizes=ACTOR_WIDTHS, activation="tanh", solver="lbfgs", alpha=1e-3, max_iter=500, random_state=0
-    )
-    with warnings.catch_warnings(action="ignore", category=ConvergenceWarning):  # the number of steps is a budget
-        network.fit(((z - mean) / scale).astype(np.float64), wanted.astype(np.float64) / unit)
-    layers = [
-        (jnp.asarray(weight, jnp.float32), jnp.asarray(level, jnp.float32))
-        for weight, level in zip(network.coefs_, network.intercepts_, strict=True)
-    ]
+    rows, numbers = jnp.asarray((z - mean) / scale, jnp.float32), jnp.asarray(wanted / unit, jnp.float32)
+    graph, start = nnx.split(MLP((z.shape[1], *ACTOR_WIDTHS, 1), "silu", rngs=nnx.Rngs(0)))
+    optimiser = optax.adam(optax.cosine_decay_schedule(ACTOR_RATE, ACTOR_STEPS))
 
-    def act(z: Array) -> Array:
-        h = (z - mean) / scale
-        for weight, level in layers[:-1]:
-            h = jnp.tanh(h @ weight + level)
-        weight, level = layers[-1]
-        return (h @ weight + level)[0] * unit
+    def error(weights: nnx.State, some: Array) -> Array:
+        return jnp.mean((jax.vmap(nnx.merge(graph, weights))(rows[some])[:, 0] - numbers[some]) ** 2)
 
-    return act
+    def step(state: Any, key: Array) -> tuple[Any, None]:
+        weights, moments = state
+        slope = jax.grad(error)(weights, jax.random.randint(key, (ACTOR_BATCH,), 0, len(rows)))
+        update, moments = optimiser.update(slope, moments)
+        return (optax.apply_updates(weights, update), moments), None
+
+    keys = jax.random.split(jax.random.key(0), ACTOR_STEPS)
+    with jax.numpy_dtype_promotion("standard"):  # Optax mixes dtypes, which strict promotion does not allow
+        (weights, _), _ = jax.jit(partial(jax.lax.scan, step))((start, optimiser.init(start)), keys)
+    read = nnx.merge(graph, weights)
+    return lambda z: read((z - mean) / scale)[0] * unit

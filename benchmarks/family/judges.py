@@ -125,21 +125,26 @@ def dynamics(cell: Trained) -> Figures:
 
 
 def stems(cell: Trained) -> Figures:
-    """Return how well the fourth voice of held-out chorales is found among all of its kind, and without its name."""
+    """Return how well the fourth voice of held-out chorales is found among all of its kind, and without its name.
+
+    Embeddings are compared, or all tokens if the recipe predicts those.
+    """
     samples = open_dataset("chorales")
     assert isinstance(samples, Samples)
     assert samples.held_out is not None
     rows = samples.held_out
     x, pair, voice = np.asarray(samples.x[rows]), np.asarray(samples.pair)[rows], np.asarray(samples.label)[rows]
     condition = np.asarray(samples.condition)[rows]
-    encode, predict = cell.networks["encoder"].tokens, cell.networks["predictor"].apply
-    assert encode is not None
-    tokens = jax.jit(jax.vmap(encode, (None, 0)))
-    answer = jax.jit(jax.vmap(jax.vmap(predict, (None, 0)), (None, 0)))
+    encoder, by_token = cell.networks["encoder"], getattr(cell.config.recipe, "target", "") == "tokens"
+    of = encoder.tokens if by_token else lambda params, x: encoder.apply(params, x)[None]
+    assert of is not None
+    read = jax.jit(jax.vmap(of, (None, 0)))
+    answer = jax.jit(jax.vmap(jax.vmap(cell.networks["predictor"].apply, (None, 0)), (None, 0)))
 
     def found(state: Any, told: np.ndarray) -> list[evaluate.Retrieval]:
         teacher = state.get("teacher", state["params"])["encoder"]
-        z, wanted = tokens(state["params"]["encoder"], x), normed(tokens(teacher, pair))
+        z, wanted = read(state["params"]["encoder"], x), read(teacher, pair)
+        wanted = normed(wanted) if by_token else wanted
         given = jnp.broadcast_to(jnp.asarray(told)[:, None], (*z.shape[:2], told.shape[1]))
         predicted = answer(state["params"]["predictor"], jnp.concatenate([z, given], axis=-1))
         return [evaluate.retrieval(np.asarray(predicted)[voice == v], np.asarray(wanted)[voice == v]) for v in range(4)]

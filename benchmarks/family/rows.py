@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.family.control import control
 from benchmarks.family.judges import Judge, density, dynamics, probe, stems
-from jepa_jax.config import Config, Masked, Objective, Pair
+from jepa_jax.config import Config, Masked, Objective, Pair, ViT
 from train.config_files import find_config
 
 
@@ -54,10 +54,23 @@ def variants(name: str) -> dict[str, Config]:
     bare, recipe = dataclasses.replace(config.objective, anti_collapse="none", weight=None), config.recipe
     if isinstance(recipe, Masked):
         recipe = dataclasses.replace(recipe, pair_weight=0.0, pair_of="noise")
+    if name == "chorales":
+        return {"ours": config, "published": token_by_token(config)}
     # Pixels, gradients and samples cannot collapse.
     if isinstance(recipe, Masked | Pair) and recipe.target in ("tokens", "embedding") and not recipe.ema:
         recipe = dataclasses.replace(recipe, ema=0.99, ema_end=1.0)
     return {"ours": config, "published": dataclasses.replace(config, objective=bare, recipe=recipe)}
+
+
+def token_by_token(config: Config) -> Config:
+    """Return the row of chorales as Stem-JEPA: one MLP for each token, the teacher's as targets, no term."""
+    assert isinstance(config.encoder, ViT)
+    return dataclasses.replace(
+        config,
+        encoder=dataclasses.replace(config.encoder, readout="mean", dim=config.encoder.width),
+        recipe=Pair(predictor=(256, 256), direction="forward", target="tokens", ema=0.99, ema_end=1.0),
+        objective=Objective("none", distance="cosine"),
+    )
 
 
 def density_config(world: str, recipe: str, term: bool) -> Config:

@@ -28,6 +28,8 @@ class Term(NamedTuple):
         if there is no such distribution.
       weight: Default weight of the term.
       views: Numbers V of views that the term is defined for, or None if any.
+      contrasts: Whether the term compares each sample of one view with all of the other, so that it takes predictions
+        and their targets where one view is predicted from the other.
     """
 
     term: Callable[..., Array]
@@ -35,6 +37,7 @@ class Term(NamedTuple):
     base: str | None
     weight: float
     views: tuple[int, ...] | None = None
+    contrasts: bool = False
 
 
 def none(z: Array, key: Array) -> Array:
@@ -48,7 +51,7 @@ def none(z: Array, key: Array) -> Array:
 
 TERMS: dict[str, Term] = {
     "uniformity": Term(uniformity, "sphere", "sphere", 0.3),
-    "infonce": Term(infonce, "sphere", "sphere", 0.4, views=(1, 2)),
+    "infonce": Term(infonce, "sphere", "sphere", 0.4, views=(1, 2), contrasts=True),
     "koleo": Term(koleo, "sphere", "sphere", 0.3),
     "sigreg": Term(sigreg, "free", "normal", 0.01),
     "energy": Term(energy, "free", "normal", 1.0),

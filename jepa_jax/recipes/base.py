@@ -63,6 +63,7 @@ class Setting(NamedTuple):
       sphere: Whether these are on the unit sphere.
       distance: Name of the distance of predictions from targets.
       on_tokens: Whether the anti-collapse term acts on tokens.
+      contrasts: Whether it compares the samples of one view with those of the other.
     """
 
     options: Any
@@ -71,6 +72,7 @@ class Setting(NamedTuple):
     sphere: bool
     distance: str = "l2"
     on_tokens: bool = False
+    contrasts: bool = False
 
 
 class Recipe(NamedTuple):

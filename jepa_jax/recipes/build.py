@@ -66,12 +66,14 @@ def build_loss(config: cfg.Config, networks: dict[str, Model]) -> tuple[Loss, Pa
     """Return the loss of a resolved config, and the values other than parameters that it carries, at the first step."""
     options = config.recipe
     networks = {name: computing_in(config.optim.compute, network) for name, network in networks.items()}
-    projected = term_of(config.objective.anti_collapse).output == "sphere"
+    term = term_of(config.objective.anti_collapse)
+    projected = term.output == "sphere"
     embed = Embed(networks, projected, config.optim.accumulate)
     sphere = config.encoder.output in ("sphere", "torus") or (bool(getattr(options, "projector", ())) and projected)
     recipe = RECIPES[options.kind]
     objective = config.objective
-    setting = Setting(options, networks, embed, sphere, objective.distance, objective.anti_collapse_on == "tokens")
+    on_tokens = objective.anti_collapse_on == "tokens"
+    setting = Setting(options, networks, embed, sphere, objective.distance, on_tokens, term.contrasts)
     loss = recipe.loss(setting)
     if config.objective.anti_collapse == "entropy":
         loss = with_log_volume(loss, networks["encoder"])

@@ -64,6 +64,9 @@ def _loss(setting: Setting) -> Loss:
         error = objectives.distance(setting.distance, predicted, wanted, mean=tokens)
         error = jnp.mean(error, axis=-1) if tokens else error
         spread = each_token(read) if setting.on_tokens and read is not None else z
+        if setting.contrasts and options.direction == "forward" and options.target == "embedding":
+            # Views of two laws, such as a mix and a voice, are far from each other where all targets are one point.
+            spread = jnp.concatenate([predicted, wanted])
         assert spread is not None
         return Outcome(error, spread, extra)
 

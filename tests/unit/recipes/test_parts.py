@@ -1,11 +1,13 @@
 """Parts of the recipes that related systems need: conditions, categories, registers, positions, linear networks."""
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import jepa_jax
@@ -15,10 +17,11 @@ from jepa_jax.data.in_memory import from_samples
 from jepa_jax.errors import ConfigError
 from jepa_jax.models import build
 from jepa_jax.objectives import distance
+from jepa_jax.objectives.infonce import infonce
 from jepa_jax.recipes import Batch, build_loss, build_networks, init_networks
 from jepa_jax.recipes.base import Embed, Setting
 from jepa_jax.recipes.masked import MASKED
-from jepa_jax.resolve import resolve
+from jepa_jax.resolve import base_distribution, resolve
 from jepa_jax.training.step import make_trainer
 
 VIT = cfg.ViT(patch_size=(2, 4), width=8, depth=1, heads=2, dim=8)
@@ -134,6 +137,45 @@ def test_a_wrong_condition_hurts(turned: Samples, key: jax.Array) -> None:
         lambda c: jnp.mean(loss(state["params"], state["params"], {}, Batch(views, key, 0.0, c)).prediction)
     )
     assert error(condition[::-1]) > 2 * error(condition)
+
+
+def test_infonce_tells_predictions_from_other_targets(key: jax.Array) -> None:
+    """Views of two laws are far from each other where all targets are one point, which must not pay."""
+    tau, views = 0.1, (jax.random.normal(key, (2, 16, 3)),)
+    config = cfg.Config(
+        encoder=cfg.MLP(widths=(8,), dim=4),
+        recipe=cfg.Pair(predictor=(8,), direction="forward"),
+        objective=cfg.Objective("infonce", temperature=tau),
+    )
+    source = from_samples(Samples(np.asarray(views[0][0])), dataclasses.replace(config.data, noise=0.0))
+    config = resolve(config, source)
+    assert base_distribution(config) is None
+    networks = build_networks(config, (3,))
+    params = init_networks(networks, key)
+    loss, _ = build_loss(config, networks)
+    found = loss(params, params, {}, Batch(views, key, jnp.asarray(0.0)))
+    weight, term = config.objective.weight, partial(infonce, temperature=tau)
+    assert weight is not None
+    total = jnp.mean(found.prediction) + weight * term(found.embedding, key)
+
+    z, wanted = (jax.vmap(partial(networks["encoder"].apply, params["encoder"]))(view) for view in views[0])
+    predicted = jax.vmap(partial(networks["predictor"].apply, params["predictor"]))(z)
+    logits = (predicted / jnp.linalg.norm(predicted, axis=1, keepdims=True)) @ wanted.T / tau
+    own = jnp.arange(16)
+    entropies = [optax.softmax_cross_entropy_with_integer_labels(some, own) for some in (logits, logits.T)]
+    exact = 2 * tau * (jnp.mean(jnp.stack(entropies)) - jnp.log(16)) + 2
+    np.testing.assert_allclose(total, exact, rtol=1e-5)
+
+
+def test_infonce_needs_predicted_embeddings() -> None:
+    config = cfg.Config(
+        encoder=cfg.ViT(patch_size=2),
+        recipe=cfg.Pair(predictor=(8,), direction="forward", target="tokens"),
+        objective=cfg.Objective("infonce"),
+    )
+    source = from_samples(Samples(np.random.default_rng(0).random((8, 4, 4, 1), np.float32)), config.data)
+    with pytest.raises(ConfigError, match=r"`recipe\.target` tokens predicts none; use `recipe\.target` embedding"):
+        resolve(config, source)
 
 
 def test_a_target_without_gradient_has_none(key: jax.Array) -> None:

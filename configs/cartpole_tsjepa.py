@@ -15,11 +15,11 @@ def get_config() -> Config:
     angular velocity (LOG.md).
     """
     return Config(
-        steps=5000,
+        steps=3000,
         data=Data(source="cartpole_ahead", batch_size=256),
-        encoder=Conv(widths=(16, 32), dim=16),
+        encoder=Conv(widths=(32, 64), dim=16),
         recipe=Pair(predictor=(256, 256), direction="forward"),
-        objective=Objective(anti_collapse="infonce", temperature=0.05),
+        objective=Objective(anti_collapse="infonce", temperature=0.1),
         optim=Optim(lr=2e-3),
         monitor=Monitor(every=2000, probes=512),
     )

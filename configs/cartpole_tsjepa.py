@@ -18,7 +18,7 @@ def get_config() -> Config:
         steps=3000,
         data=Data(source="cartpole_ahead", batch_size=256),
         encoder=Conv(widths=(32, 64), dim=16),
-        recipe=Pair(predictor=(256, 256), direction="forward"),
+        recipe=Pair(predictor=(256, 256), direction="forward", ema=0.99, ema_end=1.0),
         objective=Objective(anti_collapse="infonce", temperature=0.1),
         optim=Optim(lr=2e-3),
         monitor=Monitor(every=2000, probes=512),

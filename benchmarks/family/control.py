@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from flax import nnx
 from jax import Array
 
 from benchmarks.family.training import Trained
 from jepa_jax import evaluate
-from jepa_jax.models.networks import MLP
+from jepa_jax.models import build_mlp
 from jepa_jax.recipes import weights_path
 from jepa_jax.worlds import WORLDS, cartpole
 
@@ -106,11 +105,12 @@ def actor(z: np.ndarray, wanted: np.ndarray) -> Callable[[Array], Array] | None:
     mean, scale, unit = z.mean(axis=0), z.std(axis=0), wanted.std()
     scale[scale == 0] = 1
     rows, numbers = jnp.asarray((z - mean) / scale, jnp.float32), jnp.asarray(wanted / unit, jnp.float32)
-    graph, start = nnx.split(MLP((z.shape[1], *ACTOR_WIDTHS, 1), "silu", rngs=nnx.Rngs(0)))
+    network = build_mlp((z.shape[1], *ACTOR_WIDTHS, 1))
+    start = network.init(jax.random.key(0))
     optimiser = optax.adam(optax.cosine_decay_schedule(ACTOR_RATE, ACTOR_STEPS))
 
-    def error(weights: nnx.State, some: Array) -> Array:
-        return jnp.mean((jax.vmap(nnx.merge(graph, weights))(rows[some])[:, 0] - numbers[some]) ** 2)
+    def error(weights: Any, some: Array) -> Array:
+        return jnp.mean((jax.vmap(network.apply, (None, 0))(weights, rows[some])[:, 0] - numbers[some]) ** 2)
 
     def step(state: Any, key: Array) -> tuple[Any, None]:
         weights, moments = state
@@ -121,5 +121,4 @@ def actor(z: np.ndarray, wanted: np.ndarray) -> Callable[[Array], Array] | None:
     keys = jax.random.split(jax.random.key(0), ACTOR_STEPS)
     with jax.numpy_dtype_promotion("standard"):  # Optax mixes dtypes, which strict promotion does not allow
         (weights, _), _ = jax.jit(partial(jax.lax.scan, step))((start, optimiser.init(start)), keys)
-    read = nnx.merge(graph, weights)
-    return lambda z: read((z - mean) / scale)[0] * unit
+    return lambda z: network.apply(weights, (z - mean) / scale)[0] * unit

@@ -21,6 +21,7 @@ from jepa_jax.worlds import WORLDS
 from train.config_files import find_config
 
 NOT_DRAWN = ("seconds", "travelled", "effective rank", "off the equation")  # of another unit than the others
+BASELINES = ("raw", "PCA", "second order", "second order, lag 1")
 MASK_SEED = 3
 HALFWAY = 0.5  # progress of a curriculum whose mask is drawn
 
@@ -114,13 +115,14 @@ def _bars(ax: Any, cells: Found) -> None:
         variant = cell.split(": ")[1]
         for key in dict.fromkeys(key for one in seeds.values() for key in one if key not in NOT_DRAWN):
             several = np.array([one[key] for one in seeds.values() if key in one], float)
-            label = f"{key} ({variant})" if len(cells) > 1 and "trained" in key and key != "untrained" else key
+            baseline = key in BASELINES or "untrained" in key
+            label = key if baseline or len(cells) == 1 else f"{key} ({variant})"
             if np.isfinite(several).all() and label not in names:
                 names.append(label)
                 values.append(several)
     middle = np.array([np.median(one) for one in values])
     spread = np.array([(m - one.min(), one.max() - m) for m, one in zip(middle, values, strict=True)]).T
-    colours = ["C1" if name.startswith("trained") or "R@1, lowest" in name else "0.6" for name in names]
+    colours = ["0.6" if name in BASELINES or "untrained" in name else "C1" for name in names]
     bars = ax.barh(names, middle, xerr=spread, color=colours)
     ax.bar_label(bars, fmt="%.3f", padding=3)
     ax.invert_yaxis()

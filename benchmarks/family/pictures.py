@@ -84,7 +84,7 @@ def _sample(ax: Any, row: Row) -> None:
     else:
         first, second = map(_flat, _pair(config.data.source))
         ax.imshow(np.concatenate([first, np.full((1, first.shape[1]), np.nan), second]), aspect="auto")
-        ax.set_title(f"{config.data.source}: a sample, and below it what is predicted")
+        ax.set_title("above a sample, below what is predicted")
     ax.set(xticks=[], yticks=[])
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from benchmarks.family.control import control
 from benchmarks.family.judges import Judge, density, dynamics, probe, stems
-from jepa_jax.config import Config, Masked, Objective, Pair, ViT
+from jepa_jax.config import Config, Cross, Masked, Objective, Optim, Pair, ViT
 from train.config_files import find_config
 
 
@@ -56,6 +56,9 @@ def variants(name: str) -> dict[str, Config]:
         recipe = dataclasses.replace(recipe, pair_weight=0.0, pair_of="noise")
     if name == "chorales":
         return {"ours": config, "published": token_by_token(config)}
+    if name == "processes":
+        sigreg = Objective("sigreg", weight=0.01, num_slices=64)
+        return {"ours": config, "with SIGReg": dataclasses.replace(config, objective=sigreg), "published": by_sensor()}
     # Pixels, gradients and samples cannot collapse.
     if isinstance(recipe, Masked | Pair) and recipe.target in ("tokens", "embedding") and not recipe.ema:
         recipe = dataclasses.replace(recipe, ema=0.99, ema_end=1.0)
@@ -73,14 +76,34 @@ def token_by_token(config: Config) -> Config:
     )
 
 
+def by_sensor() -> Config:
+    """Return the row of processes as Brain-JEPA: patches of one sensor, the teacher's tokens as targets, no term."""
+    config = find_config("processes_brainjepa")[1]
+    assert isinstance(config.encoder, ViT)
+    mask = Cross(
+        rows="subset",
+        row_share=(0.25, 0.5),
+        columns="runs",
+        column_share=(0.25, 0.4),
+        asked_share=(0.5, 0.8),
+    )
+    return dataclasses.replace(
+        config,
+        steps=1500,
+        encoder=dataclasses.replace(config.encoder, patch_size=(1, 2), row_positions="learned"),
+        recipe=Masked(ema=0.99, ema_end=1.0, mask=mask, predictor_width=48, predictor_depth=1),
+        objective=Objective("none", distance="smooth_l1"),
+        optim=Optim(lr=2e-3),
+    )
+
+
 def density_config(world: str, recipe: str, term: bool) -> Config:
     """Return a small transformer on a world, trained by masked prediction, by a pair of views, or by both.
 
     The views are noisy, or the visible and the hidden half of the tokens.
     """
-    config = find_config(
-        {"processes": "processes_brainjepa", "speckle": "speckle_ajepa", "sprites": "sprites_ijepa"}[world]
-    )[1]
+    named = {"speckle": "speckle_ajepa", "sprites": "sprites_ijepa"}
+    config = by_sensor() if world == "processes" else find_config(named[world])[1]
     assert isinstance(config.recipe, Masked)
     chosen: Masked | Pair = config.recipe
     if recipe == "pair":

@@ -52,6 +52,9 @@ class Cross:
     """Smallest and largest share of the columns that is hidden; one column at least stays visible."""
     column_runs: int = 1
     """Number of runs of hidden columns."""
+    column_gap: int = 0
+    """Hidden columns beside visible ones that are not predicted: what times share with their neighbours alone is easy
+    to predict and says little of the whole. Needs `columns` runs."""
     asked: tuple[Literal["rows", "columns", "both"], ...] = ("rows", "columns", "both")
     """Hidden tokens that are predicted: those in hidden `rows` and visible columns, those in hidden `columns` and
     visible rows, and those in `both` a hidden row and a hidden column."""
@@ -62,7 +65,8 @@ class Cross:
 
     def __post_init__(self) -> None:
         """Check the values; `masking.Cross` checks the ranges."""
-        check("recipe.mask.", self, *at_least(self, 1, "row_runs", "column_runs", "targets"))
+        counts = at_least(self, 1, "row_runs", "column_runs", "targets")
+        check("recipe.mask.", self, *counts, *at_least(self, 0, "column_gap"))
 
 
 @dataclass(frozen=True)
@@ -192,10 +196,11 @@ class Masked(Teacher):
     mask: Mask = field(default_factory=Blocks)
     masks: int = 1
     """Number of masks of a sample in a step, each with a context of its own."""
-    target: Literal["tokens", "pixels", "gradient"] = "tokens"
+    target: Literal["tokens", "pixels", "gradient", "products"] = "tokens"
     """What is predicted at hidden positions: `tokens` of the teacher; `pixels`, the standardised numbers of the patch
     (a masked autoencoder, as a control); `gradient`, the ratios of brightness around each pixel at four scales, which
-    multiplicative noise leaves alone (SAR-JEPA; needs samples that are the logarithm of an intensity)."""
+    multiplicative noise leaves alone (SAR-JEPA; needs samples that are the logarithm of an intensity); or `products`
+    of any two whitened numbers of the patch, which tell series apart whose covariances differ."""
     scales: tuple[int, ...] = (1, 2, 3, 4)
     """For the target `gradient`: half-widths in pixels of the squares that are compared."""
     normed: bool = True

@@ -38,6 +38,8 @@ class Cross:
     """Hidden columns divided by all columns, as for rows."""
     column_runs: int = 1
     """Number of runs of hidden columns."""
+    column_gap: int = 0
+    """Columns at the ends of a run, beside visible ones, that are not asked for."""
     asked: tuple[Group, ...] = ("rows", "columns", "both")
     """Hidden tokens that are predicted: those in hidden `rows` and visible columns, those in hidden `columns` and
     visible rows, and those in `both` a hidden row and a hidden column."""
@@ -53,6 +55,7 @@ class Cross:
             **{name: 0 < low <= high < 1 for name, (low, high) in self._shares().items()},
             "asked_share": 0 < self.asked_share[0] <= self.asked_share[1] <= 1,
             **{name: getattr(self, name) >= 1 for name in ("row_runs", "column_runs", "targets")},
+            "column_gap": self.column_gap == 0 or (self.column_gap > 0 and self.columns == "runs"),
         }
         if wrong := [f"{name} {getattr(self, name, '')!r}".strip(" '") for name, ok in allowed.items() if not ok]:
             raise ValueError(f"a mask cannot have {', '.join(wrong)}; check the range and its order")
@@ -63,17 +66,34 @@ class Cross:
         """Check that rows and columns of this grid can be hidden.
 
         Raises:
-          ValueError: If there is only one.
+          ValueError: If there is only one, if some would never be visible, or if nothing is left to ask for.
         """
-        for name, rule, side in (("rows", self.rows, grid[0]), ("columns", self.columns, grid[1])):
+        sides = (
+            ("rows", self.rows, self.row_runs, grid[0], int(self._hidden(grid)[0][0])),
+            ("columns", self.columns, self.column_runs, grid[1], int(self._hidden(grid)[1][0])),
+        )
+        for name, rule, runs, side, fewest in sides:
             if rule != "none" and side < 2:
                 raise ValueError(f"a mask that hides {name} needs two at least, and the grid is {grid[0]} x {grid[1]}")
+            if rule == "runs" and runs == 1 and 2 * fewest > side:
+                one = name.removesuffix("s")
+                raise ValueError(
+                    f"a single run of {fewest} of {side} {name} always hides the middle ones, so that they are never "
+                    f"seen; use a smaller {one}_share, or more {one}_runs"
+                )
+        shortest = fewest if self.column_runs == 1 else fewest // (2 * self.column_runs)
+        if self.column_gap and shortest <= 2 * self.column_gap:
+            raise ValueError(
+                f"column_gap {self.column_gap} leaves nothing of a run of {shortest} of {grid[1]} columns; use a "
+                "smaller one, or a larger column_share"
+            )
 
     def sizes(self, grid: Grid) -> tuple[int, int]:
         """Return the largest possible numbers of visible tokens and of tokens in a target."""
         (rows, columns), (hidden_rows, hidden_columns) = grid, self._hidden(grid)
         a, b = np.arange(hidden_rows[0], hidden_rows[1] + 1)[:, None], np.arange(*hidden_columns + np.array([0, 1]))
-        asked = sum(size for group, size in self._counts(a, b, rows, columns).items() if group in self.asked)
+        counts = self._counts(a, b, rows, columns, self.column_gap)
+        asked = sum(size for group, size in counts.items() if group in self.asked)
         context = (rows - hidden_rows[0]) * (columns - hidden_columns[0])
         return int(context), max(1, int(np.round(self.asked_share[1] * np.max(asked))))
 
@@ -90,7 +110,8 @@ class Cross:
         rows, columns = self._hidden(grid)
         a = _hide(row_key, self.rows, grid[0], rows, self.row_runs)[:, None]
         b = _hide(column_key, self.columns, grid[1], columns, self.column_runs)[None, :]
-        groups = {"rows": a & ~b, "columns": ~a & b, "both": a & b}
+        inside = _without_ends(b, self.column_gap)
+        groups = {"rows": a & ~b, "columns": ~a & inside, "both": a & inside}
         asked = jnp.any(jnp.stack([groups[name] for name in self.asked]), axis=0).reshape(-1)
         thinned = jax.vmap(lambda k: _thinned(k, asked, self.asked_share))(jax.random.split(asked_key, self.targets))
         return pack_all((~a & ~b).reshape(-1), thinned, *self.sizes(grid))
@@ -116,9 +137,10 @@ class Cross:
         return "rows" if self.rows == "none" else "columns"
 
     @staticmethod
-    def _counts(a: np.ndarray, b: np.ndarray, rows: int, columns: int) -> dict[str, np.ndarray]:
-        """Return the number of tokens in each group for numbers of hidden rows [., 1] and of hidden columns [.]."""
-        return {"rows": a * (columns - b), "columns": (rows - a) * b, "both": a * b}
+    def _counts(a: np.ndarray, b: np.ndarray, rows: int, columns: int, gap: int) -> dict[str, np.ndarray]:
+        """Return the largest number of tokens in each group, for numbers of hidden rows [., 1] and of columns [.]."""
+        inside = b - gap  # a run at the edge of the grid has one end
+        return {"rows": a * (columns - b), "columns": (rows - a) * inside, "both": a * inside}
 
 
 def _hide(key: Array, rule: Rule, side: int, counts: np.ndarray, runs: int) -> Array:
@@ -140,6 +162,13 @@ def _hide(key: Array, rule: Rule, side: int, counts: np.ndarray, runs: int) -> A
     starts = before + jnp.cumsum(lengths, dtype=jnp.int32) - lengths
     place = jnp.arange(side, dtype=jnp.int32)[None]
     return jnp.any((place >= starts[:, None]) & (place < (starts + lengths)[:, None]), axis=0)
+
+
+def _without_ends(hidden: Array, gap: int) -> Array:
+    """Return which hidden columns are further than `gap` from any visible one, bool [1, columns]."""
+    padded = jnp.pad(hidden, ((0, 0), (gap, gap)), constant_values=True)
+    shifts = [padded[:, i : i + hidden.shape[1]] for i in range(2 * gap + 1)]
+    return jnp.all(jnp.stack(shifts), axis=0)
 
 
 def _thinned(key: Array, asked: Array, share: tuple[float, float]) -> Array:

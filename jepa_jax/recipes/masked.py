@@ -4,6 +4,7 @@ Assran et al., "I-JEPA", arXiv 2301.08243.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +20,8 @@ from jepa_jax.models.token_predictor import TokenPredictor
 from jepa_jax.models.transformer import sincos_positions
 from jepa_jax.objectives import distance, prediction
 from jepa_jax.recipes.base import Batch, Loss, Outcome, Params, Recipe, Setting, each_token, in_parts
-from jepa_jax.targets import Targets, gradient_targets, pixel_targets, token_targets
+from jepa_jax.targets import Targets, gradient_targets, pixel_targets, product_targets, token_targets, whitening
+from jepa_jax.targets.products import LARGEST_PATCH
 
 PREDICTOR_HEADS = 3
 
@@ -74,8 +76,16 @@ def _answer(options: cfg.Masked, encoder: Model) -> int:
         return encoder.token_dim
     assert encoder.divided is not None
     shape = _shapes(encoder)["input"]["mean"].shape
+    size = jax.eval_shape(encoder.divided, jax.ShapeDtypeStruct(shape, jnp.float32)).shape[1]
     if options.target == "pixels":
-        return jax.eval_shape(encoder.divided, jax.ShapeDtypeStruct(shape, jnp.float32)).shape[1]
+        return size
+    if options.target == "products":
+        if size > LARGEST_PATCH:
+            raise ConfigError(
+                f"`recipe.target` products has one number for any two of a patch, which has {size}; use an "
+                f"`encoder.patch_size` with {LARGEST_PATCH} at most"
+            )
+        return size * (size + 1) // 2
     if len(shape) != 3 or max(options.scales) >= min(shape[:2]):
         raise ConfigError(
             f"`recipe.target` gradient compares squares of half-width {max(options.scales)} in images larger than "
@@ -92,9 +102,31 @@ def _targets(options: cfg.Masked, encoder: Model) -> Targets:
     assert divided is not None
     if options.target == "tokens":
         return token_targets(tokens, options.normed)
-    if options.target == "pixels":
-        return pixel_targets(lambda params, x: divided(standardised(params, x)), options.normed)
-    return gradient_targets(divided, options.scales, options.normed)
+    if options.target == "gradient":
+        return gradient_targets(divided, options.scales, options.normed)
+    numbers = _numbers(encoder)
+    of = pixel_targets if options.target == "pixels" else product_targets
+    return of(numbers, options.normed)
+
+
+def _numbers(encoder: Model) -> Callable[[Params, Array], Array]:
+    """Return a function (params, x) -> the standardised numbers of each token, [N, P]."""
+    divided = encoder.divided
+    assert divided is not None
+    return lambda params, x: divided(standardised(params, x))
+
+
+def _prepared(options: cfg.Masked, encoder: Model) -> Callable[[Params, Array], Any]:
+    """Return a function (params of the teacher, batch [B, ...]) -> what the targets are computed with."""
+    if options.target != "products":
+        return lambda params, x: params
+    numbers = jax.vmap(_numbers(encoder), (None, 0))
+
+    def with_whitening(params: Params, x: Array) -> Any:
+        each = numbers(params, x)
+        return params, whitening(each.reshape(-1, each.shape[-1]))
+
+    return with_whitening
 
 
 def _law(options: cfg.Masked, grid: tuple[int, int]) -> Law:
@@ -117,7 +149,7 @@ def _loss(setting: Setting) -> Loss:
     grid, tokens = encoder.grid, encoder.tokens
     assert grid is not None
     assert tokens is not None
-    law, targets = _law(options, grid), _targets(options, encoder)
+    law, targets, prepared = _law(options, grid), _targets(options, encoder), _prepared(options, encoder)
     fixed = None if encoder.positions else jnp.asarray(sincos_positions(grid, options.predictor_width))
 
     def places(params: Params) -> Array:
@@ -126,8 +158,8 @@ def _loss(setting: Setting) -> Loss:
         assert encoder.positions is not None
         return encoder.positions(params["encoder"]) @ params["predictor"]["place"]["kernel"]
 
-    def error(params: Params, teacher: Params, x: Array, masks: Masks) -> Array:
-        wanted = targets(teacher["encoder"], x)
+    def error(params: Params, of_targets: Any, x: Array, masks: Masks) -> Array:
+        wanted = targets(of_targets, x)
         context = tokens(params["encoder"], x, masks.context, masks.context_valid)
         positions = places(params)
 
@@ -145,12 +177,13 @@ def _loss(setting: Setting) -> Loss:
         views, embed = batch.views, setting.embed
         keys = jax.random.split(batch.key, views[0].shape[1])
         some = _over_samples(error, law, grid, batch.progress, options.masks)
-        errors = in_parts(some, embed.accumulate)({"params": params, "teacher": teacher}, (views[0][0], keys))
+        both = {"params": params, "targets": prepared(teacher["encoder"], views[0][0])}
+        errors = in_parts(some, embed.accumulate)(both, (views[0][0], keys))
         if options.pair_weight:
-            both = _halves(setting, law, batch) if options.pair_of == "masks" else lambda params: embed(params, views)
-            z = both(params)
-            targets = jax.lax.stop_gradient(both(teacher)) if teacher is not params else z
-            errors = errors + options.pair_weight * jnp.mean(prediction(z, targets[::-1]), axis=0)
+            two = _halves(setting, law, batch) if options.pair_of == "masks" else lambda params: embed(params, views)
+            z = two(params)
+            other = jax.lax.stop_gradient(two(teacher)) if teacher is not params else z
+            errors = errors + options.pair_weight * jnp.mean(prediction(z, other[::-1]), axis=0)
             views = (views[0][:2],)
         else:
             # Embed whole samples: the mean of visible tokens also varies with the mask, which could hide a collapse.
@@ -187,11 +220,11 @@ def _halves(setting: Setting, law: Law, batch: Batch) -> Callable[[Params], Arra
 def _over_samples(
     error: Callable[..., Array], law: Law, grid: tuple[int, int], progress: Array, masks: int
 ) -> Callable[[Params, tuple[Array, Array]], Array]:
-    """Return a function (both networks, (samples, keys)) -> the error of each sample, with masks of its own."""
+    """Return a function (network and targets, (samples, keys)) -> the error of each sample, with masks of its own."""
 
     def one(both: Params, x: Array, key: Array) -> Array:
         def with_masks(key: Array) -> Array:
-            return error(both["params"], both["teacher"], x, law.draw(key, grid, progress))
+            return error(both["params"], both["targets"], x, law.draw(key, grid, progress))
 
         return with_masks(key) if masks == 1 else jnp.mean(jax.vmap(with_masks)(jax.random.split(key, masks)))
 

@@ -2,6 +2,7 @@
 
 from jepa_jax.targets.gradient import gradient_targets
 from jepa_jax.targets.pixels import pixel_targets
+from jepa_jax.targets.products import product_targets, whitening
 from jepa_jax.targets.tokens import Targets, normed, token_targets
 
-__all__ = ["Targets", "gradient_targets", "normed", "pixel_targets", "token_targets"]
+__all__ = ["Targets", "gradient_targets", "normed", "pixel_targets", "product_targets", "token_targets", "whitening"]

@@ -14,11 +14,13 @@ COLUMNS_OF_A_TABLE = Cross(rows="subset", row_share=(0.6, 0.85), asked=("rows",)
 TIMES = Cross(columns="runs", column_share=(0.75, 0.85), column_runs=3)
 REGIONS = Cross(rows="subset", row_share=(0.45, 0.6), columns="runs", column_share=(0.1, 0.3), asked_share=(0.5, 1.0))
 BANDS = Cross(rows="runs", row_share=(0.3, 0.4), row_runs=2, columns="runs", column_share=(0.3, 0.4), asked=("both",))
+APART = Cross(columns="runs", column_share=(0.4, 0.5), column_gap=2)
 CASES: list[tuple[str, Law, tuple[int, int]]] = [
     ("columns of a table", COLUMNS_OF_A_TABLE, (9, 1)),
     ("times", TIMES, (1, 20)),
     ("times of several rows", TIMES, (3, 16)),
     ("regions and times", REGIONS, (10, 6)),
+    ("times apart", APART, (2, 12)),
     ("bands", BANDS, (8, 9)),
     ("windows", Windows(3, 0.8), (6, 5)),
     ("blocks", Blocks(2), (4, 6)),
@@ -66,6 +68,17 @@ def test_a_mask_depends_on_its_key_alone(law: Law, grid: tuple[int, int]) -> Non
     alone = jax.jit(lambda key: law.draw(key, grid, jnp.asarray(0.5)))(keys()[1])
     for a, b in zip(drawn(law, grid), alone, strict=True):
         np.testing.assert_array_equal(a[1], b)
+
+
+def test_what_is_asked_for_is_further_than_the_gap_from_what_is_seen() -> None:
+    masks = Masks(*map(np.asarray, drawn(APART, (2, 12))))
+    seen = chosen(masks.context, masks.context_valid, 24).reshape(DRAWS, 2, 12).any(axis=1)
+    asked = chosen(masks.targets, masks.targets_valid, 24)[:, 0].reshape(DRAWS, 2, 12).any(axis=1)
+    apart = np.abs(np.arange(12)[:, None] - np.arange(12))
+    nearest = [apart[np.ix_(a, s)].min() for a, s in zip(asked, seen, strict=True)]
+    assert min(nearest) == 3
+    # All others of the run are asked for.
+    assert (seen.sum(1) + asked.sum(1) >= 12 - 2 * 2).all()
 
 
 def test_shares_of_rows_and_columns_are_in_their_ranges() -> None:
@@ -126,6 +139,13 @@ def test_late_masks_come_as_often_as_the_curriculum_says(progress: float) -> Non
         (lambda: Cross(rows="subset", asked=("columns",)), "asked columns has no tokens"),
         (lambda: Cross(rows="subset", asked_share=(0.0, 0.5)), "asked_share"),
         (lambda: Cross(columns="runs").check((4, 1)), "hides columns needs two at least, and the grid is 4 x 1"),
+        (
+            lambda: Cross(columns="runs", column_share=(0.6, 0.7)).check((1, 10)),
+            "6 of 10 columns always hides the middle",
+        ),
+        (lambda: Cross(rows="runs").check((7, 2)), "use a smaller row_share, or more row_runs"),
+        (lambda: Cross(columns="runs", column_gap=2).check((1, 8)), "column_gap 2 leaves nothing of a run of 4"),
+        (lambda: Cross(columns="subset", column_gap=1), "column_gap 1"),
         (lambda: Windows(3, 1.0), "share 1.0"),
         (lambda: Windows(5).check((4, 9)), "5 x 5 tokens is larger than 4 x 9"),
         (lambda: Curriculum(Windows(3), Windows(2), start=1.0), "start 1.0"),

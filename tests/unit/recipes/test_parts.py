@@ -221,6 +221,7 @@ def test_a_deep_linear_network_starts_balanced(key: jax.Array, depth: int) -> No
 def test_options_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
     x = np.random.default_rng(0).random((20, 8, 8, 1), np.float32)
     np.savez(tmp_path / "x.npz", x=x)
+    np.savez(tmp_path / "wide.npz", x=np.concatenate([x, x], axis=2))
     base = cfg.Config(steps=2, data=cfg.Data(str(tmp_path / "x.npz"), noise=0.0, batch_size=4), encoder=VIT)
     masked = dataclasses.replace(base, recipe=cfg.Masked(predictor_width=12), objective=cfg.Objective("none"))
     cases = [
@@ -235,6 +236,27 @@ def test_options_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
         (
             dataclasses.replace(masked, recipe=dataclasses.replace(masked.recipe, target="gradient", scales=(9,))),
             "half-width 9",
+        ),
+        (
+            dataclasses.replace(
+                masked,
+                encoder=dataclasses.replace(VIT, patch_size=(8, 8)),
+                data=dataclasses.replace(base.data, source=str(tmp_path / "wide.npz")),
+                recipe=dataclasses.replace(masked.recipe, target="products", mask=cfg.Cross(columns="runs")),
+            ),
+            "products has one number for any two of a patch, which has 64",
+        ),
+        (
+            dataclasses.replace(
+                masked, recipe=dataclasses.replace(masked.recipe, mask=cfg.Cross(columns="runs", column_gap=1))
+            ),
+            "leaves nothing of a run of",
+        ),
+        (
+            dataclasses.replace(
+                masked, recipe=dataclasses.replace(masked.recipe, mask=cfg.Cross(columns="subset", column_gap=1))
+            ),
+            "cannot have column_gap 1",
         ),
         (
             dataclasses.replace(base, encoder=cfg.MLP(), recipe=cfg.Pair(target="tokens", predictor=(4,))),
@@ -327,3 +349,25 @@ def test_rows_that_are_held_out_by_name_take_precedence(turned: Samples) -> None
     assert len(source.arrays["x"]) == 1000
     assert source.notes == ("the data name the rows that are held out, so `data.holdout` has no effect",)
     assert not from_samples(named, cfg.Data("turned")).notes
+
+
+def test_products_are_whitened_over_the_whole_batch_whatever_its_parts(key: jax.Array) -> None:
+    views = [jax.random.normal(key, (1, 8, 4, 8, 1)) * jnp.linspace(0.1, 3, 8)[None, :, None, None, None]]
+    found = []
+    for accumulate in (1, 4):
+        config = cfg.Config(
+            data=cfg.Data("digits", batch_size=8),
+            encoder=VIT,
+            recipe=cfg.Masked(
+                target="products", predictor_width=12, mask=cfg.Cross(columns="runs", column_share=(0.5, 0.5))
+            ),
+            objective=cfg.Objective("none"),
+            optim=cfg.Optim(accumulate=accumulate),
+        )
+        networks = build_networks(config, (4, 8, 1))
+        params = init_networks(networks, key)
+        loss, _ = build_loss(config, networks)
+        assert networks["predictor"].dim == 8 * 9 // 2
+        found.append(np.asarray(loss(params, params, {}, Batch(views, key, jnp.asarray(0.0))).prediction))
+    assert found[0].shape == (8,)
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-4)

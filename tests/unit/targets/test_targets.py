@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jepa_jax.targets import gradient_targets, pixel_targets
+from jepa_jax.targets import gradient_targets, pixel_targets, product_targets, whitening
 from jepa_jax.targets.gradient import FLOOR, ratio_gradient
 
 
@@ -42,3 +42,31 @@ def test_pixels_are_those_of_the_patch_and_have_no_gradient(key: jax.Array) -> N
     normed = pixel_targets(lambda params, x: x, True)(None, x)(jnp.arange(4))
     np.testing.assert_allclose(normed.mean(1), 0, atol=1e-6)
     np.testing.assert_allclose(normed.std(1), 1, rtol=1e-4)
+
+
+def test_products_of_one_normal_law_are_uncorrelated_with_variance_one(key: jax.Array) -> None:
+    mix = jax.random.normal(jax.random.key(7), (3, 3)) + 2 * jnp.eye(3)
+    patches = jax.random.normal(key, (40_000, 3)) @ mix + 5
+    of_batch = whitening(patches)
+    np.testing.assert_allclose(of_batch.root @ of_batch.root.T, jnp.cov(patches.T, bias=True), rtol=1e-3, atol=1e-3)
+    found = np.asarray(product_targets(lambda params, x: x, False)((None, of_batch), patches)(jnp.arange(40_000)))
+    assert found.shape == (40_000, 6)
+    np.testing.assert_allclose(found.mean(0), 0, atol=0.005)  # less the ridge
+    np.testing.assert_allclose(np.cov(found.T), np.eye(6), atol=0.05)
+
+
+def test_products_tell_laws_apart_whose_numbers_do_not(key: jax.Array) -> None:
+    one = jax.random.normal(key, (20_000, 2))
+    signs = jnp.where(jnp.arange(20_000) < 10_000, 1.0, -1.0)  # of the correlation
+    patches = jnp.stack([one[:, 0], 0.6 * signs * one[:, 0] + 0.8 * one[:, 1]], axis=1)
+    found = product_targets(lambda params, x: x, False)((None, whitening(patches)), patches)(jnp.arange(20_000))
+    half = np.asarray(found).reshape(2, 10_000, 3).mean(1)
+    np.testing.assert_allclose(half[:, 1], [0.6, -0.6], atol=0.05)
+    np.testing.assert_allclose(patches.reshape(2, 10_000, 2).mean(1), 0, atol=0.05)
+
+
+def test_a_number_that_never_changes_has_finite_products(key: jax.Array) -> None:
+    patches = jax.random.normal(key, (100, 3)).at[:, 1].set(2.0)
+    assert jnp.isfinite(
+        product_targets(lambda params, x: x, False)((None, whitening(patches)), patches)(jnp.arange(100))
+    ).all()

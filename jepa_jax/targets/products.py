@@ -1,0 +1,57 @@
+"""Targets that are products of two numbers of a patch: what covariances are made of."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from jepa_jax.targets.tokens import Targets, normed
+
+LARGEST_PATCH = 48  # numbers in a patch, at which a target has 1,176
+RIDGE = 1e-4  # added to the variances of a patch's numbers, over their mean
+
+
+class Whitening(NamedTuple):
+    """Mean [P] of the numbers of all patches, and the lower Cholesky factor [P, P] of their covariance."""
+
+    mean: Array
+    root: Array
+
+
+def whitening(numbers: Array) -> Whitening:
+    """Return what whitens patches, from patches [M, P] of a batch."""
+    mean = jnp.mean(numbers, axis=0)
+    centred = numbers - mean[None]
+    covariance = centred.T @ centred / len(numbers)
+    ridge = RIDGE * jnp.trace(covariance) / len(mean) + jnp.finfo(covariance.dtype).tiny
+    return Whitening(mean, jnp.linalg.cholesky(covariance + ridge * jnp.eye(len(mean), dtype=covariance.dtype)))
+
+
+def product_targets(divided: Callable[[Any, Array], Array], normalise: bool) -> Targets:
+    """Return targets that are the products of any two whitened numbers u of a patch.
+
+    They are u_i u_j for i < j and (u_i^2 - 1) / sqrt(2): Hermite polynomials of second degree, so that under one normal
+    distribution all of them are uncorrelated with mean 0 and variance 1, and what can be predicted of them from
+    elsewhere is how the covariance of this sample differs from that of all. As in SAR-JEPA (arXiv 2311.15153), the
+    targets are fixed features that cannot collapse.
+
+    Args:
+      divided: Function (params, x) -> the numbers of one sample in each token, [N, P].
+      normalise: Whether the products of a token are normalised to mean 0 and variance 1.
+
+    Returns:
+      Function ((params, whitening), x) -> at [T] -> [T, P (P + 1) / 2].
+    """
+
+    def targets(params: tuple[Any, Whitening], x: Array) -> Callable[[Array], Array]:
+        of_encoder, white = params
+        centred = divided(of_encoder, x) - white.mean[None]
+        u = jax.scipy.linalg.solve_triangular(white.root, centred.T, lower=True).T
+        i, j = jnp.triu_indices(u.shape[1])
+        same = (i == j).astype(u.dtype)
+        products = jax.lax.stop_gradient((u[:, i] * u[:, j] - same[None]) / jnp.sqrt(1 + same)[None])
+        return lambda at: normed(products[at]) if normalise else products[at]
+
+    return targets

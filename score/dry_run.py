@@ -39,6 +39,12 @@ def dry_run(a: Arguments, out: Console, notes: Console) -> None:
     devices = open_target(target)
     encoder, samples = open_inputs(a, notes)
     check_rank(a, math.prod(encoder.shape), encoder.dim)
+    if a.law not in (None, "assumed"):
+        notes.print(f"note: --law {a.law} is computed by the host from the embeddings; the devices need no more for it")
+    if a.pilot is not None:
+        notes.print(
+            "note: this is the program of exact scores; those of other rows need an embedding each, and --sketch"
+        )
     compile_with = partial(score_requirements, encoder, len(samples.x) * a.views, target, devices)
     found, batch = compile_with(a)
     tried = ((options, lambda c=changed: compile_with(c)[0]) for options, changed in lighter(a, batch, len(devices)))

@@ -10,7 +10,7 @@ from jax import Array
 
 from jepa_jax import evaluate
 from jepa_jax.cli import as_flags
-from jepa_jax.config import Config
+from jepa_jax.config import Config, Pair
 from jepa_jax.data import Probe, Source, pixels
 from jepa_jax.density import base_log_density, score_all, score_samples
 from jepa_jax.encoder import Encoder
@@ -80,6 +80,7 @@ class Monitor:
         self.held_out = HeldOut(config, source, self.probe)
         self._neighbours: np.ndarray | None = None
         self._views: np.ndarray | None = None
+        self._partners: np.ndarray | None = None
         self._embed = jax.jit(lambda encoder, xs: jax.vmap(encoder)(pixels(xs)))
 
     def embed(self, encoder: Encoder, xs: Any) -> Array:
@@ -144,8 +145,10 @@ class Monitor:
         folded = float(self._folded(standard, z[:MAX_FOLD_PROBES]))
         truth = self._against_truth(encoder, score, log_density, base, sigma)
         learned = score if log_density is None else log_density
+        partners = self._partner_spread(encoder)
         verdict = evaluate.diagnose(
             spread=float(moments.spread),
+            partner_spread=partners.get("embedding/partner_spread"),
             effective_rank=float(moments.effective_rank),
             folded=folded if len(self.source.shape) == 1 else None,
             size=int(np.prod(encoder.shape)),
@@ -178,6 +181,7 @@ class Monitor:
             "embedding/slices": float(self._slices(z, encoder.base)),
             "embedding/folded": folded,
             **self._lidar(encoder),
+            **partners,
             "health": health.verdict,
         }
         return Look(metrics, health, self.probe, score, log_density, sigma)
@@ -266,6 +270,29 @@ class Monitor:
             return {}
         z = self.embed(encoder, self._views)
         return {"embedding/lidar": float(evaluate.lidar(z.reshape(count, VIEWS, -1)))}
+
+    def _partner_spread(self, encoder: Encoder) -> dict[str, float]:
+        """Return the spread of what one view predicts of the other, whose law may be another; {} if it is the same.
+
+        The probe set has first views alone: where mixes predict their voices, the embeddings of all voices can become
+        one point while those of mixes stay apart.
+        """
+        source, recipe = self.source, self.config.recipe
+        forward = isinstance(recipe, Pair) and recipe.direction == "forward" and recipe.target == "embedding"
+        if not forward or source.batches is not None:
+            return {}
+        if self._partners is None:
+            pipeline = pipeline_of(self.config, source)
+
+            @jax.jit
+            def draw(arrays: Any) -> Array:
+                examples, keys = source.draw(arrays, jax.random.key(0))
+                return jax.vmap(lambda key, example: pipeline(key, example)[0][-1])(keys, examples)
+
+            # As many as there are probes, so that the function that embeds them is the same.
+            self._partners = np.resize(np.asarray(draw(source.arrays)), (len(self.probe.x), *source.shape))
+        spread = self._moments(self.embed(encoder, self._partners), encoder.base).spread
+        return {"embedding/partner_spread": float(spread)}
 
     def _against_others(self, encoder: Encoder, score: np.ndarray) -> dict[str, float]:
         """Return the AUROC of the scores of the probe set against those of each corruption of it."""

@@ -73,6 +73,7 @@ def diagnose(
     least_column: float = 1.0,
     categories: bool = False,
     noise: bool = True,
+    partner_spread: float | None = None,
 ) -> Health:
     """Return the verdict on an embedding.
 
@@ -92,16 +93,11 @@ def diagnose(
       least_column: Smallest influence of an input number on the embedding, over the median one.
       categories: Whether some input numbers are categories, of which an encoder that cannot fold knows nothing.
       noise: Whether views have noise, which can be lowered.
+      partner_spread: The same as `spread`, of the views that are predicted, where their law is another; or None.
     """
     full = 1.0 if output == "sphere" else float(np.sqrt(dim))
-    if not np.isfinite(spread):
-        return Health("collapsed", "the embedding is not finite", "lower `optim.lr` or set `optim.clip_norm` 1")
-    if spread < 0.05 * full:
-        return Health(
-            "collapsed",
-            f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy)",
-            "raise `objective.weight`, or use an `objective.anti_collapse` other than none",
-        )
+    if problem := _collapsed(spread, partner_spread, full):
+        return problem
     if rows < LEAST_SAMPLES:
         return Health("few-rows", f"{rows} samples are too few to judge an embedding", "collect more")
     if least_column < IGNORED:
@@ -118,6 +114,26 @@ def diagnose(
     if folded is not None and not injective:
         found += f", {folded:.0%} of the samples folded"
     return _by_agreement(agreement, found, size if not categories else MOST_EMBEDDED + 1, noise)
+
+
+def _collapsed(spread: float, partner_spread: float | None, full: float) -> Health | None:
+    """Return the verdict on embeddings, or on those that are predicted, that are not finite or one point; or None."""
+    if not np.isfinite(spread):
+        return Health("collapsed", "the embedding is not finite", "lower `optim.lr` or set `optim.clip_norm` 1")
+    if spread < 0.05 * full:
+        return Health(
+            "collapsed",
+            f"collapsed: all samples have nearly the same embedding (spread {spread:.2g}, {full:.2g} when healthy)",
+            "raise `objective.weight`, or use an `objective.anti_collapse` other than none",
+        )
+    if partner_spread is not None and not partner_spread >= 0.05 * full:
+        return Health(
+            "collapsed",
+            "collapsed: all targets have nearly the same embedding "
+            f"(spread {partner_spread:.2g}, {full:.2g} when healthy)",
+            "raise `objective.weight`, use another `objective.anti_collapse`, or a teacher with `recipe.ema`",
+        )
+    return None
 
 
 def _either(*ways: str) -> str:

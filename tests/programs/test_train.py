@@ -378,3 +378,20 @@ def test_a_run_of_jepa_jax_0_1_goes_on_to_the_bit(tmp_path):
     train(config, old, QUIET)
     assert rows_without_time(old) == rows_without_time(tmp_path / "now")
     assert same_weights(old, tmp_path / "now")
+
+
+def test_targets_that_are_one_point_are_told_where_the_samples_are_not(tmp_path: Path) -> None:
+    x, pair = np.random.default_rng(0).standard_normal((2, 128, 4)).astype(np.float32)
+    np.savez(tmp_path / "pairs.npz", x=x, pair=1e-3 * pair)
+    config = small(
+        steps=2,
+        data=Data(str(tmp_path / "pairs.npz"), batch_size=32, noise=0.0),
+        encoder=MLP(widths=(16,), dim=4, output="free"),
+        recipe=Pair(predictor=(16,), direction="forward"),
+        objective=Objective("none"),
+        optim=Optim(lr=1e-6),
+    )
+    summary = train(config, tmp_path / "run", QUIET)
+    assert summary["embedding/partner_spread"] < 0.01 < 0.1 < summary["embedding/spread"]
+    assert summary["health"] == "collapsed"
+    assert "all targets" in summary["health_sentence"]

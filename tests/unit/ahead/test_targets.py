@@ -114,9 +114,22 @@ def test_a_score_for_the_devices_that_are_here(
     runs: TrainedRuns, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "x.json"
-    args = [str(runs / "normal"), "--data", "mixture_2d", "--limit", "7", "--dry-run", "--json", str(file)]
+    args = [
+        str(runs / "normal"),
+        "--data",
+        "mixture_2d",
+        "--limit",
+        "7",
+        "--dry-run",
+        "--json",
+        str(file),
+        "--law",
+        "knn",
+    ]
     assert score(args) == 0
-    assert "host callbacks: none" in capsys.readouterr().out
+    out, notes = capsys.readouterr()
+    assert "host callbacks: none" in out
+    assert "--law knn is computed by the host" in notes
     (found,) = json.loads(file.read_text())
     assert found["fits"]
     assert found["program"] == f"the score of {7 + -7 % found['devices']} samples"

@@ -1,6 +1,6 @@
 """Share of a small training loop that the looks of `DensityMonitor` take, after compilation.
 
-    python -m benchmarks.monitor_cost [--steps 1500] [--every 250] [--probes 512]
+    python -m benchmarks.monitor_cost [--steps 1500] [--every 250] [--probes 512] [--everything]
 
 Hardware: any CPU; about ten seconds. An MLP of two hidden layers of 64 units learns the world `moons` by InfoNCE.
 """
@@ -30,6 +30,8 @@ class Arguments:
     """Steps between looks."""
     probes: int = 512
     """Samples of the probe set."""
+    everything: bool = False
+    """Whether to give the monitor labels, outliers and noise for LiDAR, too."""
 
 
 def apply(params: Any, x: jax.Array) -> jax.Array:
@@ -46,6 +48,8 @@ def main(args: list[str]) -> int:
     a = parse(Arguments, args, prog="python -m benchmarks.monitor_cost", description=__doc__ or "")
     world = jepa_jax.WORLDS["moons"]()
     probe = world.sample(jax.random.key(1), a.probes)[0]
+    outliers = jax.random.normal(jax.random.key(2), probe.shape)
+    more = {"labels": probe[:, 1] > 0.25, "outliers": {"normal": outliers}, "noise": 0.05} if a.everything else {}
     keys = jax.random.split(jax.random.key(0), 3)
     sizes = ((2, 64), (64, 64), (64, 16))
     params = [(jax.random.normal(k, s) / s[0] ** 0.5, jnp.zeros(s[1])) for k, s in zip(keys, sizes, strict=True)]
@@ -63,7 +67,7 @@ def main(args: list[str]) -> int:
         updates, state = optimizer.update(jax.grad(loss)(params, key), state)
         return optax.apply_updates(params, updates), state
 
-    monitor = jepa_jax.DensityMonitor(apply, probe, jax.vmap(world.log_density)(probe))
+    monitor = jepa_jax.DensityMonitor(apply, probe, jax.vmap(world.log_density)(probe), **more)
     monitor(params, 0)
     jax.block_until_ready(step(params, state, jax.random.key(0)))
     spent, started = 0.0, time.perf_counter()

@@ -63,6 +63,8 @@ def output_of(f: Callable[[Any], Any], x: Any) -> Any:
     Raises:
       ValueError: If it cannot be evaluated; the message says what to pass instead, if that is known.
     """
+    if (known := getattr(f, "known_output", None)) and (out := known(x)) is not None:
+        return out
     try:
         return jax.eval_shape(
             lambda x: f(x), x

@@ -105,6 +105,19 @@ def _value(value: Any) -> Hashable:
     return (type(value), value)
 
 
+def has_rules(jaxpr: Jaxpr) -> bool:
+    """Return whether derivatives of a trace depend on more than the trace: on rules of its own, or on a callback."""
+
+    def inside(value: Any) -> bool:
+        if isinstance(value, tuple | list):
+            return any(inside(v) for v in value)
+        value = value.jaxpr if isinstance(value, ClosedJaxpr) else value
+        return isinstance(value, Jaxpr) and has_rules(value)
+
+    names = ("custom_", "pure_callback", "io_callback")
+    return any(e.primitive.name.startswith(names) or any(map(inside, e.params.values())) for e in jaxpr.eqns)
+
+
 def content(value: Any) -> tuple[Hashable, ...]:
     """Return a value that is equal for equal arrays."""
     array = np.asarray(value)

@@ -80,7 +80,7 @@ def _sample(ax: Any, row: Row) -> None:
         ax.imshow(shown, cmap="Greys_r", aspect="auto", extent=(0, 1, 1, 0))
         over = np.ma.masked_equal(what.reshape(grid), 0)
         ax.imshow(over, cmap="autumn_r", vmin=0, vmax=1, alpha=0.55, aspect="auto", extent=(0, 1, 1, 0))
-        ax.set_title(f"a sample of {config.data.source}; red is asked for, yellow hidden")
+        ax.set_title(f"a sample of {config.data.source}\nred is asked for, yellow hidden")
     else:
         first, second = map(_flat, _pair(config.data.source))
         ax.imshow(np.concatenate([first, np.full((1, first.shape[1]), np.nan), second]), aspect="auto")
@@ -117,6 +117,8 @@ def _bars(ax: Any, cells: Found) -> None:
             several = np.array([one[key] for one in seeds.values() if key in one], float)
             baseline = key in BASELINES or "untrained" in key
             label = key if baseline or len(cells) == 1 else f"{key} ({variant})"
+            if "untrained" in key and label in names and not np.array_equal(several, values[names.index(label)]):
+                label = f"{key} ({variant})"  # whose network is another
             if np.isfinite(several).all() and label not in names:
                 names.append(label)
                 values.append(several)

@@ -1,11 +1,13 @@
 """LiDAR: effective rank of the directions that tell samples apart beyond the differences of their views."""
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 REGULARISATION = 1e-4  # delta of the paper
 
 
+@jax.jit
 def lidar(z: Array) -> Array:
     """Return the effective rank of the discriminant of embeddings, 1 .. min(n - 1, K).
 

@@ -55,10 +55,14 @@ class Cross:
             **{name: 0 < low <= high < 1 for name, (low, high) in self._shares().items()},
             "asked_share": 0 < self.asked_share[0] <= self.asked_share[1] <= 1,
             **{name: getattr(self, name) >= 1 for name in ("row_runs", "column_runs", "targets")},
-            "column_gap": self.column_gap == 0 or (self.column_gap > 0 and self.columns == "runs"),
+            "column_gap": self.column_gap >= 0,
         }
         if wrong := [f"{name} {getattr(self, name, '')!r}".strip(" '") for name, ok in allowed.items() if not ok]:
             raise ValueError(f"a mask cannot have {', '.join(wrong)}; check the range and its order")
+        if self.column_gap and self.columns != "runs":
+            raise ValueError(
+                f"column_gap {self.column_gap} is at the ends of runs; use columns runs, not {self.columns}"
+            )
         if not self._groups():
             raise ValueError(f"asked {' '.join(self.asked)} has no tokens if {self._open()} are never hidden")
 
@@ -84,8 +88,7 @@ class Cross:
         shortest = fewest if self.column_runs == 1 else fewest // (2 * self.column_runs)
         if self.column_gap and shortest <= 2 * self.column_gap:
             raise ValueError(
-                f"column_gap {self.column_gap} leaves nothing of a run of {shortest} of {grid[1]} columns; use a "
-                "smaller one, or a larger column_share"
+                f"column_gap {self.column_gap} leaves nothing of a run of {shortest} of {grid[1]} columns; use a smaller one"
             )
 
     def sizes(self, grid: Grid) -> tuple[int, int]:

@@ -145,7 +145,7 @@ def test_late_masks_come_as_often_as_the_curriculum_says(progress: float) -> Non
         ),
         (lambda: Cross(rows="runs").check((7, 2)), "use a smaller row_share, or more row_runs"),
         (lambda: Cross(columns="runs", column_gap=2).check((1, 8)), "column_gap 2 leaves nothing of a run of 4"),
-        (lambda: Cross(columns="subset", column_gap=1), "column_gap 1"),
+        (lambda: Cross(columns="subset", column_gap=1), "use columns runs, not subset"),
         (lambda: Windows(3, 1.0), "share 1.0"),
         (lambda: Windows(5).check((4, 9)), "5 x 5 tokens is larger than 4 x 9"),
         (lambda: Curriculum(Windows(3), Windows(2), start=1.0), "start 1.0"),

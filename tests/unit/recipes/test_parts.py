@@ -256,7 +256,7 @@ def test_options_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
             dataclasses.replace(
                 masked, recipe=dataclasses.replace(masked.recipe, mask=cfg.Cross(columns="subset", column_gap=1))
             ),
-            "cannot have column_gap 1",
+            "column_gap 1 is at the ends of runs",
         ),
         (
             dataclasses.replace(base, encoder=cfg.MLP(), recipe=cfg.Pair(target="tokens", predictor=(4,))),

@@ -88,7 +88,7 @@ class Cross:
         shortest = fewest if self.column_runs == 1 else fewest // (2 * self.column_runs)
         if self.column_gap and shortest <= 2 * self.column_gap:
             raise ValueError(
-                f"column_gap {self.column_gap} leaves nothing of a run of {shortest} of {grid[1]} columns; use a smaller"
+                f"column_gap {self.column_gap} leaves nothing of a run of {shortest} of {grid[1]} columns; use less"
             )
 
     def sizes(self, grid: Grid) -> tuple[int, int]:

@@ -85,7 +85,8 @@ class Cross:
                     f"a single run of {fewest} of {side} {name} always hides the middle ones, so that they are never "
                     f"seen; use a smaller {one}_share, or more {one}_runs"
                 )
-        shortest = fewest if self.column_runs == 1 else fewest // (2 * self.column_runs)
+        hidden = int(self._hidden(grid)[1][0])
+        shortest = hidden if self.column_runs == 1 else hidden // (2 * self.column_runs)
         if self.column_gap and shortest <= 2 * self.column_gap:
             raise ValueError(
                 f"column_gap {self.column_gap} leaves nothing of a run of {shortest} of {grid[1]} columns; use less"
@@ -127,7 +128,8 @@ class Cross:
         """Return the smallest and the largest number of hidden rows, and those of columns."""
         counts = []
         for rule, share, side in zip((self.rows, self.columns), (self.row_share, self.column_share), grid, strict=True):
-            low_high = np.clip(np.round(np.array(share) * side), 1, max(1, side - 1))
+            # Halves are rounded down: a run of more than half would always hide the middle of an odd side.
+            low_high = np.clip(np.ceil(np.array(share) * side - 0.5), 1, max(1, side - 1))
             counts.append((low_high if rule != "none" else np.zeros(2)).astype(int))
         return counts[0], counts[1]
 

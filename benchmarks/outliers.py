@@ -38,6 +38,7 @@ Detector = Callable[
     [np.ndarray, np.ndarray, int], np.ndarray
 ]  # (training rows, other rows, seed) -> scores, high typical
 METRICS = {"auroc": "AUROC", "ap": "Average precision (outliers are positive)", "seconds": "Seconds to fit and score"}
+SHIPPED = {"breast_cancer": load_breast_cancer, "wine": load_wine, "digits": load_digits}
 RESAMPLES = 2000  # of the tasks, for the intervals
 
 
@@ -118,7 +119,7 @@ def tasks(folder: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     Raises:
       ConfigError: If the folder has no file, or one has no X and y.
     """
-    for name, load in (("breast_cancer", load_breast_cancer), ("wine", load_wine), ("digits", load_digits)):
+    for name, load in SHIPPED.items():
         x, y = load(return_X_y=True)
         for typical in np.unique(y):
             yield f"{name} {typical}", x, y != typical
@@ -204,8 +205,10 @@ def write(out: Path, about: dict[str, Any], cells: dict[str, Any]) -> None:
         means = [
             mean_with_interval([row[i] for row in table.values() if row[i] is not None]) for i in range(len(shown))
         ]
-        over_seeds = [mean_over_seeds(cells, name, metric) for name in shown]
-        rows = [["**mean** (over tasks)", *means], ["**mean** (over seeds)", *over_seeds]]
+        rows = [["**mean** (over tasks)", *means]]
+        rows += [
+            [f"**mean** (over seeds{of})", *_over_seeds(part, shown, metric)] for of, part in _groups(cells).items()
+        ]
         rows += [[task, *("-" if v is None else f"{v:.3f}" for v in row)] for task, row in table.items()]
         text += [f"## {title}", markdown_table(["", *shown], rows)]
     seeds = sorted({int(seed) for found in cells.values() for seed in found})
@@ -214,6 +217,17 @@ def write(out: Path, about: dict[str, Any], cells: dict[str, Any]) -> None:
     )
     text += [f"Seeds {', '.join(map(str, seeds))}."] + (["Without a result: " + "; ".join(failed)] if failed else [])
     write_results(out, "outliers", "\n\n".join(text), {"about": about, "cells": cells})
+
+
+def _groups(cells: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return all tasks, and if there are both the classes of tables that ship with scikit-learn, and the files."""
+    classes = {task: found for task, found in cells.items() if task.rpartition(" ")[0] in SHIPPED}
+    files = {task: found for task, found in cells.items() if task not in classes}
+    return {"": cells} | ({", classes": classes, ", files": files} if classes and files else {})
+
+
+def _over_seeds(cells: dict[str, Any], shown: list[str], metric: str) -> list[str]:
+    return [mean_over_seeds(cells, name, metric) for name in shown]
 
 
 def mean_with_interval(values: list[Any]) -> str:

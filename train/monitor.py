@@ -287,10 +287,13 @@ class Monitor:
             @jax.jit
             def draw(arrays: Any) -> Array:
                 examples, keys = source.draw(arrays, jax.random.key(0))
-                return jax.vmap(lambda key, example: pipeline(key, example)[0][-1])(keys, examples)
+                return jax.vmap(lambda key, example: pipeline(key, example)[-1][-1])(keys, examples)
 
+            partners = np.asarray(draw(source.arrays))
             # As many as there are probes, so that the function that embeds them is the same.
-            self._partners = np.resize(np.asarray(draw(source.arrays)), (len(self.probe.x), *source.shape))
+            self._partners = np.resize(partners, (len(self.probe.x), *partners.shape[1:]))
+        if self._partners.shape[1:] != source.shape:  # small crops, whose law is that of the first view
+            return {}
         spread = self._moments(self.embed(encoder, self._partners), encoder.base).spread
         return {"embedding/partner_spread": float(spread)}
 

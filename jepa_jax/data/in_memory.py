@@ -26,6 +26,8 @@ from jepa_jax.data.source import (
 from jepa_jax.errors import ConfigError
 from jepa_jax.views import sample_keys
 
+ROWS_COMPARED = 1000  # samples whose rows are compared
+UNEQUAL = 100.0  # ratio of scales above which one deviation does not suit all rows
 DESCRIPTIONS = (
     "categories",
     "columns",
@@ -88,12 +90,28 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         labelled=labelled,
         quantiles=quantiles_of(arrays["x"]),
         held_out=bool(held.any()),
-        notes=(*samples.notes, *named, *notes),
+        notes=(*samples.notes, *named, *notes, *_unequal_rows(arrays["x"])),
         degenerate=degenerate,
         digest=digest,
         known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),
         conditions=0 if samples.condition is None else samples.condition.shape[1],
         **described,
+    )
+
+
+def _unequal_rows(x: Array) -> tuple[str, ...]:
+    """Return a note if rows of samples [N, H, W, C], such as sensors, have units too different for one deviation."""
+    if x.ndim != 4 or x.dtype == jnp.uint8:
+        return ()
+    rows = np.moveaxis(np.asarray(x[:ROWS_COMPARED], np.float64), 1, 0).reshape(x.shape[1], -1)
+    # By medians, because the border of a picture is the same in nearly all of them.
+    size = np.median(np.abs(rows - np.median(rows, axis=1, keepdims=True)), axis=1)
+    ratio = size[size > 0].max(initial=0) / size[size > 0].min(initial=np.inf)
+    if ratio < UNEQUAL:
+        return ()
+    return (
+        f"rows of the samples differ in scale by a factor of {ratio:.0e}, and all are divided by one deviation, so "
+        "that the smaller ones are hardly seen; divide each row by its own deviation",
     )
 
 

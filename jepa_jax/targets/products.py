@@ -10,23 +10,26 @@ from jax import Array
 from jepa_jax.targets.tokens import Targets, normed
 
 LARGEST_PATCH = 48  # numbers in a patch, at which a target has 1,176
-RIDGE = 1e-4  # added to the variances of a patch's numbers, over their mean
+RIDGE = 1e-4  # of the variance of each number of a patch, added to it
 
 
 class Whitening(NamedTuple):
-    """Mean [P] of the numbers of all patches, and the lower Cholesky factor [P, P] of their covariance."""
+    """Means and deviations [P] of the numbers of all patches, and the lower Cholesky factor of their correlations."""
 
     mean: Array
+    deviation: Array
     root: Array
 
 
 def whitening(numbers: Array) -> Whitening:
     """Return what whitens patches, from patches [M, P] of a batch."""
     mean = jnp.mean(numbers, axis=0)
-    centred = numbers - mean[None]
-    covariance = centred.T @ centred / len(numbers)
-    ridge = RIDGE * jnp.trace(covariance) / len(mean) + jnp.finfo(covariance.dtype).tiny
-    return Whitening(mean, jnp.linalg.cholesky(covariance + ridge * jnp.eye(len(mean), dtype=covariance.dtype)))
+    deviation = jnp.std(numbers, axis=0)
+    # What never changes stays 0. Each number has a ridge of its own, so that no unit is lost beside a larger one.
+    deviation = jnp.where(deviation > 0, deviation, 1.0)
+    unit = (numbers - mean[None]) / deviation[None]
+    correlation = unit.T @ unit / len(unit) + RIDGE * jnp.eye(len(mean), dtype=unit.dtype)
+    return Whitening(mean, deviation, jnp.linalg.cholesky(correlation))
 
 
 def product_targets(divided: Callable[[Any, Array], Array], normalise: bool) -> Targets:
@@ -47,8 +50,8 @@ def product_targets(divided: Callable[[Any, Array], Array], normalise: bool) -> 
 
     def targets(params: tuple[Any, Whitening], x: Array) -> Callable[[Array], Array]:
         of_encoder, white = params
-        centred = divided(of_encoder, x) - white.mean[None]
-        u = jax.scipy.linalg.solve_triangular(white.root, centred.T, lower=True).T
+        unit = (divided(of_encoder, x) - white.mean[None]) / white.deviation[None]
+        u = jax.scipy.linalg.solve_triangular(white.root, unit.T, lower=True).T
         i, j = jnp.triu_indices(u.shape[1])
         same = (i == j).astype(u.dtype)
         products = jax.lax.stop_gradient((u[:, i] * u[:, j] - same[None]) / jnp.sqrt(1 + same)[None])

@@ -53,7 +53,8 @@ def fit(
       ValueError: If `every` is below 1.
 
     Warns:
-      UserWarning: If images could not be read, with their number, or if options of the data have no effect.
+      UserWarning: If images could not be read, with their number, if options of the data have no effect, or for
+        what is assumed of the samples or wrong with them.
     """
     if every < 1:
         raise ValueError(f"every is {every}; it must be at least 1")
@@ -63,6 +64,8 @@ def fit(
     given = config.data if x is None else dataclasses.replace(config.data, source="")
     if not is_dataset(x) and (ignored := ignored_options(given, source)):  # whose images have been brought to size
         warnings.warn(ignored, stacklevel=2)
+    for note in source.notes:
+        warnings.warn(note, stacklevel=2)
     config = resolve(config, source)
     if initial is not None:
         check_initial_weights(initial, config, source)

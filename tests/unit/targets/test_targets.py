@@ -48,7 +48,7 @@ def test_products_of_one_normal_law_are_uncorrelated_with_variance_one(key: jax.
     mix = jax.random.normal(jax.random.key(7), (3, 3)) + 2 * jnp.eye(3)
     patches = jax.random.normal(key, (40_000, 3)) @ mix + 5
     of_batch = whitening(patches)
-    np.testing.assert_allclose(of_batch.root @ of_batch.root.T, jnp.cov(patches.T, bias=True), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(of_batch.root @ of_batch.root.T, np.corrcoef(patches.T), rtol=1e-3, atol=1e-3)
     found = np.asarray(product_targets(lambda params, x: x, False)((None, of_batch), patches)(jnp.arange(40_000)))
     assert found.shape == (40_000, 6)
     np.testing.assert_allclose(found.mean(0), 0, atol=0.005)  # less the ridge
@@ -70,3 +70,12 @@ def test_a_number_that_never_changes_has_finite_products(key: jax.Array) -> None
     assert jnp.isfinite(
         product_targets(lambda params, x: x, False)((None, whitening(patches)), patches)(jnp.arange(100))
     ).all()
+
+
+def test_products_do_not_depend_on_units(key: jax.Array) -> None:
+    patches = jax.random.normal(key, (500, 3))
+    found = [
+        product_targets(lambda params, x: x, False)((None, whitening(x)), x)(jnp.arange(500))
+        for x in (patches, patches * jnp.asarray([[1e4, 1.0, 1e-3]]) + jnp.asarray([[0.0, 5.0, 0.0]]))
+    ]
+    np.testing.assert_allclose(found[1], found[0], atol=2e-3)

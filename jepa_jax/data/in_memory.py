@@ -90,7 +90,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         labelled=labelled,
         quantiles=quantiles_of(arrays["x"]),
         held_out=bool(held.any()),
-        notes=(*samples.notes, *named, *notes, *_unequal_rows(arrays["x"])),
+        notes=(*samples.notes, *named, *notes, *unequal_rows(arrays["x"])),
         degenerate=degenerate,
         digest=digest,
         known=lambda n: jnp.asarray(samples.x[_choice(~held, n)]),
@@ -99,7 +99,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     )
 
 
-def _unequal_rows(x: Array) -> tuple[str, ...]:
+def unequal_rows(x: Array) -> tuple[str, ...]:
     """Return a note if rows of samples [N, H, W, C], such as sensors, have units too different for one deviation."""
     if x.ndim != 4 or x.dtype == jnp.uint8:
         return ()

@@ -12,7 +12,7 @@ import numpy as np
 from jepa_jax.config import Config, Mesh
 from jepa_jax.config_json import from_tree
 from jepa_jax.data import Source, as_samples, ignored_options, is_dataset, open_source, preprocessing_of
-from jepa_jax.data.in_memory import from_samples
+from jepa_jax.data.in_memory import from_samples, unequal_rows
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.images import Preprocessing
@@ -53,8 +53,8 @@ def fit(
       ValueError: If `every` is below 1.
 
     Warns:
-      UserWarning: If images could not be read, with their number, if options of the data have no effect, or for
-        what is assumed of the samples or wrong with them.
+      UserWarning: If images could not be read, with their number, if options of the data have no effect, or if
+        rows of images or series have units too different for one deviation.
     """
     if every < 1:
         raise ValueError(f"every is {every}; it must be at least 1")
@@ -64,7 +64,8 @@ def fit(
     given = config.data if x is None else dataclasses.replace(config.data, source="")
     if not is_dataset(x) and (ignored := ignored_options(given, source)):  # whose images have been brought to size
         warnings.warn(ignored, stacklevel=2)
-    for note in source.notes:
+    in_memory = source.world is None and source.batches is None
+    for note in unequal_rows(source.arrays["x"]) if in_memory else ():
         warnings.warn(note, stacklevel=2)
     config = resolve(config, source)
     if initial is not None:

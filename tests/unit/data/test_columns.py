@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from jepa_jax import config as cfg
-from jepa_jax.data import open_source
+from jepa_jax.data import Samples, open_source
 from jepa_jax.data.columns import continuous, first_copies, neighbour_distances
+from jepa_jax.data.in_memory import from_samples
 from jepa_jax.errors import ConfigError
 
 RNG = np.random.default_rng(3)
@@ -104,3 +105,17 @@ def test_local_noise_is_for_single_vectors(tmp_path: Path) -> None:
         source_of(tmp_path, RNG.standard_normal((20, 4, 4, 1)))
     with pytest.raises(ConfigError, match="a world has a noise of its own"):
         open_source(cfg.Data("moons", noise="local"))
+
+
+@pytest.mark.parametrize(
+    ("units", "ratio"), [((1e4, 1.0, 1e-3), "1e+07"), ((3.0, 1.0, 0.1), None), ((5.0, 1.0, 0.0), None)]
+)
+def test_rows_of_other_units_are_told(units: tuple[float, ...], ratio: str | None) -> None:
+    """Series of three sensors. One that is always 0 has no unit, and pictures have such rows at their border."""
+    x = np.random.default_rng(0).standard_normal((50, 3, 16, 1)) * np.array(units)[:, None, None]
+    notes = from_samples(Samples(x.astype(np.float32)), cfg.Data("x", batch_size=2, noise=0.0)).notes
+    assert [ratio in note for note in notes if "differ in scale" in note] == ([True] if ratio else [])
+
+
+def test_pictures_have_no_rows_of_other_units() -> None:
+    assert not any("differ in scale" in note for note in open_source(cfg.Data("digits")).notes)

@@ -391,17 +391,3 @@ def test_what_lies_beside_x_is_read_and_checked(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=says) as caught:
             read(**{name: array})
         assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("units", "ratio"), [((1e4, 1.0, 1e-3), "1e+07"), ((3.0, 1.0, 0.1), None), ((5.0, 1.0, 0.0), None)]
-)
-def test_rows_of_other_units_are_told(units: tuple[float, ...], ratio: str | None) -> None:
-    """Series of three sensors. One that is always 0 has no unit, and pictures have such rows at their border."""
-    x = np.random.default_rng(0).standard_normal((50, 3, 16, 1)) * np.array(units)[:, None, None]
-    notes = from_samples(Samples(x.astype(np.float32)), cfg.Data("x", batch_size=2, noise=0.0)).notes
-    assert [ratio in note for note in notes if "differ in scale" in note] == ([True] if ratio else [])
-
-
-def test_pictures_have_no_rows_of_other_units() -> None:
-    assert not any("differ in scale" in note for note in open_source(cfg.Data("digits")).notes)

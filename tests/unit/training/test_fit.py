@@ -83,3 +83,9 @@ def test_samples_that_cannot_be_trained_on(x: np.ndarray, says: str) -> None:
     with pytest.raises(jepa_jax.ConfigError, match=says) as caught:
         jepa_jax.fit(SMALL, x)
     assert "\n" not in str(caught.value)
+
+
+def test_fit_warns_of_rows_of_other_units() -> None:
+    x = np.random.default_rng(0).standard_normal((64, 2, 4, 1)).astype(np.float32) * np.array([[1e3], [1]])[:, :, None]
+    with pytest.warns(UserWarning, match="differ in scale by a factor of 9e\\+02"):
+        jepa_jax.fit(dataclasses.replace(SMALL, steps=1, data=cfg.Data(batch_size=16, noise=0.1)), x.astype(np.float32))

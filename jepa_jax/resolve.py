@@ -31,6 +31,13 @@ def resolve(config: Config, source: Source) -> Config:
     _check_objective(config)
     if isinstance(config.views, cfg.Crops):
         _check_crops(config.views, encoder, source.shape)
+    if config.data.neighbours and (
+        isinstance(config.views, cfg.Crops) or RECIPES[config.recipe.kind].views_read(config.recipe) == 1
+    ):
+        raise ConfigError(
+            "`data.neighbours` makes second views of other samples, and there are none here: use `views.kind` noise, "
+            "and `recipe.kind` pair, or masked with `recipe.pair_weight` and `recipe.pair_of` noise"
+        )
     built = build_term(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
     )

@@ -56,13 +56,16 @@ def variants(name: str) -> dict[str, Config]:
         recipe = dataclasses.replace(recipe, pair_weight=0.0, pair_of="noise")
     if name == "chorales":
         return {"ours": config, "published": token_by_token(config)}
+    if name == "bold":
+        return {"ours": config, "published": by_region(config)}
     if name == "processes":
         sigreg = Objective("sigreg", weight=0.01, num_slices=64)
         return {"ours": config, "with SIGReg": dataclasses.replace(config, objective=sigreg), "published": by_sensor()}
     # Pixels, gradients and samples cannot collapse.
     if isinstance(recipe, Masked | Pair) and recipe.target in ("tokens", "embedding") and not recipe.ema:
         recipe = dataclasses.replace(recipe, ema=0.99, ema_end=1.0)
-    return {"ours": config, "published": dataclasses.replace(config, objective=bare, recipe=recipe)}
+    data = dataclasses.replace(config.data, neighbours=0, noise=0.0) if config.data.neighbours else config.data
+    return {"ours": config, "published": dataclasses.replace(config, objective=bare, recipe=recipe, data=data)}
 
 
 def token_by_token(config: Config) -> Config:
@@ -73,6 +76,25 @@ def token_by_token(config: Config) -> Config:
         encoder=dataclasses.replace(config.encoder, readout="mean", dim=config.encoder.width),
         recipe=Pair(predictor=(256, 256), direction="forward", target="tokens", ema=0.99, ema_end=1.0),
         objective=Objective("none", distance="cosine"),
+    )
+
+
+def by_region(config: Config) -> Config:
+    """Return the row of brain activity as Brain-JEPA: patches of one region, the teacher's as targets, no term."""
+    assert isinstance(config.encoder, ViT)
+    mask = Cross(
+        rows="subset",
+        row_share=(0.45, 0.6),
+        columns="runs",
+        column_share=(0.2, 0.4),
+        asked_share=(0.2, 0.4),
+    )
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, batch_size=16, noise=0.0),
+        encoder=dataclasses.replace(config.encoder, patch_size=(1, 16), row_positions="given"),
+        recipe=Masked(ema=0.996, ema_end=1.0, mask=mask, predictor_width=24, predictor_depth=1),
+        objective=Objective("none", distance="smooth_l1"),
     )
 
 

@@ -19,10 +19,15 @@ class Data:
     noise: float | Literal["local"] | None = None
     """Standard deviation of the Gaussian noise that each view adds, in the units of the data. `local`: for vectors in a
     file, proportional to the distance of each row from its tenth neighbour. None: the value of the world; 0 for data
-    that come with pairs; `local` for other vectors in memory; a tenth of the standard deviation of images."""
+    that come with pairs and with `neighbours`; `local` for other vectors in memory; a tenth of the standard deviation
+    of images."""
     noise_factor: float = 0.1
     """For `noise` local: c in the standard deviation c d / sqrt(D), with d the distance of the tenth neighbour, of
     columns divided by their own standard deviations."""
+    neighbours: int = 0
+    """For samples in memory: the second view is made of another sample, one of this many nearest ones that are trained
+    on, by the distance of all numbers. What near samples do not share is then lost. 0: of the sample itself, or of its
+    partner if the data have pairs."""
     rho: float | None = None
     """Correlation between the latents of a positive pair, for worlds whose pairs are Ornstein-Uhlenbeck steps."""
     shift: int = 0
@@ -59,7 +64,7 @@ class Data:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        rules = [*at_least(self, 2, "batch_size"), *at_least(self, 0, "noise_factor", "shift", "workers")]
+        rules = [*at_least(self, 2, "batch_size"), *at_least(self, 0, "noise_factor", "neighbours", "shift", "workers")]
         local = self.noise in (None, "local") or (isinstance(self.noise, float | int) and self.noise >= 0)
         rules.append(("categorical", not any("=" in name for name in self.categorical), "have names without ="))
         rules.append(("noise", local, "be at least 0, or local"))

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 NEIGHBOUR = 10  # neighbour whose distance sets the noise of a row
 NEIGHBOUR_SAMPLES = 50_000  # rows among which neighbours are searched; more take minutes
+NEIGHBOUR_QUERIES = 1000  # rows whose neighbours are searched at once, which bounds the memory
 DEPENDENT = 1e-9  # least eigenvalue of a correlation matrix, over the largest; below it float32 has no digits left
 MAX_CORRELATED_SIZE = 1000  # columns above which linear dependence is not looked for
 FEW_ROWS = 200  # below which held-out samples say little
@@ -126,13 +127,37 @@ def neighbour_distances(standard: np.ndarray) -> np.ndarray:
     """
     from sklearn.neighbors import NearestNeighbors  # imported here, because scikit-learn takes a second to import
 
-    known = standard
-    if len(standard) > NEIGHBOUR_SAMPLES:
-        known = standard[np.random.default_rng(0).choice(len(standard), NEIGHBOUR_SAMPLES, replace=False)]
+    known = standard[_searched(len(standard))]
     count = min(NEIGHBOUR + 1, len(known))
     found = NearestNeighbors(n_neighbors=count).fit(known).kneighbors(standard)[0][:, -1]
     positive = found[found > 0]
     return np.maximum(found, positive.min() if len(positive) else 1.0)
+
+
+def nearest_rows(standard: np.ndarray, count: int) -> np.ndarray:
+    """Return the numbers of the nearest other rows of each standardised row [N, D], [N, count], count < N.
+
+    Of more than 50,000 rows, they are the nearest among 50,000.
+    """
+    from sklearn.neighbors import NearestNeighbors  # imported here, because scikit-learn takes a second to import
+
+    among = _searched(len(standard))
+    search = NearestNeighbors(n_neighbors=min(count + 1, len(among))).fit(standard[among])
+    found = np.empty((len(standard), count), np.int32)
+    for start in range(0, len(standard), NEIGHBOUR_QUERIES):
+        rows = np.arange(start, min(start + NEIGHBOUR_QUERIES, len(standard)))
+        near = among[search.kneighbors(standard[rows], return_distance=False)]
+        # A row is not always the first of its neighbours, where others are equal to it.
+        other = np.argsort(near == rows[:, None], axis=1, kind="stable")[:, :count]
+        found[rows] = np.take_along_axis(near, other, axis=1)
+    return found
+
+
+def _searched(count: int) -> np.ndarray:
+    """Return the numbers of the rows among which neighbours are searched, all or a random choice."""
+    if count <= NEIGHBOUR_SAMPLES:
+        return np.arange(count)
+    return np.random.default_rng(0).choice(count, NEIGHBOUR_SAMPLES, replace=False)
 
 
 def local_noise(x: np.ndarray, mean: ArrayLike, scale: ArrayLike, factor: float) -> np.ndarray:

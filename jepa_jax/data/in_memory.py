@@ -10,7 +10,7 @@ import numpy as np
 from jax import Array
 
 from jepa_jax import config as cfg
-from jepa_jax.data.columns import continuous, local_noise
+from jepa_jax.data.columns import continuous, local_noise, nearest_rows
 from jepa_jax.data.dataset import is_held_out
 from jepa_jax.data.samples import Samples
 from jepa_jax.data.source import (
@@ -50,7 +50,8 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     held, named = _held_out(samples, data)
     # Noise of one width cannot fit rows that are close in one place and far apart in another. Only if it was asked for
     # are repeated values spread, because only a density in nats has no upper limit at them.
-    local = data.noise == "local" or (data.noise is None and len(shape) == 1 and samples.pair is None)
+    paired = samples.pair is not None or bool(data.neighbours)
+    local = data.noise == "local" or (data.noise is None and len(shape) == 1 and not paired)
     if data.noise == "local":
         samples, held, notes, degenerate = _as_table(samples, held)
     else:
@@ -65,13 +66,16 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     spread = jnp.where(jnp.asarray(samples.categories) > 0, 0.0, scale) if samples.categories else scale
     noise: Any = _fixed_noise(samples, data, spread)
     if local:
-        noise = jnp.asarray(local_noise(np.asarray(arrays["x"]), mean, scale, data.noise_factor))
-        arrays["noise"] = noise
+        arrays["noise"] = noise = jnp.asarray(local_noise(np.asarray(arrays["x"]), mean, scale, data.noise_factor))
+    if data.neighbours:
+        arrays["near"] = jnp.asarray(_nearest(np.asarray(arrays["x"]), mean, scale, samples, data))
 
     def draw(arrays: Any, key: Array) -> tuple[dict[str, Array], Array]:
         pick, view = jax.random.split(key)
         index = jax.random.choice(pick, count, (batch_size,), replace=False)
         examples = {name: column[index] for name, column in arrays.items()}
+        if data.neighbours:
+            examples["pair"] = arrays["x"][_one_of(jax.random.fold_in(pick, 1), examples.pop("near"))]
         if local:
             examples["noise"] = examples["noise"][:, None] * spread[None]
         return examples, sample_keys(view, index)
@@ -97,6 +101,31 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         conditions=0 if samples.condition is None else samples.condition.shape[1],
         **described,
     )
+
+
+def _nearest(x: np.ndarray, mean: Array, scale: Array, samples: Samples, data: cfg.Data) -> np.ndarray:
+    """Return the numbers of the nearest samples of each sample, [N, neighbours].
+
+    Raises:
+      ConfigError: If the samples have partners already, or no distances, or are too few.
+    """
+    has = [name for name in ("pair", "condition") if getattr(samples, name) is not None]
+    if has:
+        raise ConfigError(
+            f"`data.neighbours`: {data.source} has its own {has[0]} of each sample; leave out one of them"
+        )
+    if any(samples.categories):
+        raise ConfigError(f"`data.neighbours` needs distances, and {data.source} has columns of categories")
+    if data.neighbours >= len(x):
+        raise ConfigError(f"`data.neighbours` is {data.neighbours}, but {len(x)} samples are trained on, with itself")
+    standard = (x - np.asarray(mean)) / np.asarray(scale)
+    return nearest_rows(standard.reshape(len(x), -1), data.neighbours)
+
+
+def _one_of(key: Array, near: Array) -> Array:
+    """Return one of the numbers in each row of [B, neighbours], at random, [B]."""
+    which = jax.random.randint(key, (len(near), 1), 0, near.shape[1])
+    return jnp.take_along_axis(near, which, axis=1)[:, 0]
 
 
 def unequal_rows(x: Array) -> tuple[str, ...]:
@@ -126,7 +155,7 @@ def _held_out(samples: Samples, data: cfg.Data) -> tuple[np.ndarray, tuple[str, 
 def _fixed_noise(samples: Samples, data: cfg.Data, spread: Array) -> Any:
     """Return the noise of all rows alike, for numbers of these deviations, which are 0 for categories."""
     if data.noise is None:
-        return 0.0 if samples.pair is not None else NOISE_FRACTION * spread
+        return 0.0 if samples.pair is not None or data.neighbours else NOISE_FRACTION * spread
     if data.noise == "local" or not samples.categories:
         return data.noise
     return data.noise * (spread > 0).astype(jnp.float32)

@@ -229,6 +229,8 @@ def stream_source(data: cfg.Data, shape: tuple[int, ...], mean: Array, scale: Ar
     refuse_options(data, shape)
     if data.noise == "local":
         raise ConfigError("`data.noise` local needs vectors in memory; give a number, in the units of the pixels")
+    if data.neighbours:
+        raise ConfigError("`data.neighbours` needs samples in memory; set `data.stream` False")
     noise = NOISE_FRACTION * scale if data.noise is None else data.noise
 
     def draw(batch: Any, key: Array) -> tuple[dict[str, Array], Array]:

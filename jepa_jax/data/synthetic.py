@@ -27,6 +27,8 @@ def make_world(data: cfg.Data) -> World:
         raise ConfigError(
             "`data.noise` local needs the rows of a file; a world has a noise of its own, or give a number"
         )
+    if data.neighbours:
+        raise ConfigError(f"`data.neighbours` needs samples in memory, and the world {data.source} draws new ones")
     options = {k: v for k, v in (("noise", data.noise), ("rho", data.rho)) if v is not None}
     try:
         return WORLDS[data.source](**options)

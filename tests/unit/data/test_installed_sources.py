@@ -100,6 +100,9 @@ def test_windows_do_not_cross_from_training_to_held_out(packages: Path) -> None:
     half = np.concatenate([x[person : person + 49 : 8] for person in (0, 106)])
     assert abs(half.mean(axis=(0, 2))).max() < 0.3
     np.testing.assert_array_equal(x[1, :, :70], x[0, :, 10:])  # ten frames on
+    assert samples.pair is not None
+    for one, partner in ((0, 8), (44, 52), (45, 37), (52, 44), (53, 61), (98, 90), (106, 114)):
+        np.testing.assert_array_equal(samples.pair[one], x[partner])  # 80 frames on, or back at the end of a half
     assert not held[:53].any()
     assert held[53:106].all()
     assert not np.isclose(x[53, :, 0], x[52, :, -1]).all()

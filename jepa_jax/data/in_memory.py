@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -59,8 +60,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     _check_counts(held, data)
     columns = {"x": samples.x, "pair": samples.pair, "condition": samples.condition}
     arrays = {name: jnp.asarray(column[~held]) for name, column in columns.items() if column is not None}
-    count = len(arrays["x"])
-    batch_size = min(data.batch_size, count)
+    batch_size = min(data.batch_size, len(arrays["x"]))
     mean, scale = standardise(arrays["x"], samples.categories)
     # Another category is another sample, not a view of this one.
     spread = jnp.where(jnp.asarray(samples.categories) > 0, 0.0, scale) if samples.categories else scale
@@ -69,16 +69,6 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         arrays["noise"] = noise = jnp.asarray(local_noise(np.asarray(arrays["x"]), mean, scale, data.noise_factor))
     if data.neighbours:
         arrays["near"] = jnp.asarray(_nearest(np.asarray(arrays["x"]), mean, scale, samples, data))
-
-    def draw(arrays: Any, key: Array) -> tuple[dict[str, Array], Array]:
-        pick, view = jax.random.split(key)
-        index = jax.random.choice(pick, count, (batch_size,), replace=False)
-        examples = {name: column[index] for name, column in arrays.items()}
-        if data.neighbours:
-            examples["pair"] = arrays["x"][_one_of(jax.random.fold_in(pick, 1), examples.pop("near"))]
-        if local:
-            examples["noise"] = examples["noise"][:, None] * spread[None]
-        return examples, sample_keys(view, index)
 
     described: dict[str, Any] = {name: getattr(samples, name) for name in DESCRIPTIONS}
     probe, labelled = _fixed_sets(samples, held)
@@ -89,7 +79,7 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
         mean,
         scale,
         arrays,
-        draw,
+        _drawing(batch_size, spread),
         probe,
         labelled=labelled,
         quantiles=quantiles_of(arrays["x"]),
@@ -120,6 +110,22 @@ def _nearest(x: np.ndarray, mean: Array, scale: Array, samples: Samples, data: c
         raise ConfigError(f"`data.neighbours` is {data.neighbours}, but {len(x)} samples are trained on, with itself")
     standard = (x - np.asarray(mean)) / np.asarray(scale)
     return nearest_rows(standard.reshape(len(x), -1), data.neighbours)
+
+
+def _drawing(batch_size: int, spread: Array) -> Callable[[Any, Array], tuple[dict[str, Array], Array]]:
+    """Return the `draw` of a source, where the noise of each row is in deviations of the numbers, `spread`."""
+
+    def draw(arrays: Any, key: Array) -> tuple[dict[str, Array], Array]:
+        pick, view = jax.random.split(key)
+        index = jax.random.choice(pick, len(arrays["x"]), (batch_size,), replace=False)
+        examples = {name: column[index] for name, column in arrays.items()}
+        if "near" in examples:
+            examples["pair"] = arrays["x"][_one_of(jax.random.fold_in(pick, 1), examples.pop("near"))]
+        if "noise" in examples:
+            examples["noise"] = examples["noise"][:, None] * spread[None]
+        return examples, sample_keys(view, index)
+
+    return draw
 
 
 def _one_of(key: Array, near: Array) -> Array:

@@ -4,7 +4,8 @@
 
 Hardware: any CPU; half a minute to five minutes a cell on two cores, about two hours for all. Rows train as published,
 by a teacher or stopped gradients alone, and with an anti-collapse term; each figure of a trained encoder stands beside
-that of the untrained one and those of baselines. The row `density` asks whether masked prediction learns the density:
+that of the untrained one and those of baselines. `masks` compares laws of masks on the row of vowels, and `targets` targets
+on the row of speckle, both as published. The row `density` asks whether masked prediction learns the density:
 masked alone, with a pair of noisy views or of the visible and the hidden patches, and the noisy pair alone, each with
 and without SIGReg, against exact densities. Cells are medians over seeds, with the smallest and largest value. Results
 go to OUT/DEVICE/family.json and family.md after every cell; the same command continues an interrupted run, and other
@@ -21,7 +22,7 @@ import numpy as np
 from rich.console import Console
 
 from benchmarks.family.pictures import draw
-from benchmarks.family.rows import ROWS, cells
+from benchmarks.family.rows import ABLATIONS, ROWS, cells
 from benchmarks.family.training import trained
 from benchmarks.report import continued, exit_status, markdown_table, results_folder, write_results
 from jepa_jax.cli import parse
@@ -29,7 +30,7 @@ from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
 from jepa_jax.progress import progress
 
-PARTS = (*ROWS, "density")
+PARTS = (*ROWS, *ABLATIONS, "density")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Args:
     """Arguments of the benchmark."""
 
     rows: tuple[str, ...] = PARTS
-    """Rows to run, by name; `density` for the question what masked prediction learns."""
+    """Rows to run, by name; `masks` and `targets` for other ones of vowels and of speckle; `density` for the question
+    what masked prediction learns."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Seeds of the training."""
     out: Path = Path("benchmarks/results")

@@ -22,17 +22,18 @@ Figures = dict[str, float]
 Judge = Callable[[Trained], Figures]
 
 
-def probe(cell: Trained, *, shots: int | None = None, second_order: bool = False) -> Figures:
+def probe(cell: Trained, *, shots: int | None = None, second_order: bool = False, twice: bool = False) -> Figures:
     """Return the accuracy of a linear probe of trained and untrained embeddings, and of baselines.
 
     Args:
       cell: Trained cell.
       shots: Labels of each class; None for all.
       second_order: Whether covariances of the rows of samples are a baseline.
+      twice: Whether to judge embeddings of samples that are twice as bright, too; they are logarithms of intensities.
     """
     fit_x, fit_y, x, y = labelled(cell.config.data.source)
 
-    def accuracy(features: Callable[[np.ndarray], np.ndarray]) -> float:
+    def accuracy(features: Callable[[np.ndarray], np.ndarray], x: np.ndarray = x) -> float:
         fit, query = features(fit_x), features(x)
         if shots is None:
             return evaluate.linear_probe(fit, fit_y, query, y)
@@ -49,6 +50,8 @@ def probe(cell: Trained, *, shots: int | None = None, second_order: bool = False
         else np.nan,
         "effective rank": float(evaluate.effective_rank(jnp.asarray(z))),
     }
+    if twice:
+        found["twice as bright"] = accuracy(partial(embedded, after), x + np.float32(np.log(2)))
     if second_order:
         found["second order"] = accuracy(evaluate.second_order)
         found["second order, lag 1"] = accuracy(lambda x: evaluate.second_order(x, 1))

@@ -3,11 +3,11 @@
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from benchmarks.family.control import control
 from benchmarks.family.judges import Judge, density, dynamics, probe, stems
-from jepa_jax.config import Config, Cross, Masked, Objective, Optim, Pair, ViT
+from jepa_jax.config import Config, Cross, Curriculum, Mask, Masked, Objective, Optim, Pair, ViT, Windows
 from train.config_files import find_config
 
 
@@ -140,11 +140,43 @@ def density_config(world: str, recipe: str, term: bool) -> Config:
     return dataclasses.replace(config, recipe=chosen, objective=objective, data=data, steps=min(config.steps, 600))
 
 
+def mask_configs() -> dict[str, Config]:
+    """Return the row of vowels as published, with each of its two laws of masks alone, both, and one without shape."""
+    config = variants("vowels")["published"]
+    assert isinstance(config.recipe, Masked)
+    assert isinstance(config.recipe.mask, Curriculum)
+    laws: dict[str, Mask] = {
+        "blocks": config.recipe.mask.early,
+        "cross": config.recipe.mask.late,
+        "curriculum": config.recipe.mask,
+        "any patches": Windows(size=6, share=0.6),  # of the grid of 6 x 6
+    }
+    return {name: _with_recipe(config, mask=law) for name, law in laws.items()}
+
+
+def target_configs() -> dict[str, Config]:
+    """Return the row of speckle as published, and with other targets."""
+    config = variants("speckle")["published"]
+    return {
+        "four scales": config,
+        "one scale": _with_recipe(config, scales=(1,)),
+        "pixels": _with_recipe(config, target="pixels"),
+        "tokens of a teacher": _with_recipe(config, target="tokens", normed=True, ema=0.99, ema_end=1.0),
+    }
+
+
+def _with_recipe(config: Config, **changes: Any) -> Config:
+    return dataclasses.replace(config, recipe=dataclasses.replace(config.recipe, **changes))
+
+
 Cell = tuple[Callable[[], Config], Judge]
 
 
 def cells(name: str) -> dict[str, Cell]:
-    """Return the cells of a row of the table, or of the part `density`, by name."""
+    """Return the cells of a row of the table, or of another part, by name."""
+    if name in ABLATIONS:
+        of, judge = ABLATIONS[name]
+        return {f"{name}: {variant}": (partial(_same, config), judge) for variant, config in of().items()}
     if name != "density":
         return {
             f"{name}: {variant}": (partial(_same, config), ROWS[name].judge)
@@ -159,6 +191,12 @@ def cells(name: str) -> dict[str, Cell]:
         for recipe in DENSITY_RECIPES
         for term in (False, True)
     }
+
+
+ABLATIONS: dict[str, tuple[Callable[[], dict[str, Config]], Judge]] = {
+    "masks": (mask_configs, partial(probe, shots=3)),
+    "targets": (target_configs, partial(probe, shots=10, twice=True)),
+}
 
 
 def _same(config: Config) -> Config:

@@ -27,7 +27,7 @@ def short(config: Config) -> Config:
 @pytest.mark.parametrize("name", program.PARTS)
 def test_every_cell_has_a_config(name: str) -> None:
     cells = rows.cells(name)
-    several = {"density": 24, "processes": 3}  # others run once or twice
+    several = {"density": 24, "masks": 4, "processes": 3, "targets": 4}  # others run once or twice
     assert len(cells) == (several[name] if name in several else 1 + rows.ROWS[name].published)
     configs = [make() for make, _ in cells.values()]
     assert len({repr(config) for config in configs}) == len(configs)

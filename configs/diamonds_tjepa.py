@@ -21,7 +21,7 @@ def get_config() -> Config:
             per_row=True,
             row_positions="learned",
             column_positions="none",
-            width=12,
+            width=24,
             depth=3,
             heads=3,
             registers=1,

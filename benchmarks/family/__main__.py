@@ -4,8 +4,8 @@
 
 Hardware: any CPU; half a minute to five minutes a cell on two cores, about two hours for all. Rows train as published,
 by a teacher or stopped gradients alone, and with an anti-collapse term; each figure of a trained encoder stands beside
-that of the untrained one and those of baselines. `masks` compares laws of masks on the row of vowels, and `targets` targets
-on the row of speckle, both as published. The row `density` asks whether masked prediction learns the density:
+that of the untrained one and those of baselines. `masks` compares laws of masks on the row of vowels, and `targets`
+targets on the row of speckle, both as published. The row `density` asks whether masked prediction learns the density:
 masked alone, with a pair of noisy views or of the visible and the hidden patches, and the noisy pair alone, each with
 and without SIGReg, against exact densities. Cells are medians over seeds, with the smallest and largest value. Results
 go to OUT/DEVICE/family.json and family.md after every cell; the same command continues an interrupted run, and other

@@ -99,6 +99,8 @@ def _markdown(found: dict[str, dict[str, dict[str, float]]]) -> str:
         text = ""
         if row in ROWS:
             text = f"{ROWS[row].system}: `python -m train {ROWS[row].config}`. Bar: {ROWS[row].bar}."
+        if row in ABLATIONS:
+            text = f"Other {row} of the row {ABLATIONS[row].row}, as published."
         blocks += [f"## {row}", text, markdown_table(["", *names], lines)]
     return "\n\n".join(block for block in blocks if block)
 

@@ -175,8 +175,10 @@ Cell = tuple[Callable[[], Config], Judge]
 def cells(name: str) -> dict[str, Cell]:
     """Return the cells of a row of the table, or of another part, by name."""
     if name in ABLATIONS:
-        of, judge = ABLATIONS[name]
-        return {f"{name}: {variant}": (partial(_same, config), judge) for variant, config in of().items()}
+        part = ABLATIONS[name]
+        return {
+            f"{name}: {variant}": (partial(_same, config), part.judge) for variant, config in part.configs().items()
+        }
     if name != "density":
         return {
             f"{name}: {variant}": (partial(_same, config), ROWS[name].judge)
@@ -193,9 +195,17 @@ def cells(name: str) -> dict[str, Cell]:
     }
 
 
-ABLATIONS: dict[str, tuple[Callable[[], dict[str, Config]], Judge]] = {
-    "masks": (mask_configs, partial(probe, shots=3)),
-    "targets": (target_configs, partial(probe, shots=10, twice=True)),
+class Ablation(NamedTuple):
+    """Changes of one part of a row: its name, the configs by the name of the change, and their judge."""
+
+    row: str
+    configs: Callable[[], dict[str, Config]]
+    judge: Judge
+
+
+ABLATIONS: dict[str, Ablation] = {
+    "masks": Ablation("vowels", mask_configs, partial(probe, shots=3)),
+    "targets": Ablation("speckle", target_configs, partial(probe, shots=10, twice=True)),
 }
 
 

@@ -136,7 +136,8 @@ def training_views(run: Path, name: str, samples: Samples) -> tuple[Pipeline, Ex
         if np.shape(noise) == np.shape(samples.x):
             examples["noise"] = np.asarray(noise)
         if not (np.any(noise) or data.shift):
-            raise ConfigError(f"`views`: this encoder was trained on the pairs in {data.source}, without random views")
+            partners = "near samples" if data.neighbours else "the pairs"
+            raise ConfigError(f"`views`: this encoder was trained on {partners} in {data.source}, without random views")
         if samples.pair is not None:
             examples["pair"] = samples.pair
     pipeline = build_pipeline(

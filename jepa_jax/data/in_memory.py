@@ -107,7 +107,9 @@ def _nearest(x: np.ndarray, mean: Array, scale: Array, samples: Samples, data: c
     if any(samples.categories):
         raise ConfigError(f"`data.neighbours` needs distances, and {data.source} has columns of categories")
     if data.neighbours >= len(x):
-        raise ConfigError(f"`data.neighbours` is {data.neighbours}, but {len(x)} samples are trained on, with itself")
+        raise ConfigError(
+            f"`data.neighbours` is {data.neighbours}, but {len(x)} samples are trained on; take at most {len(x) - 1}"
+        )
     standard = (x - np.asarray(mean)) / np.asarray(scale)
     return nearest_rows(standard.reshape(len(x), -1), data.neighbours)
 

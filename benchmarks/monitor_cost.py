@@ -16,8 +16,10 @@ import optax
 
 import jepa_jax
 from jepa_jax.cli import parse
+from jepa_jax.errors import ConfigError
 
 BATCH = 256
+LEAST_PROBES = 8
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,22 @@ def apply(params: Any, x: jax.Array) -> jax.Array:
 
 
 def main(args: list[str]) -> int:
-    """Run the benchmark, print the share, and return 0."""
-    a = parse(Arguments, args, prog="python -m benchmarks.monitor_cost", description=__doc__ or "")
+    """Run the benchmark, print the share, and return 0, or 2 if the arguments are wrong."""
+    try:
+        a = parse(Arguments, args, prog="python -m benchmarks.monitor_cost", description=__doc__ or "")
+        if not 1 <= a.every <= a.steps:
+            raise ConfigError(f"--every is {a.every}; it must be from 1 to --steps, {a.steps}")
+        if a.probes < LEAST_PROBES:
+            raise ConfigError(f"--probes is {a.probes}; it must be at least {LEAST_PROBES}")
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    _measure(a)
+    return 0
+
+
+def _measure(a: Arguments) -> None:
+    """Print each look, and the share of the time that they take."""
     world = jepa_jax.WORLDS["moons"]()
     probe = world.sample(jax.random.key(1), a.probes)[0]
     outliers = jax.random.normal(jax.random.key(2), probe.shape)
@@ -82,7 +98,6 @@ def main(args: list[str]) -> int:
     jax.block_until_ready(params)
     whole, looks = time.perf_counter() - started, len(monitor.history) - 1
     print(f"{looks} looks of {1e3 * spent / looks:.0f} ms in {whole:.1f} s: {spent / whole:.1%} of the time")
-    return 0
 
 
 if __name__ == "__main__":

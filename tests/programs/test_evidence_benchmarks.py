@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks import curation, ood, outliers
+from benchmarks import curation, monitor_cost, ood, outliers
 from benchmarks.intervals import auroc_interval
 from benchmarks.paper import __main__ as paper
 from benchmarks.paper import controlled, imagenet
@@ -87,6 +87,19 @@ def test_complexity_alone_does_not_separate_samples_of_like_complexity() -> None
 )
 def test_wrong_arguments_of_outliers(args: list[str], words: str, tmp_path: Path, capsys) -> None:
     assert ood.main([*args, "--out", str(tmp_path)]) == 2
+    assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--nonsense"], "unknown option --nonsense"),
+        (["--every", "0"], "--every is 0; it must be from 1 to --steps, 1500"),
+        (["--probes", "3"], "--probes is 3; it must be at least 8"),
+    ],
+)
+def test_wrong_arguments_of_the_cost_of_a_monitor(args: list[str], words: str, capsys) -> None:
+    assert monitor_cost.main(args) == 2
     assert words in capsys.readouterr().err
 
 

@@ -31,13 +31,8 @@ def resolve(config: Config, source: Source) -> Config:
     _check_objective(config)
     if isinstance(config.views, cfg.Crops):
         _check_crops(config.views, encoder, source.shape)
-    if config.data.neighbours and (
-        isinstance(config.views, cfg.Crops) or RECIPES[config.recipe.kind].views_read(config.recipe) == 1
-    ):
-        raise ConfigError(
-            "`data.neighbours` makes second views of other samples, and there are none here: use `views.kind` noise, "
-            "and `recipe.kind` pair, or masked with `recipe.pair_weight` and `recipe.pair_of` noise"
-        )
+    if config.data.neighbours:
+        _check_neighbours(config)
     built = build_term(
         options.anti_collapse, weight=options.weight, temperature=options.temperature, num_slices=options.num_slices
     )
@@ -106,6 +101,21 @@ def _check_objective(config: Config) -> None:
     if term.views and (views := _embedded_views(config)) not in term.views:
         raise ConfigError(
             f"`objective.anti_collapse` {name} compares two views of a sample, and here there are {views}"
+        )
+
+
+def _check_neighbours(config: Config) -> None:
+    """Check that near samples are second views, which are predicted."""
+    recipe = config.recipe
+    if isinstance(config.views, cfg.Crops) or RECIPES[recipe.kind].views_read(recipe) == 1:
+        raise ConfigError(
+            "`data.neighbours` makes second views of other samples, and there are none here: use `views.kind` noise, "
+            "and `recipe.kind` pair, or masked with `recipe.pair_weight` and `recipe.pair_of` noise"
+        )
+    if config.objective.anti_collapse == "entropy" or not config.objective.prediction_weight:
+        raise ConfigError(
+            "`data.neighbours` makes second views that are predicted, and would distort a density that is fitted to "
+            "all views: use another `objective.anti_collapse`, such as infonce, with `objective.prediction_weight`"
         )
 
 

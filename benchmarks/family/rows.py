@@ -79,21 +79,22 @@ def token_by_token(config: Config) -> Config:
     )
 
 
+def _rows_and_times(
+    rows: tuple[float, float], times: tuple[float, float], asked: tuple[float, float], *, ema: float, width: int
+) -> Masked:
+    """Return the recipe of Brain-JEPA: rows and a run of times are hidden, in shares between these; a teacher."""
+    mask = Cross(rows="subset", row_share=rows, columns="runs", column_share=times, asked_share=asked)
+    return Masked(ema=ema, ema_end=1.0, mask=mask, predictor_width=width, predictor_depth=1)
+
+
 def by_region(config: Config) -> Config:
     """Return the row of brain activity as Brain-JEPA: patches of one region, the teacher's as targets, no term."""
     assert isinstance(config.encoder, ViT)
-    mask = Cross(
-        rows="subset",
-        row_share=(0.45, 0.6),
-        columns="runs",
-        column_share=(0.2, 0.4),
-        asked_share=(0.2, 0.4),
-    )
     return dataclasses.replace(
         config,
         data=dataclasses.replace(config.data, batch_size=16, noise=0.0),
         encoder=dataclasses.replace(config.encoder, patch_size=(1, 16), row_positions="given"),
-        recipe=Masked(ema=0.996, ema_end=1.0, mask=mask, predictor_width=24, predictor_depth=1),
+        recipe=_rows_and_times((0.45, 0.6), (0.2, 0.4), (0.2, 0.4), ema=0.996, width=24),
         objective=Objective("none", distance="smooth_l1"),
     )
 
@@ -102,18 +103,11 @@ def by_sensor() -> Config:
     """Return the row of processes as Brain-JEPA: patches of one sensor, the teacher's tokens as targets, no term."""
     config = find_config("processes_brainjepa")[1]
     assert isinstance(config.encoder, ViT)
-    mask = Cross(
-        rows="subset",
-        row_share=(0.25, 0.5),
-        columns="runs",
-        column_share=(0.25, 0.4),
-        asked_share=(0.5, 0.8),
-    )
     return dataclasses.replace(
         config,
         steps=1500,
         encoder=dataclasses.replace(config.encoder, patch_size=(1, 2), row_positions="learned"),
-        recipe=Masked(ema=0.99, ema_end=1.0, mask=mask, predictor_width=48, predictor_depth=1),
+        recipe=_rows_and_times((0.25, 0.5), (0.25, 0.4), (0.5, 0.8), ema=0.99, width=48),
         objective=Objective("none", distance="smooth_l1"),
         optim=Optim(lr=2e-3),
     )

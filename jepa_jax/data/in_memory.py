@@ -68,7 +68,8 @@ def from_samples(samples: Samples, data: cfg.Data) -> Source:
     if local:
         arrays["noise"] = noise = jnp.asarray(local_noise(np.asarray(arrays["x"]), mean, scale, data.noise_factor))
     if data.neighbours:
-        arrays["near"] = jnp.asarray(_nearest(np.asarray(arrays["x"]), mean, scale, samples, data))
+        near = _nearest(np.asarray(arrays["x"]), mean, scale, samples, data)
+        arrays["near"], notes = jnp.asarray(near), (*notes, *_about_partners(np.asarray(arrays["x"]), near))
 
     described: dict[str, Any] = {name: getattr(samples, name) for name in DESCRIPTIONS}
     probe, labelled = _fixed_sets(samples, held)
@@ -112,6 +113,21 @@ def _nearest(x: np.ndarray, mean: Array, scale: Array, samples: Samples, data: c
         )
     standard = (x - np.asarray(mean)) / np.asarray(scale)
     return nearest_rows(standard.reshape(len(x), -1), data.neighbours)
+
+
+def _about_partners(x: np.ndarray, near: np.ndarray) -> tuple[str, ...]:
+    """Return the sentences about samples [N, ...] whose partners are those of these numbers, [N, neighbours]."""
+    flat = x.reshape(len(x), -1)
+    copies = int(sum((flat[column] == flat).all(axis=1).sum() for column in near.T))
+    often = np.bincount(near.reshape(-1), minlength=len(x)).max() / near.shape[1]
+    notes = (
+        f"second views are near samples, of which one is taken {often:.1f} times as often as a sample is, so that a "
+        "density that is read from this run leans towards such samples",
+    )
+    if not copies:
+        return notes
+    share = copies / near.size
+    return (*notes, f"{share:.1%} of the near samples are copies, from which nothing is learned: drop copies first")
 
 
 def _drawing(batch_size: int, spread: Array) -> Callable[[Any, Array], tuple[dict[str, Array], Array]]:

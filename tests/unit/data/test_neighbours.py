@@ -96,3 +96,22 @@ def test_worlds_and_recipes_of_one_view_have_no_neighbours(rows: Callable[..., s
         with pytest.raises(ConfigError, match="makes second views of other samples, and there are none here"):
             resolve(config, source)
     resolve(Config(data=data, encoder=vit, recipe=cfg.Masked(pair_weight=1.0)), source)
+
+
+def test_a_density_that_is_fitted_to_all_views_takes_none_of_neighbours(rows: Callable[..., str]) -> None:
+    data = cfg.Data(rows(x=X), neighbours=2)
+    source, map_ = open_source(data), cfg.Triangular()
+    entropy = Config(data=data, encoder=map_, objective=cfg.Objective("entropy"))
+    unpredicted = Config(data=data, objective=cfg.Objective("infonce", prediction_weight=0.0))
+    for config in (entropy, unpredicted):
+        with pytest.raises(ConfigError, match="would distort a density that is fitted to all views"):
+            resolve(config, source)
+    resolve(Config(data=data, objective=cfg.Objective("infonce")), source)
+
+
+def test_what_is_taken_often_and_copies_are_told(rows: Callable[..., str]) -> None:
+    hub = np.concatenate([np.zeros((1, 6)), np.eye(6), -np.eye(6)]).astype(np.float32)  # nearest to the twelve others
+    (note,) = open_source(cfg.Data(rows(x=hub), neighbours=1)).notes
+    assert "one is taken 12.0 times as often as a sample is" in note
+    copies = open_source(cfg.Data(rows(x=np.repeat(X, 2, axis=0)), neighbours=2)).notes[-1]
+    assert copies.startswith("50.0% of the near samples are copies")

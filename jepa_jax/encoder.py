@@ -42,8 +42,8 @@ class Encoder:
       dim: Width of the embedding, K.
       base: Base distribution p(z) to which training drove the embedding: `normal`, `sphere`, or None if unknown.
       null_directions: Number of output directions that are constant by construction.
-      factor: Function (params, x, chunk, platform, memory) -> a matrix with the singular values of the Jacobian at x,
-        if the network has a faster method than differentiating itself; or None.
+      factor: Function (params, x, chunk, platform, memory) -> the embedding and a matrix with the singular values of
+        the Jacobian at x, if the network has a faster method than differentiating itself; or None.
       volume: Function (params, x) -> log of the factor by which the encoder enlarges volumes at x, if it cannot fold
         and knows it in closed form; or None.
       preprocessing: Preprocessing from a picture to x, if the weights came with their own; or None.
@@ -64,7 +64,7 @@ class Encoder:
     dim: int = field(metadata={"static": True})
     base: str | None = field(default=None, metadata={"static": True})
     null_directions: int = field(default=0, metadata={"static": True})
-    factor: Callable[[Any, Array, int | None, str, int | None], Array] | None = field(
+    factor: Callable[[Any, Array, int | None, str, int | None], tuple[Array, Array]] | None = field(
         default=None, metadata={"static": True}
     )
     volume: Callable[[Any, Array], Array] | None = field(default=None, metadata={"static": True})
@@ -163,7 +163,7 @@ class Encoder:
         return jnp.full(count, 1 / count) if self.weights is None else self.weights
 
     @property
-    def jacobian_factor(self) -> Callable[[Array, int | None, str, int | None], Array] | None:
+    def jacobian_factor(self) -> Callable[[Array, int | None, str, int | None], tuple[Array, Array]] | None:
         """`factor` with the weights bound, which the scorer uses if it exists instead of differentiating."""
         return None if self.factor is None else partial(self.factor, self.params)
 

@@ -379,9 +379,23 @@ def _scores(f: Any, xs: Any, tangent: Any, *, static: _Static, mesh: Mesh | None
         return scores(*matrices(f, xs, tangent))
     # The compiler partitions the Jacobians by the shardings of f and xs. It cannot partition calls of LAPACK and would
     # gather the whole batch for them, so `shard_map` partitions them explicitly.
-    return jax.shard_map(scores, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)(
+    read_share = one_by_one(scores) if static.platform == "cpu" else scores
+    return jax.shard_map(read_share, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)(
         *matrices(f, xs, tangent)
     )
+
+
+def one_by_one(scores: Callable[[Array, Array], Score]) -> Callable[[Array, Array], Score]:
+    """Return the function with a loop over the samples, for devices that share the threads of one CPU.
+
+    LAPACK's batches in jaxlib 0.10 wait, on a thread of the pool that all devices share, for other threads of it; if
+    each of them waits, the program stands still for ever. A single matrix is decomposed where it is.
+    """
+
+    def each(jz: tuple[Array, Array]) -> Score:
+        return jax.tree.map(lambda a: a[0], scores(*jax.tree.map(lambda a: a[None], jz)))
+
+    return lambda j, z: jax.lax.map(each, (j, z))
 
 
 _compiled = jax.jit(_scores, static_argnames=("static", "mesh"))

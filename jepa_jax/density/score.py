@@ -49,7 +49,7 @@ def singular_values(
     The arguments are those of `jepa_score`.
     """
     platform = platform or jax.default_backend()
-    j = _matrix(f, x, mode, chunk, precision, tangent, platform)
+    j, _ = _matrix(f, x, mode, chunk, precision, tangent, platform)
     resolved = spectrum.resolve_method(method, min(j.shape), values=True, platform=platform)
     return spectrum.values(j, resolved, platform)
 
@@ -75,8 +75,8 @@ def jepa_score(
 
     Args:
       f: Pure function of one sample that returns an embedding [K]. If it has the method
-        `jacobian_factor(x, chunk, platform, memory)`, the singular values of J are computed from the matrix that this
-        method returns, which an encoder can compute faster than by differentiating itself.
+        `jacobian_factor(x, chunk, platform, memory)`, which returns f(x) and a matrix with the singular values of J,
+        they are computed from that matrix: an encoder can be faster than its differentiation.
       x: One sample, floating point: an array of any shape, or a pytree of arrays.
       eps: Lower limit of the singular values; smaller ones are clipped to it.
       mode: As in `jacobian`.
@@ -166,9 +166,9 @@ def differentiate(
     This is the first half of `evaluate`; `memory` is that of `jacobian`.
     """
     platform = platform or jax.default_backend()
-    j = _matrix(f, x, mode, chunk, precision, tangent, platform, memory)
+    j, z = _matrix(f, x, mode, chunk, precision, tangent, platform, memory)
     with arithmetic(precision, platform):
-        return j, f(x)
+        return j, f(x) if z is None else z
 
 
 def read(
@@ -225,15 +225,16 @@ def _matrix(
     tangent: Array | None,
     platform: str,
     memory: int | None = None,
-) -> Array:
-    """Return the Jacobian, or a matrix with the same singular values if the encoder provides one."""
+) -> tuple[Array, Array | None]:
+    """Return the Jacobian and None; or a matrix with its singular values and f(x), if the encoder provides them."""
     factor = getattr(f, "jacobian_factor", None)
     if factor is not None and tangent is None:
         _, v, out = flatten(f, x)
         if resolve_mode(mode, v.size, out.size) == "reverse" and mode == "auto":
             with arithmetic(precision, platform):
-                return factor(x, chunk, platform, memory)
+                z, matrix = factor(x, chunk, platform, memory)
+                return matrix, z
     how = {"mode": mode, "chunk": chunk, "precision": precision, "tangent": tangent}
     j = jacobian(f, x, **how, platform=platform, memory=memory)
     units = getattr(f, "units", None)
-    return j if units is None or tangent is not None else j * units.reshape(1, -1).astype(j.dtype)
+    return j if units is None or tangent is not None else j * units.reshape(1, -1).astype(j.dtype), None

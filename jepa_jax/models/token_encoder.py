@@ -77,7 +77,8 @@ class TokenEncoder:
 
     def apply(self, params: Params, x: Array) -> Array:
         """Return the embedding [K] of one sample."""
-        scanned, head = self.stages(params)
+        depth, head = self.stages(params)
+        scanned = jax.tree.map(lambda a: a[:depth], params["blocks"])
         return head(through(self.body, scanned, self.embed(params, x)))
 
     def encode(self, params: Params, x: Array, at: Array | None = None, valid: Array | None = None) -> Array:
@@ -129,23 +130,26 @@ class TokenEncoder:
             tokens = jnp.concatenate([tokens[:first], params["registers"], tokens[first:]])
         return tokens
 
-    def stages(self, params: Params) -> tuple[Params, Callable[[Array], Array]]:
-        """Return the blocks through which all tokens pass, and the function of the last part: [N, D] -> [K].
+    def stages(self, params: Params) -> tuple[int, Callable[[Array], Array]]:
+        """Return the number of blocks through which all tokens pass, and the function of the rest: [N, D] -> [K].
 
         If only the class token is read, the last block belongs to the last part, because it needs only one query.
         """
         if self.body.pooling == "mean":
-            return params["blocks"], lambda x: self._read(params, x[self.body.prefix :])
-        first, last = (jax.tree.map(lambda a, s=s: a[s], params["blocks"]) for s in (np.s_[:-1], np.s_[-1]))
-        return first, lambda x: self._read(params, block_of(self.body)(last)(x, queries=1))
+            return self.body.depth, lambda x: self._read(params, x[self.body.prefix :])
+        last = jax.tree.map(lambda a: a[-1], params["blocks"])
+        return self.body.depth - 1, lambda x: self._read(params, block_of(self.body)(last)(x, queries=1))
 
-    def factor(self, params: Params, x: Array, chunk: int | None, platform: str, memory: int | None = None) -> Array:
-        """Return `jacobian_factor` of this network at one sample, [K, *]."""
-        scanned, head = self.stages(params)
+    def factor(
+        self, params: Params, x: Array, chunk: int | None, platform: str, memory: int | None = None
+    ) -> tuple[Array, Array]:
+        """Return `jacobian_factor` of this network at one sample: the embedding [K] and a matrix [K, *]."""
+        depth, head = self.stages(params)
         norm = partial(layer_norm, params["pre_norm"], eps=self.body.norm_eps) if self.body.pre_norm else None
         return jacobian_factor(
             block_of(self.body),
-            scanned,
+            params["blocks"],
+            depth,
             head,
             norm,
             self.place(params, x),

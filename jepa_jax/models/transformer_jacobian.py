@@ -1,6 +1,7 @@
 """Jacobian of a transformer, computed block by block with all gradients at once."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -10,7 +11,7 @@ from jax import Array
 from jepa_jax.density.jacobian import even
 from jepa_jax.density.products import product
 from jepa_jax.memory import budget, live_bytes
-from jepa_jax.models.transformer import attention_weights
+from jepa_jax.models.transformer import at_least_float32, attention_weights
 
 # Memory for what one token's map or one chunk of gradients needs: on CPU what stays in its caches.
 CHUNK_BYTES = {"cpu": 16 * 2**20}
@@ -22,6 +23,7 @@ TOKEN_MULTIPLES = {"gpu": 8}
 def jacobian_factor(
     block: Callable[[Any], Any],
     blocks: Any,
+    depth: int,
     head: Callable[[Array], Array],
     norm: Callable[[Array], Array] | None,
     tokens: Array,
@@ -31,8 +33,10 @@ def jacobian_factor(
     chunk: int | None,
     platform: str,
     memory: int | None = None,
-) -> Array:
-    """Return a matrix with the singular values of the Jacobian at one sample, in about two thirds of its arithmetic.
+) -> tuple[Array, Array]:
+    """Return the embedding of one sample and a matrix with the singular values of its Jacobian.
+
+    The matrix takes about two thirds of the Jacobian's arithmetic.
 
     This is reverse mode, but all K gradients, [N, K, D], pass through one block after another, instead of one gradient
     after another through all blocks:
@@ -47,7 +51,8 @@ def jacobian_factor(
 
     Args:
       block: Function from the weights of a block to the block.
-      blocks: Stacked weights of the blocks through which all tokens pass.
+      blocks: Stacked weights of all blocks.
+      depth: Number of blocks, from the first, through which all tokens pass.
       head: Function of the tokens after these blocks, [N, D] -> the embedding [K].
       norm: Layer norm of each token before the first block, or None.
       tokens: Tokens [N, D], of which those of the grid have positions, and `prefix` others precede them.
@@ -59,38 +64,43 @@ def jacobian_factor(
       memory: Bytes of memory of the device for which it is compiled; None asks the devices of this process.
 
     Returns:
-      [K, (N - prefix) min(D, P)]; elsewhere than on CPU [K, (N - prefix) P], without Q R = E.
+      The embedding [K]; and the matrix, [K, (N - prefix) min(D, P)], elsewhere than on CPU [K, (N - prefix) P],
+      without Q R = E.
     """
     room, count = budget(CHUNK_BYTES, platform, memory), len(tokens)
     added = -count % TOKEN_MULTIPLES.get(platform, 1)
     valid = jnp.arange(count + added) < count if added else None
 
-    def backward(grads: Array, inputs: tuple[Any, Array, Array]) -> tuple[Array, None]:
-        b, x, y = block(inputs[0]), *inputs[1:]
+    def weights(i: Array) -> Any:  # taken where they are used: a part of the stack would be copied for every sample
+        return block(jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), blocks))
+
+    def backward(grads: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, None]:
+        b, x, y = weights(inputs[0]), *inputs[1:]
         grads = _before_mlp(b, y, grads, room, platform)
         return _by_chunks(_attention_pull(b, x, valid, platform), grads, chunk, room), None
 
     x = jnp.pad(tokens if norm is None else norm(tokens), ((0, added), (0, 0)))
-    x, states = _forward(block, blocks, x, valid)
-    many = jax.vmap(jax.vjp(lambda x: head(x[:count]), x)[1], out_axes=1)
+    x, states = _forward(weights, depth, x, valid)
+    z, pull = jax.vjp(lambda x: head(x[:count]), x)
+    many = jax.vmap(pull, out_axes=1)
     grads = _by_chunks(lambda rows: many(rows[0])[0], jnp.eye(dim, dtype=x.dtype)[None], chunk, room)
-    grads = jax.lax.scan(backward, grads, (blocks, *states), reverse=True)[0][prefix:count]
+    grads = jax.lax.scan(backward, grads, (jnp.arange(depth), *states), reverse=True)[0][prefix:count]
     if norm is not None:
         grads = _through(norm, tokens[prefix:], grads)
-    return product("nkd,rd->knr", grads, _entrance(kernel, platform), platform).reshape(dim, -1)
+    return z, product("nkd,rd->knr", grads, _entrance(kernel, platform), platform).reshape(dim, -1)
 
 
 def _forward(
-    block: Callable[[Any], Any], blocks: Any, x: Array, valid: Array | None
+    block: Callable[[Array], Any], depth: int, x: Array, valid: Array | None
 ) -> tuple[Array, tuple[Array, Array]]:
     """Return the tokens [N, D] after all blocks, and those before the attention and before the MLP of each block."""
 
-    def one(x: Array, p: Any) -> tuple[Array, tuple[Array, Array]]:
-        b = block(p)
+    def one(x: Array, i: Array) -> tuple[Array, tuple[Array, Array]]:
+        b = block(i)
         y = x + b.attention(x, valid=valid)
         return y + b.added(y), (x, y)
 
-    return jax.lax.scan(one, x, blocks)
+    return jax.lax.scan(one, x, jnp.arange(depth))
 
 
 def _entrance(kernel: Array, platform: str) -> Array:
@@ -115,7 +125,7 @@ def _before_mlp(b: Any, y: Array, grads: Array, room: int, platform: str) -> Arr
       room: Bytes for the arrays that are alive at once.
       platform: As in `jacobian_factor`.
     """
-    last, first = b.output()[0].T, b.fc1.kernel[...].T
+    last, first = b.output()[0].T, _after_norm(b.norm2, b.fc1.kernel[...].T)
     preactivations = b.fc1(b.norm2(y))
     # The activation treats every hidden number by itself, so that its derivative is that by which it multiplies ones.
     slopes = jax.vmap(lambda u: jax.vjp(b.activate, u)[1](jnp.ones(last.shape[1], u.dtype))[0])(preactivations)
@@ -125,11 +135,17 @@ def _before_mlp(b: Any, y: Array, grads: Array, room: int, platform: str) -> Arr
         y, slopes, grads = inputs
         bound = jnp.max(jnp.abs(rows)) * jnp.max(jnp.abs(slopes))
         maps = product("nif,fd->nid", rows[None] * slopes[:, None], first, platform, largest=bound)
-        return grads + product("nkd,nde->nke", grads, _through(b.norm2, y, maps), platform)
+        return grads + product("nkd,nde->nke", grads, _before_norm(b.norm2, y, maps), platform)
 
-    inputs = (y, slopes, grads)
-    tokens = even(len(y), max(1, room // (3 * last.shape[0] * first.nbytes // first.shape[1])))
-    return of(inputs) if tokens == len(y) else jax.lax.map(_without_axis(of), inputs, batch_size=tokens)
+    size = even(len(y), max(1, room // (3 * last.shape[0] * first.nbytes // first.shape[1])))
+    whole = len(y) // size * size
+
+    def some(start: Any, count: int, grads: Array) -> Array:
+        cut = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=count)
+        return jax.lax.dynamic_update_slice_in_dim(grads, of((cut(y), cut(slopes), cut(grads))), start, axis=0)
+
+    grads = jax.lax.fori_loop(0, whole // size, lambda i, grads: some(i * size, size, grads), grads)
+    return grads if whole == len(y) else some(whole, len(y) - whole, grads)
 
 
 def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Callable[[Array], Array]:
@@ -156,7 +172,8 @@ def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Cal
     out = b.proj.kernel[...] if b.scale1 is None else b.proj.kernel[...] * b.scale1[...][None]
     per_head = (weights, *(jnp.swapaxes(a, 0, 1) for a in (q * size**-0.5, v, result, query_map)))
     out = out.reshape(heads, size, -1)
-    enter = b.qkv.kernel[...].reshape(-1, 3, heads, size).transpose(2, 1, 3, 0).reshape(heads, 3 * size, -1)
+    enter = _after_norm(b.norm1, b.qkv.kernel[...].reshape(-1, 3, heads, size).transpose(2, 1, 3, 0))
+    enter = enter.reshape(3 * heads * size, -1)
 
     def of_head(head: tuple[Array, ...]) -> Array:
         g, weights, q, v, result, query_map = head
@@ -173,15 +190,12 @@ def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Cal
             joined = jax.vmap(of_head)((product("nkd,hed->hnke", grads, out, platform), *per_head))
             # Otherwise the compiler divides into parts and reorders in one kernel, which takes twice as long.
             joined = jax.lax.optimization_barrier(jnp.moveaxis(joined, 0, 2).reshape(*grads.shape[:2], -1))
-            added = product("nkf,fd->nkd", joined, enter.reshape(-1, enter.shape[-1]), platform)
-        else:  # head by head, which stays in the caches
-
-            def add(added: Array, head: Any) -> tuple[Array, None]:
-                out, enter, *rest = head
-                return added + of_head((jnp.einsum("nkd,ed->nke", grads, out), *rest)) @ enter, None
-
-            added, _ = jax.lax.scan(add, jnp.zeros_like(grads), (out, enter, *per_head))
-        return grads + _through(b.norm1, x, added)
+            added = product("nkf,fd->nkd", joined, enter, platform)
+        else:  # head by head, so that the first products stay in the caches
+            each = zip(out, *per_head, strict=True)
+            joined = [of_head((jnp.einsum("nkd,ed->nke", grads, o), *rest)) for o, *rest in each]
+            added = jnp.concatenate(joined, axis=-1) @ enter
+        return grads + _before_norm(b.norm1, x, added)
 
     return pull
 
@@ -189,6 +203,25 @@ def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Cal
 def _without_axis(f: Callable[[Any], Array]) -> Callable[[Any], Array]:
     """Return f for one token, of a function of several."""
     return lambda inputs: f(jax.tree.map(lambda a: a[None], inputs))[0]
+
+
+def _after_norm(norm: Any, rows: Array) -> Array:
+    """Return rows [..., D], which are linear maps of a normed token, as maps of the token before gain and centring."""
+    rows = rows * norm.scale[...].reshape((1,) * (rows.ndim - 1) + (-1,))
+    return rows - jnp.mean(rows, axis=-1, keepdims=True)
+
+
+def _before_norm(norm: Any, tokens: Array, grads: Array) -> Array:
+    """Convert gradients [N, K, D] that passed `_after_norm` to gradients with respect to the tokens [N, D].
+
+    With the centred token c and u = s c, s = (mean c^2 + epsilon)^(-1/2), the derivative du/dc is s (I - u u^T / D).
+    """
+    wide = at_least_float32(tokens)
+    centred = wide - jnp.mean(wide, axis=1, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.mean(centred**2, axis=1, keepdims=True) + norm.epsilon)
+    unit = (centred * scale).astype(grads.dtype)[:, None]
+    along = jnp.mean(grads * unit, axis=-1, keepdims=True)
+    return scale.astype(grads.dtype)[..., None] * (grads - unit * along)
 
 
 def _through(norm: Callable[[Array], Array], tokens: Array, grads: Array) -> Array:

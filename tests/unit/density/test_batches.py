@@ -1,6 +1,9 @@
 """Scoring in batches: on a mesh, in the memory at hand, with options that change no number."""
 
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +27,7 @@ from jepa_jax.density import (
 from jepa_jax.density.jacobian import arithmetic, default_chunk, even
 from jepa_jax.memory import available, live_bytes
 from jepa_jax.sharding import data_mesh, shard_parameters
+from tests.helpers import ROOT
 from tests.helpers.maps import apply_bent, prescribed, sample
 
 
@@ -40,6 +44,28 @@ def test_a_mesh_changes_nothing(model: int) -> None:
     for batch_size in (None, 4, 5):
         together = score_samples(spread, xs, mesh=mesh, batch_size=batch_size)
         np.testing.assert_allclose(together, score_samples(f, xs), atol=2e-5)
+
+
+def test_devices_that_share_threads_do_not_stand_still() -> None:
+    """In a process of its own, because LAPACK's batches on two devices of two threads wait for each other for ever."""
+    code = """
+import jax, jax.numpy as jnp
+from jepa_jax.density import score_samples
+from jepa_jax.sharding import data_mesh
+xs = jax.random.normal(jax.random.key(0), (32_000, 2))
+layers = [0.3 * jax.random.normal(jax.random.key(1), shape) for shape in ((2, 128), (128, 128), (128, 16))]
+
+def f(x):
+    for layer in layers[:-1]:
+        x = jax.nn.gelu(x @ layer)
+    return x @ layers[-1]
+
+scores = score_samples(f, xs, mesh=data_mesh(jax.devices(), 1))
+assert len(jax.devices()) > 1 and jnp.isfinite(scores).all()
+"""
+    # Code and numbers of threads as users have them.
+    environ = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "NPROC": ""}
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120, cwd=ROOT, env=environ)
 
 
 def test_mesh_needs_its_axis() -> None:

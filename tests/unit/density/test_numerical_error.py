@@ -106,15 +106,21 @@ class Factored:
     def __call__(self, x: jax.Array) -> jax.Array:
         return jnp.tanh(self.a @ x)
 
-    def jacobian_factor(self, x: jax.Array, chunk: int | None, platform: str, memory: int | None = None) -> jax.Array:
-        return self.scale.astype(x.dtype) * (1 - jnp.tanh(self.a @ x) ** 2)[:, None] * self.a
+    def jacobian_factor(
+        self, x: jax.Array, chunk: int | None, platform: str, memory: int | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        z = self(x)
+        return z, self.scale.astype(x.dtype) * (1 - z**2)[:, None] * self.a
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Rounded(Factored):
-    def jacobian_factor(self, x: jax.Array, chunk: int | None, platform: str, memory: int | None = None) -> jax.Array:
-        return super().jacobian_factor(x, chunk, platform).astype(jnp.bfloat16).astype(x.dtype)
+    def jacobian_factor(
+        self, x: jax.Array, chunk: int | None, platform: str, memory: int | None = None
+    ) -> tuple[jax.Array, jax.Array]:
+        z, matrix = super().jacobian_factor(x, chunk, platform)
+        return z, matrix.astype(jnp.bfloat16).astype(x.dtype)
 
 
 @pytest.mark.parametrize("null_directions", [None, 0])

@@ -72,7 +72,7 @@ def test_the_score_of_a_transformer_moves_little(
     live = encoder.dim - encoder.null_directions
 
     def score(params: Any, image: jax.Array) -> float:
-        factor = jax.jit(lambda p, x: encoder.network.factor(p, x, None, "gpu"))(params, image)
+        factor = jax.jit(lambda p, x: encoder.network.factor(p, x, None, "gpu")[1])(params, image)
         return float(np.log(np.linalg.svd(np.asarray(factor, np.float64), compute_uv=False)[:live]).sum())
 
     with jax.default_matmul_precision("highest"):

@@ -123,6 +123,9 @@ class Arguments:
     """Number of devices of this machine to use; the samples are divided among them. None: all devices."""
     shard_parameters: int = 1
     """Number of devices over which each copy of the encoder is spread, if it does not fit on one."""
+    workers: int | None = None
+    """On a CPU: number of processes that this one starts, each with a core of its own, to share the samples. None: one
+    per core for large encoders and at least 64 samples each, and else 1, which starts none."""
     processes: int | None = None
     """Number of processes among which the rows are divided. Each is started with the same command except for --process,
     and all share the folder of the table; the last to finish writes it. The same command without --processes scores the
@@ -172,6 +175,7 @@ def check(a: Arguments) -> None:
         "views",
         "devices",
         "shard_parameters",
+        "workers",
         "processes",
         "heads",
         "image_size",

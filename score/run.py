@@ -16,7 +16,7 @@ from rich.console import Console
 from jepa_jax import compile_cache
 from jepa_jax.data import LazyImages, Samples, in_memory
 from jepa_jax.density import MemoryWarning, arithmetic_error, evaluate
-from jepa_jax.distributed import join
+from jepa_jax.distributed import Share, join
 from jepa_jax.encoder import Encoder
 from jepa_jax.errors import ConfigError
 from jepa_jax.files import make_directory
@@ -40,6 +40,7 @@ from .table import reason, row_ids, score_columns, write_table
 from .tangent import tangents
 from .unchanged import inventory
 from .views import open_views
+from .workers import score_rows
 
 LARGE_JACOBIAN_NUMBERS = 10**6  # above this size, only a few spectra are computed for the picture alone
 MAX_FLOAT64_NUMBERS = 5 * 10**7  # size of a Jacobian above which a sample in float64 takes too long
@@ -96,7 +97,8 @@ def run(a: Arguments, console: Console) -> Result | str:
     if files and bounds == (0, len(samples.x)) and (unchanged := files.restore()):
         console.print(f"{unchanged} of {len(samples.x)} images are as they were when they were scored")
     with warnings_as_lines(console):
-        seconds, sigma = score_share(scorer, shards, *bounds, console)
+        these = dataclasses.replace(a, out=str(out))
+        seconds, sigma = score_rows(these, scorer, shards, bounds, work, console, large=has_large_jacobian(encoder))
         if seconds is None:
             console.print("already scored; 0 new samples")
             sigma = shards.shown()
@@ -123,6 +125,27 @@ def run(a: Arguments, console: Console) -> Result | str:
             if files:
                 files.keep()
     return Result(summary, out, pictures, page)
+
+
+def work(a: Arguments, index: int, count: int) -> np.ndarray | None:
+    """Score the share of one of several processes that `score_rows` starts, and return singular values of some samples.
+
+    Args:
+      a: Arguments of the program, with the path of the table.
+      index: Index of this process.
+      count: Number of processes.
+    """
+    quiet = Console(quiet=True)
+    encoder, whole = open_inputs(a, quiet)
+    samples = whole if (pilot := draw_pilot(a, encoder, whole)) is None else pilot.samples
+    scorer, _ = prepare(a, encoder, samples)
+    shards = Shards(rows_path(table_path(a, quiet)), scorer.record, identity(a, samples), len(samples.x))
+    return score_share(scorer, shards, *Share(index, count).bounds(len(samples.x)), quiet)[1]
+
+
+def has_large_jacobian(encoder: Encoder) -> bool:
+    """Return whether a Jacobian takes so long that only those that are asked for are computed."""
+    return math.prod(encoder.shape) * encoder.dim > LARGE_JACOBIAN_NUMBERS
 
 
 def embedded(
@@ -244,8 +267,7 @@ def arithmetic(a: Arguments, encoder: Encoder, xs: np.ndarray | LazyImages, how:
 
 def spectra_shown(scorer: Scorer) -> np.ndarray:
     """Compute singular values [n, R] of the first samples, if scoring was done before or by QR and provides none."""
-    large = math.prod(scorer.encoder.shape) * scorer.encoder.dim > LARGE_JACOBIAN_NUMBERS
-    count = min(len(scorer.xs), FEW_SAMPLES if large else MAX_SPECTRA)
+    count = min(len(scorer.xs), FEW_SAMPLES if has_large_jacobian(scorer.encoder) else MAX_SPECTRA)
     by_svd = dataclasses.replace(scorer, how=scorer.how | {"method": "auto"}, num_views=1, views=None)
     return np.concatenate([sigma for _, sigma in by_svd.rows(0, count) if sigma is not None])
 

@@ -7,7 +7,7 @@ import re
 import socket
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,14 @@ class Shards:
         path = self.out.with_name(f".{self.out.name}.{start:09d}.{os.getpid()}.shard")
         path.write_bytes(self._mark)
         return Shard(path, self._done(start))
+
+    def count(self, start: int, stop: int) -> int:
+        """Return the number of rows on disk, complete or growing, in shards that begin within start..stop."""
+        rows = 0
+        for first, path in self._files():
+            with suppress(FileNotFoundError):  # it was just completed
+                rows += max(0, path.stat().st_size - len(self._mark)) // self.record.itemsize * (start <= first < stop)
+        return rows
 
     def read(self) -> np.ndarray:
         """Return all rows [total], none of which may be missing."""

@@ -9,7 +9,7 @@ at 224 px) takes at most 20 times `--limit-seconds`, because each case has five 
 unattended: a contestant that fails or exceeds the limit is reported in one line and skipped, and the files are written
 after every contestant. On two cores a float64 reference of ViT-B needs more than the default limit.
 
-Goals on two cores: ViT-S/14 at 98 px three times as fast as the listing, at 75 % or more of the cores' own
+Goals on two cores: ViT-S/14 at 98 px twice as fast as the listing, at 75 % or more of the cores' own
 matrix-product rate; 100,000 samples of the toy in 10 s with compilation, 20 times as fast as the listing; ViT-B/14 at
 224 px within 6 GB. Goals on a GPU: ViT-S/14 at 224 px 30 times as fast as the listing in float32, and 100 times in the
 fastest precision within 1 nat of float32. LOG.md records the results.

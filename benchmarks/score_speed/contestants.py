@@ -20,6 +20,7 @@ from benchmarks.score_speed.arguments import Arguments
 from benchmarks.score_speed.cases import CASES, Case
 from benchmarks.score_speed.summary import distance, summarise
 from benchmarks.score_speed.weights import random_mlp, random_vit
+from score.workers import cores
 
 ROOT = Path(__file__).parents[2]
 GPU_PRECISIONS = ("bf16x6", "tf32x3", "bf16x3", "tf32", "bf16")  # measured on a GPU beside float32
@@ -52,7 +53,8 @@ def measure(name: str, row: dict[str, Any], arguments: Arguments, platform: str,
         row["reference"] = run("reference", "benchmarks.score_speed.peers", "reference") if arguments.reference else {}
         exact = row["reference"].pop("scores", None)
         float32 = None
-        for precision in precisions:
+        several = ("processes",) if platform == "cpu" and case.vit and len(cores()) > 1 else ()
+        for precision in (*precisions, *several):
             key = "ours" if precision == "float32" else f"ours {precision}"
             result = run(key, "benchmarks.score_speed.ours", precision)
             scores = result.pop("scores", None)

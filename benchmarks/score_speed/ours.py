@@ -3,13 +3,16 @@
     python -m benchmarks.score_speed.ours FOLDER PRECISION
 
 FOLDER holds case.json, params.npz and images.npy; the result is written to FOLDER/result.json. PRECISION is that of the
-matrix products, or `scaling`, which measures how time grows with the problem's size.
+matrix products; `processes`, which scores in float32 in one process per core, as `python -m score` does; or `scaling`,
+which measures how time grows with the problem's size.
 """
 
 import json
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,7 @@ from jepa_jax.density.jacobian import arithmetic
 from jepa_jax.encoder import Encoder
 from jepa_jax.models import build
 from jepa_jax.models.vit import ViT, vit_encoder
+from score.workers import cores, keep_to
 
 EPS = 1e-6  # smallest singular value that a score distinguishes
 MAX_SCORES = 1000  # scores that are returned for the comparison
@@ -58,6 +62,29 @@ def timed(folder: Path, case: dict[str, Any], precision: Any) -> dict[str, Any]:
         "device": jax.devices()[0].device_kind,
         "matmul_rate": max(before, product_rate(precision)),
     }
+
+
+def together(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
+    """Score all samples in every one of as many processes as there are cores, at the same time.
+
+    The seconds per sample are those of the slowest process in each repetition, divided by the number of processes.
+    """
+    places = cores()
+    with ProcessPoolExecutor(len(places), mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(_on_core, [folder] * len(places), [case] * len(places), places))
+    rounds = zip(*(result["seconds"] for result in found), strict=False)
+    return found[0] | {
+        "seconds": [max(seconds) / len(found) for seconds in rounds],
+        "first_seconds": max(result["first_seconds"] for result in found),
+        "memory": sum(result["memory"] for result in found),
+        "matmul_rate": sum(result["matmul_rate"] for result in found),
+        "about": f"float32, {len(found)} processes of one core",
+    }
+
+
+def _on_core(folder: Path, case: dict[str, Any], core: int) -> dict[str, Any]:
+    keep_to(core)
+    return timed(folder, case, "float32")
 
 
 def make_encoder(case: dict[str, Any], params: dict[str, Any]) -> Encoder:
@@ -120,7 +147,8 @@ def main(args: list[str]) -> int:
     """
     folder, precision = Path(args[0]), args[1]
     case = json.loads((folder / "case.json").read_text())
-    return write_result(folder, lambda: scaled(case) if precision == "scaling" else timed(folder, case, precision))
+    special = {"scaling": lambda: scaled(case), "processes": lambda: together(folder, case)}
+    return write_result(folder, special.get(precision, lambda: timed(folder, case, precision)))
 
 
 if __name__ == "__main__":

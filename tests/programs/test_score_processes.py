@@ -13,7 +13,9 @@ import pytest
 
 from jepa_jax import compile_cache
 from score import __main__ as program
+from score import run as run_module
 from score import shards
+from score.run import work
 from tests.helpers import ROOT, xla_flags
 from tests.helpers.scores import unfinished
 
@@ -33,6 +35,13 @@ def dies(self, rows):
 shards.Shard.append = dies
 program.main(sys.argv[1:])
 """
+
+
+def half_of_the_work(a, index, count):
+    """What `score.run.work` does, but for one process, which fails."""
+    if index == 1:
+        raise RuntimeError("out of patience")
+    return work(a, index, count)
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +80,25 @@ def same_scores(one, other):
     for name in ("score", "log_density"):
         values = [np.array([float(r[name]) for r in rows]) for rows in tables]
         np.testing.assert_allclose(*values, atol=2e-5)
+
+
+def test_workers_score_as_one_process_does(run, alone, tmp_path):
+    out = tmp_path / "s.csv"
+    with start("-m", "score", *arguments(run, out, "--workers", "2", "--spectra", str(tmp_path / "s.npz"))) as process:
+        output, errors = process.communicate()
+    assert process.returncode == 0 and "failed" not in errors and f"{ROWS} samples" in output
+    same_scores(out, alone)
+    assert json.loads(out.with_suffix(".json").read_text())["options"]["workers"] == 2
+    assert not unfinished(tmp_path)
+
+
+def test_rows_of_a_worker_that_fails_are_scored_anyway(run, alone, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(run_module, "work", half_of_the_work)
+    out = tmp_path / "s.csv"
+    spectra = str(tmp_path / "s.npz")
+    assert program.main(arguments(run, out, "--devices", "1", "--workers", "2", "--spectra", spectra)) == 0
+    assert "warning: a process failed (out of patience); this one goes on" in capsys.readouterr().err
+    same_scores(out, alone)
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])

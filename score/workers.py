@@ -7,10 +7,12 @@ faster together than one process with all cores (1.25 times on two, LOG.md).
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
+from multiprocessing.synchronize import Event
 from typing import Any
 
 import jax
@@ -110,16 +112,17 @@ def _together(
 ) -> list[np.ndarray]:
     """Run `work` in processes, and return the singular values that they return."""
     total = bounds[1] - bounds[0]
-    pulse = Pulse(console, 0, missing, "sample")
+    pulse, context = Pulse(console, 0, missing, "sample"), get_context("spawn")
+    stop = context.Event()
     with (
-        ProcessPoolExecutor(count, mp_context=get_context("spawn")) as pool,
+        ProcessPoolExecutor(count, context, _end_with, (os.getpid(), stop)) as pool,
         progress(console) as bar,
+        _set_by_failure(stop),
     ):
         task = bar.add_task(f"scoring in {count} processes", total=total, completed=total - missing)
         places = cores()
         running: list[Future[np.ndarray | None]] = [
-            pool.submit(_work_on_core, work, a, index, count, places[index % len(places)], os.getpid())
-            for index in range(count)
+            pool.submit(_work_on_core, work, a, index, count, places[index % len(places)]) for index in range(count)
         ]
         waiting: set[Any] = set(running)
         while waiting:
@@ -145,14 +148,27 @@ def keep_to(core: int) -> None:
     os.environ["NPROC"] = "1"  # threads of XLA
 
 
-def _work_on_core(work: Work, a: Arguments, index: int, count: int, core: int, parent: int) -> np.ndarray | None:
-    """Run `work` on one core, and end with the process that started this one."""
+def _work_on_core(work: Work, a: Arguments, index: int, count: int, core: int) -> np.ndarray | None:
     keep_to(core)
+    return work(a, index, count)
+
+
+@contextmanager
+def _set_by_failure(stop: Event) -> Iterator[None]:
+    """Set an event if the context ends by an exception, such as an interruption."""
+    try:
+        yield
+    except BaseException:
+        stop.set()
+        raise
+
+
+def _end_with(parent: int, stop: Event) -> None:
+    """Let this process end once `stop` is set or the process that started it has ended; the rows on disk remain."""
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
+        while not stop.wait(SECONDS_PER_LOOK) and os.getppid() == parent:
+            pass
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
-    return work(a, index, count)

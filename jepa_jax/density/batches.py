@@ -24,7 +24,6 @@ from jepa_jax.memory import BATCH_BYTES, CHUNK_BYTES, available, budget
 MAX_SAMPLES_PER_DEVICE = 4096  # larger batches are not faster, and progress would be reported too rarely
 # Most copies of a Jacobian in memory at the same time: its float64 form and the arrays of the decomposition.
 JACOBIAN_COPIES = 8
-
 # With XLA's own kernels for products among the candidates, a ViT-S takes 90 s to compile on an H200 instead of 12.
 GPU_OPTIONS: dict[str, str | bool] = {"xla_gpu_enable_triton_gemm": False}
 
@@ -377,23 +376,22 @@ def _scores(f: Any, xs: Any, tangent: Any, *, static: _Static, mesh: Mesh | None
         return jax.tree.map(lambda a: a[:, 0], one)
     if mesh is None:
         return scores(*matrices(f, xs, tangent))
-    # The compiler partitions the Jacobians by the shardings of f and xs. It cannot partition calls of LAPACK and would
-    # gather the whole batch for them, so `shard_map` partitions them explicitly.
+    # The compiler partitions the Jacobians by the shardings of f and xs. It cannot partition calls of LAPACK, for which
+    # it would gather the whole batch: `shard_map` divides them.
     read_share = one_by_one(scores) if static.platform == "cpu" else scores
-    return jax.shard_map(read_share, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)(
-        *matrices(f, xs, tangent)
-    )
+    divided = jax.shard_map(read_share, mesh=mesh, in_specs=P("data"), out_specs=P("data"), check_vma=False)
+    return divided(*matrices(f, xs, tangent))
 
 
 def one_by_one(scores: Callable[[Array, Array], Score]) -> Callable[[Array, Array], Score]:
-    """Return the function with a loop over the samples, for devices that share the threads of one CPU.
+    """Return the function as a loop over samples, for devices that share the threads of one CPU.
 
-    LAPACK's batches in jaxlib 0.10 wait, on a thread of the pool that all devices share, for other threads of it; if
-    each of them waits, the program stands still for ever. A single matrix is decomposed where it is.
+    A batch of LAPACK in jaxlib 0.10 waits, on a thread of the pool of all devices, for other threads of it, and for
+    ever if all of them wait. A single matrix is decomposed where it is.
     """
 
     def each(jz: tuple[Array, Array]) -> Score:
-        return jax.tree.map(lambda a: a[0], scores(*jax.tree.map(lambda a: a[None], jz)))
+        return jax.tree.map(lambda a: a[0], scores(*(a[None] for a in jz)))
 
     return lambda j, z: jax.lax.map(each, (j, z))
 

@@ -131,19 +131,21 @@ def _before_mlp(b: Any, y: Array, grads: Array, room: int, platform: str) -> Arr
     slopes = jax.vmap(lambda u: jax.vjp(b.activate, u)[1](jnp.ones(last.shape[1], u.dtype))[0])(preactivations)
     rows = jnp.tile(last, (1, first.shape[0] // last.shape[1]))  # twice for a gate
 
-    def of(inputs: tuple[Array, Array, Array]) -> Array:
-        y, slopes, grads = inputs
+    def of(y: Array, slopes: Array, grads: Array) -> Array:
         bound = jnp.max(jnp.abs(rows)) * jnp.max(jnp.abs(slopes))
         maps = product("nif,fd->nid", rows[None] * slopes[:, None], first, platform, largest=bound)
         return grads + product("nkd,nde->nke", grads, _before_norm(b.norm2, y, maps), platform)
 
     size = even(len(y), max(1, room // (3 * last.shape[0] * first.nbytes // first.shape[1])))
+    if size == len(y):
+        return of(y, slopes, grads)
     whole = len(y) // size * size
 
     def some(start: Any, count: int, grads: Array) -> Array:
         cut = partial(jax.lax.dynamic_slice_in_dim, start_index=start, slice_size=count)
-        return jax.lax.dynamic_update_slice_in_dim(grads, of((cut(y), cut(slopes), cut(grads))), start, axis=0)
+        return jax.lax.dynamic_update_slice_in_dim(grads, of(cut(y), cut(slopes), cut(grads)), start, axis=0)
 
+    # In place: a map over the tokens would copy the gradients in and out.
     grads = jax.lax.fori_loop(0, whole // size, lambda i, grads: some(i * size, size, grads), grads)
     return grads if whole == len(y) else some(whole, len(y) - whole, grads)
 
@@ -198,11 +200,6 @@ def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Cal
         return grads + _before_norm(b.norm1, x, added)
 
     return pull
-
-
-def _without_axis(f: Callable[[Any], Array]) -> Callable[[Any], Array]:
-    """Return f for one token, of a function of several."""
-    return lambda inputs: f(jax.tree.map(lambda a: a[None], inputs))[0]
 
 
 def _after_norm(norm: Any, rows: Array) -> Array:

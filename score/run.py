@@ -97,8 +97,7 @@ def run(a: Arguments, console: Console) -> Result | str:
     if files and bounds == (0, len(samples.x)) and (unchanged := files.restore()):
         console.print(f"{unchanged} of {len(samples.x)} images are as they were when they were scored")
     with warnings_as_lines(console):
-        these = dataclasses.replace(a, out=str(out))
-        seconds, sigma = score_rows(these, scorer, shards, bounds, work, console, large=has_large_jacobian(encoder))
+        seconds, sigma = scored(dataclasses.replace(a, out=str(out)), scorer, shards, bounds, console)
         if seconds is None:
             console.print("already scored; 0 new samples")
             sigma = shards.shown()
@@ -125,6 +124,13 @@ def run(a: Arguments, console: Console) -> Result | str:
             if files:
                 files.keep()
     return Result(summary, out, pictures, page)
+
+
+def scored(
+    a: Arguments, scorer: Scorer, shards: Shards, bounds: tuple[int, int], console: Console
+) -> tuple[float | None, np.ndarray | None]:
+    """Score the missing ones of some rows, and return what `score_rows` does; a.out is the path of the table."""
+    return score_rows(a, scorer, shards, bounds, work, console, large=has_large_jacobian(scorer.encoder))
 
 
 def work(a: Arguments, index: int, count: int) -> np.ndarray | None:

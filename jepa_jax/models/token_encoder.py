@@ -14,6 +14,7 @@ from jepa_jax.models.networks import at_least_float32
 from jepa_jax.models.positions import GridPositions
 from jepa_jax.models.tokens import Tokeniser
 from jepa_jax.models.transformer import (
+    Block,
     Params,
     Transformer,
     block_of,
@@ -145,10 +146,14 @@ class TokenEncoder:
     ) -> tuple[Array, Array]:
         """Return `jacobian_factor` of this network at one sample: the embedding [K] and a matrix [K, *]."""
         depth, head = self.stages(params)
+
+        def block(i: Array) -> Block:  # a part of the stack would be copied for every sample
+            one = jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), params["blocks"])
+            return block_of(self.body)(one)
+
         norm = partial(layer_norm, params["pre_norm"], eps=self.body.norm_eps) if self.body.pre_norm else None
         return jacobian_factor(
-            block_of(self.body),
-            params["blocks"],
+            block,
             depth,
             head,
             norm,

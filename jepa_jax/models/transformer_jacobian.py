@@ -21,8 +21,7 @@ TOKEN_MULTIPLES = {"gpu": 8}
 
 
 def jacobian_factor(
-    block: Callable[[Any], Any],
-    blocks: Any,
+    block: Callable[[Array], Any],
     depth: int,
     head: Callable[[Array], Array],
     norm: Callable[[Array], Array] | None,
@@ -36,10 +35,8 @@ def jacobian_factor(
 ) -> tuple[Array, Array]:
     """Return the embedding of one sample and a matrix with the singular values of its Jacobian.
 
-    The matrix takes about two thirds of the Jacobian's arithmetic.
-
-    This is reverse mode, but all K gradients, [N, K, D], pass through one block after another, instead of one gradient
-    after another through all blocks:
+    This is reverse mode in about two thirds of its arithmetic: all K gradients, [N, K, D], pass through one block after
+    another, instead of one gradient after another through all blocks.
 
     - Between two attentions every token is independent. Its map y + W2 g(W1 norm(y)) has a D x D Jacobian M, which
       costs 8 D^3 to form and 2 K D^2 to apply to K gradients; passing them through W2 and W1 costs 16 K D^2.
@@ -50,8 +47,7 @@ def jacobian_factor(
       values of J' R', which has min(D, P) columns for each part, and Q need not be applied.
 
     Args:
-      block: Function from the weights of a block to the block.
-      blocks: Stacked weights of all blocks.
+      block: Function from the index of a block to the block.
       depth: Number of blocks, from the first, through which all tokens pass.
       head: Function of the tokens after these blocks, [N, D] -> the embedding [K].
       norm: Layer norm of each token before the first block, or None.
@@ -64,23 +60,19 @@ def jacobian_factor(
       memory: Bytes of memory of the device for which it is compiled; None asks the devices of this process.
 
     Returns:
-      The embedding [K]; and the matrix, [K, (N - prefix) min(D, P)], elsewhere than on CPU [K, (N - prefix) P],
-      without Q R = E.
+      The embedding [K], and the matrix: [K, (N - prefix) min(D, P)], elsewhere than on CPU [K, (N - prefix) P].
     """
     room, count = budget(CHUNK_BYTES, platform, memory), len(tokens)
     added = -count % TOKEN_MULTIPLES.get(platform, 1)
     valid = jnp.arange(count + added) < count if added else None
 
-    def weights(i: Array) -> Any:  # taken where they are used: a part of the stack would be copied for every sample
-        return block(jax.tree.map(lambda a: jax.lax.dynamic_index_in_dim(a, i, keepdims=False), blocks))
-
     def backward(grads: Array, inputs: tuple[Array, Array, Array]) -> tuple[Array, None]:
-        b, x, y = weights(inputs[0]), *inputs[1:]
+        b, x, y = block(inputs[0]), *inputs[1:]
         grads = _before_mlp(b, y, grads, room, platform)
         return _by_chunks(_attention_pull(b, x, valid, platform), grads, chunk, room), None
 
     x = jnp.pad(tokens if norm is None else norm(tokens), ((0, added), (0, 0)))
-    x, states = _forward(weights, depth, x, valid)
+    x, states = _forward(block, depth, x, valid)
     z, pull = jax.vjp(lambda x: head(x[:count]), x)
     many = jax.vmap(pull, out_axes=1)
     grads = _by_chunks(lambda rows: many(rows[0])[0], jnp.eye(dim, dtype=x.dtype)[None], chunk, room)

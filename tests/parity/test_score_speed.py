@@ -13,6 +13,7 @@ from benchmarks.score_speed.cases import CASES
 from benchmarks.score_speed.summary import bars
 from benchmarks.score_speed.tables import remarks
 from benchmarks.score_speed.weights import random_vit
+from score.workers import cores
 from tests.helpers import ROOT
 
 LISTED = ["--peers", "listing", "--repeats", "1"]
@@ -58,7 +59,8 @@ def test_what_takes_too_long_is_reported_and_skipped(tmp_path, capsys):
     assert main(["--sizes", "tiny", *LISTED, "--limit-seconds", "1", "--out", str(tmp_path)]) == 1
     assert "listing: not done within 1 s" in capsys.readouterr().out
     [row] = json.loads((tmp_path / "cpu" / "score_speed.json").read_text())["cases"]
-    assert set(row["contestants"]) == {"ours", "listing"}
+    several = {"ours processes"} if len(cores()) > 1 else set()
+    assert set(row["contestants"]) == {"ours", "listing"} | several
 
 
 def test_wrong_names_are_refused(capsys):
@@ -88,7 +90,7 @@ def test_goals_are_shown_beside_the_values():
     row["bars"] = bars({**row, "contestants": {"ours": {"fraction": 0.5}}}, CASES["vit_s_98"])
     lines = remarks({**row, "contestants": {}})
     assert "ViT-S/14, 98 px: share of the matrix-product rate: 0.5 (goal: at least 0.75)" in lines
-    assert "ViT-S/14, 98 px: speed as a multiple of the listing's: not measured (goal: at least 3)" in lines
+    assert "ViT-S/14, 98 px: speed of ours as a multiple of the listing's: not measured (goal: at least 2)" in lines
 
 
 def test_a_tree_survives_its_file(tmp_path):

@@ -204,6 +204,9 @@ def check(a: Arguments) -> None:
     if a.method == "qr" and (a.spectra or a.rank):
         option = "--spectra" if a.spectra else "--rank"
         raise ConfigError(f"{option} needs singular values, and --method qr gives only their sum; use svd or gram64")
+    if a.workers is not None and (a.processes is not None or a.distributed):
+        other = "distributed" if a.distributed else "processes"
+        raise ConfigError(f"--workers and --{other} are two ways to divide the samples; take one")
     check_pilot(a)
     check_processes(a.coordinator, a.processes, a.process, a.distributed, together=False)
     check_ahead(a.dry_run, a.target, a.json)

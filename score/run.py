@@ -146,7 +146,8 @@ def work(a: Arguments, index: int, count: int) -> np.ndarray | None:
     samples = whole if (pilot := draw_pilot(a, encoder, whole)) is None else pilot.samples
     scorer, _ = prepare(a, encoder, samples)
     shards = Shards(rows_path(table_path(a, quiet)), scorer.record, identity(a, samples), len(samples.x))
-    return score_share(scorer, shards, *Share(index, count).bounds(len(samples.x)), quiet)[1]
+    with warnings_as_lines(Console(stderr=True, highlight=False, soft_wrap=True)):
+        return score_share(scorer, shards, *Share(index, count).bounds(len(samples.x)), quiet)[1]
 
 
 def has_large_jacobian(encoder: Encoder) -> bool:

@@ -1,7 +1,7 @@
 """Processes of one core each that share the rows of a run on a CPU.
 
-A quarter of the time of a ViT's Jacobian is spent in steps that use one core, so that processes with a core each are
-faster together than one process with all cores (1.25 times on two, LOG.md).
+Some steps of a ViT's Jacobian use one core only, so that processes with a core each are faster together than one with
+all cores: 1.02 to 1.25 times on two (LOG.md).
 """
 
 import os
@@ -51,18 +51,21 @@ def number_of_workers(a: Arguments, scorer: Scorer, rows: int, *, large: bool) -
     Raises:
       ConfigError: If the arguments ask for processes that this device or this call cannot have.
     """
-    alone = scorer.mesh is None and a.processes is None and not a.distributed and scorer.law is None
     platform = jax.default_backend()
+    obstacles = (
+        (platform != "cpu", f"are for a CPU, and this is a {platform.upper()}; leave --workers out"),
+        (scorer.mesh is not None, "have one device each; take --devices 1, or leave --workers out"),
+        (scorer.law is not None, "measure no law of the embeddings; take --law assumed, or leave --workers out"),
+    )
+    obstacle = next((reason for found, reason in obstacles if found), None)
     if a.workers is None:
         weights = sum(x.nbytes for x in jax.tree.leaves(scorer.encoder.params))
         room = available(platform)
         fits = room is None or len(cores()) * weights < room / 4
-        many = large and alone and fits and platform == "cpu" and rows >= MIN_SAMPLES * len(cores())
-        return len(cores()) if many else 1
-    if a.workers > 1 and platform != "cpu":
-        raise ConfigError(f"--workers is for a CPU, and this is a {platform.upper()}; leave it out")
-    if a.workers > 1 and not alone:
-        raise ConfigError("--workers needs one device and a law of embeddings that is not measured; leave it out")
+        alone = a.processes is None and not a.distributed and obstacle is None
+        return len(cores()) if large and alone and fits and rows >= MIN_SAMPLES * len(cores()) else 1
+    if a.workers > 1 and obstacle is not None:
+        raise ConfigError(f"the processes of --workers {obstacle}")
     return min(a.workers, max(rows, 1))
 
 

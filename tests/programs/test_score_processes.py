@@ -102,6 +102,21 @@ def test_rows_of_a_worker_that_fails_are_scored_anyway(run, alone, tmp_path, mon
     same_scores(out, alone)
 
 
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (["--processes", "2", "--process", "0"], "--workers and --processes are two ways to divide the samples"),
+        (["--distributed"], "--workers and --distributed are two ways to divide the samples"),
+        ([], "have one device each; take --devices 1"),
+        (["--devices", "1", "--law", "kde"], "measure no law of the embeddings; take --law assumed"),
+        (["--workers", "0"], "--workers is 0; it must be positive"),
+    ],
+)
+def test_workers_are_refused_where_they_cannot_be(run, tmp_path, capsys, options, error):
+    assert program.main(arguments(run, tmp_path / "s.csv", "--workers", "2", *options)) == 2
+    assert error in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
 def test_the_last_of_the_processes_writes_the_table(run, alone, tmp_path, capsys, order):
     out = tmp_path / "s.csv"

@@ -66,3 +66,4 @@ DEFAULT_SIZES = ("toy", "vit_s_98", "vit_s_224", "vit_b_224")
 QUICK_SIZES = ("toy", "vit_s_98")
 PEERS = ("listing", "func", "compiled")
 QUICK_PEERS = ("listing",)
+SINGLE = "listing single"  # beside the listing, for ViTs on a CPU

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from benchmarks.report import save_tree
 from benchmarks.score_speed.arguments import Arguments
-from benchmarks.score_speed.cases import CASES, Case
+from benchmarks.score_speed.cases import CASES, SINGLE, Case
 from benchmarks.score_speed.summary import distance, summarise
 from benchmarks.score_speed.weights import random_mlp, random_vit
 from score.workers import cores
@@ -38,7 +38,9 @@ def measure(name: str, row: dict[str, Any], arguments: Arguments, platform: str,
     """
     case, samples = CASES[name], number_of_samples(name, arguments, platform)
     row.update(samples=samples, platform=platform, nominal_flops=case.flops())
-    tf32 = [f"{peer} tf32" for peer in arguments.peers if peer == "listing" and platform == "gpu"]
+    cpu_vit = platform == "cpu" and case.vit is not None
+    more = ["listing tf32"] if platform == "gpu" else [SINGLE] if cpu_vit else []
+    more = more if "listing" in arguments.peers else []
     precisions = arguments.precisions or ("float32", *(GPU_PRECISIONS if platform == "gpu" and case.vit else ()))
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
@@ -53,7 +55,7 @@ def measure(name: str, row: dict[str, Any], arguments: Arguments, platform: str,
         row["reference"] = run("reference", "benchmarks.score_speed.peers", "reference") if arguments.reference else {}
         exact = row["reference"].pop("scores", None)
         float32 = None
-        several = ("processes",) if platform == "cpu" and case.vit and len(cores()) > 1 else ()
+        several = ("processes",) if cpu_vit and len(cores()) > 1 else ()
         for precision in (*precisions, *several):
             key = "ours" if precision == "float32" else f"ours {precision}"
             result = run(key, "benchmarks.score_speed.ours", precision)
@@ -64,7 +66,7 @@ def measure(name: str, row: dict[str, Any], arguments: Arguments, platform: str,
                 result["nats_from_float32"] = distance(scores, float32)
             row["contestants"][key] = result
             yield summarise(row, case)
-        for peer in (*arguments.peers, *tf32):
+        for peer in (*arguments.peers, *more):
             row["contestants"][peer] = run(peer, "benchmarks.score_speed.peers", peer)
             yield summarise(row, case)
 

@@ -24,11 +24,13 @@ from benchmarks.report import load_tree, matmul_rate, process_memory, repeated, 
 from benchmarks.score_speed.cases import TOY_WIDTHS, Case
 from benchmarks.score_speed.weights import normal, random_vit
 from jepa_jax import config as cfg
-from jepa_jax.density import score_samples
+from jepa_jax.density import score_samples, trace_batch
 from jepa_jax.density.jacobian import arithmetic
 from jepa_jax.encoder import Encoder
+from jepa_jax.matmuls import matmul_flops
 from jepa_jax.models import build
 from jepa_jax.models.vit import ViT, vit_encoder
+from jepa_jax.sharding import data_mesh
 from score.workers import cores, keep_to
 
 EPS = 1e-6  # smallest singular value that a score distinguishes
@@ -58,6 +60,7 @@ def timed(folder: Path, case: dict[str, Any], precision: Any) -> dict[str, Any]:
         # Ours counts singular values that are null by construction as EPS, and the reference leaves them out.
         "scores": (scores[0] - case["null"] * np.log(EPS)).tolist()[:MAX_SCORES],
         "memory": stats["peak_bytes_in_use"] if stats else process_memory(),
+        "flops": flops(encoder),
         "about": precision,
         "device": jax.devices()[0].device_kind,
         "matmul_rate": max(before, product_rate(precision)),
@@ -94,6 +97,12 @@ def make_encoder(case: dict[str, Any], params: dict[str, Any]) -> Encoder:
         return vit_encoder(ViT(**case["vit"]), params)
     model = build(cfg.MLP(widths=TOY_WIDTHS[1:-1], dim=TOY_WIDTHS[-1]), TOY_WIDTHS[:1], "sphere")
     return Encoder(params, model.apply, TOY_WIDTHS[:1], model.dim, None, model.null_directions)
+
+
+def flops(encoder: Encoder) -> int:
+    """Return the FLOPs of the matrix products that one score takes in float32."""
+    mesh, x = data_mesh(jax.devices()[:1]), jax.ShapeDtypeStruct(encoder.shape, jnp.float32)
+    return matmul_flops(trace_batch(encoder, encoder, x, 1, mesh=mesh, batch_size=1)[0].jaxpr.jaxpr)
 
 
 def product_rate(precision: Any) -> float:

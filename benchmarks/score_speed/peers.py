@@ -5,11 +5,12 @@
 `score_speed` starts one process for each contestant, so that the peak memory is that of the contestant, and reads
 FOLDER/result.json. FOLDER holds case.json, params.npz and images.npy. The contestants:
 
-    listing       the paper's code (arXiv 2510.05949, listing 1), with its fastest batch size and number of threads
-    listing tf32  the same, with matrix products in TF32 (GPU)
-    func          torch.func.jacrev with its fastest chunk size
-    compiled      the same through torch.compile, or, where that fails, the listing on a compiled model
-    reference     the listing in float64, on the first few samples, for its singular values
+    listing         the paper's code (arXiv 2510.05949, listing 1), with its fastest batch size and number of threads
+    listing single  the same, one image at a time (ViTs on a CPU)
+    listing tf32    the same, with matrix products in TF32 (GPU)
+    func            torch.func.jacrev with its fastest chunk size
+    compiled        the same through torch.compile, or, where that fails, the listing on a compiled model
+    reference       the listing in float64, on the first few samples, for its singular values
 
 A contestant that is too slow for the time limit is timed on some of the K outputs and extrapolated; its result says so.
 """

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from benchmarks.listing import Model, func_jacobian, listing_jacobian
 from benchmarks.report import cores, one_line
+from benchmarks.score_speed.cases import SINGLE
 
 TRIAL_OUTPUTS = 4  # outputs on which a setting of the listing is tried
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -37,6 +38,8 @@ class Plan:
 def plans(name: str, case: dict[str, Any]) -> list[Plan]:
     """Return the plans from which a contestant chooses the fastest."""
     toy = case["vit"] is None
+    if name == SINGLE:
+        return [Plan(listing_jacobian, 1, TRIAL_OUTPUTS, "batch 1")]
     if name.startswith("listing"):
         return [Plan(listing_jacobian, b, case["dim"] if toy else TRIAL_OUTPUTS, f"batch {b}") for b in case["batches"]]
     if toy:

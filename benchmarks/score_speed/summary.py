@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.score_speed.cases import TOY_SAMPLES, Case
+from benchmarks.score_speed.cases import SINGLE, TOY_SAMPLES, Case
 
 MAX_NATS = 1.0  # distance from float32 up to which a precision counts for `fastest`
 
@@ -19,6 +19,8 @@ def summarise(row: dict[str, Any], case: Case) -> None:
         median = result["seconds_per_sample"] = float(np.median(result["seconds"]))
         result["nominal_rate"] = row["nominal_flops"] / median
         result["fraction"] = result["nominal_rate"] / result["matmul_rate"]
+        if "flops" in result:
+            result["used"] = result["flops"] / median / result["matmul_rate"]
         if "seconds" in mine:
             result["ratio"] = median / float(np.median(mine["seconds"]))
     good = [n for n in found if n.startswith("ours") and found[n].get("nats_from_float32") is not None]
@@ -42,7 +44,7 @@ def bars(row: dict[str, Any], case: Case) -> list[dict[str, Any]]:
     `value` and `reached` are None if the value was not measured.
     """
     mine, listing = row["contestants"].get("ours", {}), row["contestants"].get("listing", {})
-    fastest = row["contestants"].get(row["fastest"], {})
+    single, fastest = row["contestants"].get(SINGLE, {}), row["contestants"].get(row["fastest"], {})
     goals: dict[tuple[str, str], list[tuple[str, float | None, float, bool]]] = {
         ("cpu", "toy"): [
             ("speed as a multiple of the listing's", times_as_fast(mine, listing), 20.0, False),
@@ -50,7 +52,13 @@ def bars(row: dict[str, Any], case: Case) -> list[dict[str, Any]]:
         ],
         ("cpu", "vit_s_98"): [
             (f"speed of {row['fastest']} as a multiple of the listing's", times_as_fast(fastest, listing), 2.0, False),
-            ("share of the matrix-product rate", mine.get("fraction"), 0.75, False),
+            (
+                f"speed of {row['fastest']} as a multiple of the listing's, one image at a time",
+                times_as_fast(fastest, single),
+                3.0,
+                False,
+            ),
+            ("used share of the matrix-product rate", fastest.get("used"), 0.8, False),
         ],
         ("cpu", "vit_b_224"): [("process memory in GB", gigabytes(mine), 6.0, True)],
         ("gpu", "vit_s_224"): [

@@ -9,7 +9,7 @@ from rich.table import Table
 from benchmarks.report import markdown_table, write_results
 from benchmarks.score_speed.summary import MAX_NATS, gigabytes
 
-HEADER = ["contestant", "s/sample", "time / ours", "nats, f64", "nats, f32", "TFLOP/s", "of matmul", "GB"]
+HEADER = ["contestant", "s/sample", "time / ours", "nats, f64", "nats, f32", "TFLOP/s", "of matmul", "used", "GB"]
 
 
 def table_rows(row: dict[str, Any]) -> list[list[str]]:
@@ -23,6 +23,7 @@ def table_rows(row: dict[str, Any]) -> list[list[str]]:
             shown(result.get("nats_from_float32"), ".1e"),
             f"{result['nominal_rate'] / 1e12:.3g}",
             f"{100 * result['fraction']:.0f} %",
+            shown(result.get("used"), ".0%"),
             shown(gigabytes(result), ".2f"),
         ]
         for name, result in row["contestants"].items()
@@ -96,7 +97,8 @@ def write(folder: Path, name: str, rows: list[dict[str, Any]], about: dict[str, 
 Median of up to {about["repeats"]} repetitions after a warm-up. Each contestant ran in its own process, all in one run
 of the benchmark. The rate is nominal: K times the matrix products of one gradient through the whole model, regardless
 of what a method computes. Its share ("of matmul") is relative to the rate of plain matrix products in the same process
-and precision. The nats are the largest distance of our scores from the listing's in float64, and from ours in float32.
+and precision; "used" is the same share in the operations that our program really does. The nats are the largest
+distance of our scores from the listing's in float64, and from ours in float32.
 GB is the peak memory of the process, or of the card (at least the 0.8 GB of the matrix products).
 """
     for row in rows:

@@ -88,7 +88,11 @@ def test_a_tpu_sends_small_matrices_to_its_host(turned: bool) -> None:
     [(WIDE, 1e-3), (prescribed(384, 1600, np.geomspace(82, 1.5e-3, 384)).astype(np.float32), 1e-3)],
     ids=["67 to 2.5e-6", "82 to 1.5e-3"],
 )
-def test_a_tpu_needs_48_bits_only(matrix: np.ndarray, most: float) -> None:
+@pytest.mark.parametrize("columns", [4096, 256], ids=["one block", "blocks"])
+def test_a_tpu_needs_48_bits_only(
+    matrix: np.ndarray, most: float, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spectrum, "GRAM_COLUMNS", columns)
     exact = np.log(np.linalg.svd(matrix.astype(np.float64), compute_uv=False)).sum()
     assert tpu_log_volume(matrix) == pytest.approx(exact, abs=most)
 

@@ -18,6 +18,7 @@ from jepa_jax.sharding import abstract_parameters, open_mesh
 
 from .inputs import open_inputs
 from .options import SCORE_OPTIONS, Arguments, check, check_rank
+from .pilot import draw_pilot, sketch_encoder, sketch_options
 
 
 def dry_run(a: Arguments, out: Console, notes: Console) -> None:
@@ -41,18 +42,22 @@ def dry_run(a: Arguments, out: Console, notes: Console) -> None:
     check_rank(a, math.prod(encoder.shape), encoder.dim)
     if a.law not in (None, "assumed"):
         notes.print(f"note: --law {a.law} is computed by the host from the embeddings; the devices need no more for it")
-    if a.pilot is not None:
-        notes.print(
-            "note: this is the program of exact scores; those of other rows need an embedding each, and --sketch"
-        )
-    compile_with = partial(score_requirements, encoder, len(samples.x) * a.views, target, devices)
+    pilot = draw_pilot(a, encoder, samples)
+    scored = samples if pilot is None else pilot.samples
+    compile_with = partial(score_requirements, encoder, len(scored.x) * a.views, target, devices)
     found, batch = compile_with(a)
+    beside = []
+    if pilot is not None:
+        notes.print("note: samples beside the pilot need an embedding each, which takes less than a score")
+        if a.sketch:
+            sketched = sketch_encoder(a, encoder), len(samples.x), target, devices, sketch_options(a)
+            beside.append(score_requirements(*sketched, what="sketch")[0])
     tried = ((options, lambda c=changed: compile_with(c)[0]) for options, changed in lighter(a, batch, len(devices)))
-    conclude(found, tried, out, a.json)
+    conclude(found, tried, out, a.json, beside)
 
 
 def score_requirements(
-    encoder: Encoder, count: int, target: Target, devices: Sequence[Any], a: Arguments
+    encoder: Encoder, count: int, target: Target, devices: Sequence[Any], a: Arguments, *, what: str = "score"
 ) -> tuple[Requirements, int]:
     """Return the requirements of the program of one batch, and its size.
 
@@ -62,6 +67,7 @@ def score_requirements(
       target: Devices in words.
       devices: The devices.
       a: Arguments of the program.
+      what: What the program computes of a sample.
 
     Raises:
       ConfigError: If an option is invalid for this encoder or these devices.
@@ -85,7 +91,7 @@ def score_requirements(
         raise ConfigError(str(error)) from None
     # A K x K matrix of each sample in float64, there and back.
     small = 2 * 8 * encoder.dim**2 * -(-batch // mesh.shape["data"])
-    program = f"the score of {batch} samples"
+    program = f"the {what} of {batch} samples"
     return requirements(traced, target, mesh.size, program, callback_limit=small), batch
 
 

@@ -160,6 +160,16 @@ def projected(encoder: Encoder, directions: jax.Array) -> Encoder:
     )
 
 
+def sketch_encoder(a: Arguments, encoder: Encoder) -> Encoder:
+    """Return the encoder whose Jacobian is the sketch that `--sketch` asks for."""
+    return projected(encoder, random_directions(jax.random.key(a.sample_seed), a.sketch, encoder.dim))
+
+
+def sketch_options(a: Arguments) -> Arguments:
+    """Return the arguments with those options of a score that a sketch, with its fewer rows, chooses for itself."""
+    return dataclasses.replace(a, method="auto", mode="auto", views=1)
+
+
 def log_values(singular_values: np.ndarray) -> np.ndarray:
     """Return the features that a sketch gives: logarithms, of zeros too."""
     return np.log(np.maximum(singular_values, SMALLEST))
@@ -183,12 +193,12 @@ def _sketches(
     a: Arguments, scorer: Scorer, pilot: Pilot, identity: dict[str, Any], table: Path, console: Console
 ) -> np.ndarray:
     """Return the log singular values [N, P] of P J for P random directions of the embedding, for all samples."""
-    directions = random_directions(jax.random.key(a.sample_seed), a.sketch, scorer.encoder.dim)
+    options = sketch_options(a)
     sketcher = dataclasses.replace(
         scorer,
-        encoder=projected(scorer.encoder, directions),
+        encoder=sketch_encoder(a, scorer.encoder),
         xs=pilot.whole.x,
-        how=scorer.how | {"method": "auto", "mode": "auto"},
+        how=scorer.how | {"method": options.method, "mode": options.mode},
         views=None,
         num_views=1,
         rank=0,

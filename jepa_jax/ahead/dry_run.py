@@ -36,6 +36,7 @@ def conclude(
     lighter: Iterable[tuple[str, Callable[[], Requirements]]],
     console: Console,
     file: str | None,
+    beside: Sequence[Requirements] = (),
 ) -> None:
     """Print requirements and write them to a file; if the program does not fit, find options with which it does.
 
@@ -45,24 +46,27 @@ def conclude(
         this order until one fits; a function may raise ConfigError for options that are invalid.
       console: Console for the tables.
       file: File to write, or None.
+      beside: Requirements of further programs that run beside it, with the same devices.
 
     Raises:
-      ConfigError: If the program does not fit, in one line that says how much is missing and which options suffice; or
+      ConfigError: If a program does not fit, in one line that says how much is missing and which options suffice; or
         the file cannot be written.
     """
-    show(found, console)
+    for each in (found, *beside):
+        show(each, console)
     options, fitting = (None, None) if found.fits else _first_that_fits(lighter, console)
     if fitting is not None:
         show(fitting, console)
     if file is not None:
-        write_json(file, [found] if fitting is None else [found, fitting])
-    if found.fits:
-        return
+        write_json(file, [found, *beside] if fitting is None else [found, fitting, *beside])
     enough = f"it fits with {options}" if options else "it fits with none of the options tried"
-    at_least = "" if "temporaries" in found.memory else "at least "  # the compiler gave up early
-    raise ConfigError(
-        f"{found.program} lacks {at_least}{in_bytes(found.missing)} on each device of {found.target}; {enough}"
-    )
+    for each in (found, *beside):
+        if not each.fits:
+            enough = enough if each is found else "take a smaller batch"
+            at_least = "" if "temporaries" in each.memory else "at least "  # the compiler gave up early
+            raise ConfigError(
+                f"{each.program} lacks {at_least}{in_bytes(each.missing)} on each device of {each.target}; {enough}"
+            )
 
 
 def _first_that_fits(

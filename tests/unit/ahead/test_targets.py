@@ -136,6 +136,31 @@ def test_a_score_for_the_devices_that_are_here(
     assert not list((runs / "normal").glob("scores/*")), "nothing is scored"
 
 
+def test_a_pilot_with_sketches(runs: TrainedRuns, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The scores of the pilot and the sketches of all samples are programs of their own."""
+    file = tmp_path / "x.json"
+    args = [str(runs / "normal"), "--data", "mixture_2d", "--limit", "64", "--dry-run", "--devices", "1"]
+    assert score([*args, "--pilot", "32", "--sketch", "1", "--json", str(file)]) == 0
+    scored, sketched = json.loads(file.read_text())
+    assert scored["program"] == "the score of 32 samples"
+    assert sketched["program"] == "the sketch of 64 samples"
+    assert "the sketch of 64 samples" in capsys.readouterr().out.replace("\n", " ")
+    assert score([*args, "--pilot", "64"]) == 2
+    assert "nothing is left to predict" in capsys.readouterr().err
+
+
+def test_a_program_beside_it_that_does_not_fit(
+    runs: TrainedRuns, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small: Any = targets.Target("a small device", targets.Chip("cpu", 100_000))
+    monkeypatch.setattr("score.dry_run.present_target", lambda: small)
+    args = [str(runs / "normal"), "--data", "mixture_2d", "--limit", "8000", "--dry-run", "--devices", "1"]
+    assert score([*args, "--pilot", "32", "--sketch", "1"]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "the sketch of" in error
+    assert "take a smaller batch" in error
+
+
 def test_a_program_that_does_not_fit(
     runs: TrainedRuns, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -172,8 +172,12 @@ def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Cal
     def of_head(head: tuple[Array, ...]) -> Array:
         g, weights, q, v, result, query_map = head
         to_values = product("qm,qkd->mkd", weights, g, platform)
+        along = jnp.sum(g * result[:, None], axis=-1)
         # The sum over queries is over the last axis, as matrix units want it.
-        logits = product("md,kqd->mkq", v, g.swapaxes(0, 1), platform) - jnp.sum(g * result[:, None], axis=-1).T[None]
+        if platform == "cpu":  # for whose loops it is slow to reorder g before the product instead
+            logits = (product("md,qkd->mqk", v, g, platform) - along[None]).swapaxes(1, 2)
+        else:
+            logits = product("md,kqd->mkq", v, g.swapaxes(0, 1), platform) - along.T[None]
         bound = 2 * size * jnp.max(jnp.abs(g)) * jnp.max(jnp.abs(v))  # of results too, which are means of values
         to_keys = product("mkq,qd->mkd", weights.T[:, None] * logits, q, platform, largest=bound)
         to_queries = product("qkd,qde->qke", g, query_map, platform)

@@ -30,6 +30,7 @@ from .share import MAX_SPECTRA, progress, score_share
 
 MIN_SAMPLES = 64  # a process, below which it would start and compile longer than it saves
 SECONDS_PER_LOOK = 0.5
+THREADS = ("NPROC", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # variables with their numbers
 Work = Callable[[Arguments, int, int], np.ndarray | None]
 
 
@@ -118,6 +119,7 @@ def _together(
     pulse, context = Pulse(console, 0, missing, "sample"), get_context("spawn")
     stop = context.Event()
     with (
+        one_thread_each(),
         ProcessPoolExecutor(count, context, _end_with, (os.getpid(), stop)) as pool,
         progress(console) as bar,
         _set_by_failure(stop),
@@ -144,11 +146,28 @@ def _together(
     return [spectra for spectra in found if spectra is not None]
 
 
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let XLA and the libraries for linear algebra of processes that start meanwhile have one thread.
+
+    They read their numbers when they are loaded. Two threads of OpenBLAS on one core wait for each other by spinning.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def keep_to(core: int) -> None:
-    """Restrict this process, in which XLA has not started yet, to one core."""
+    """Restrict this process, which started in `one_thread_each`, to one core."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {core})
-    os.environ["NPROC"] = "1"  # threads of XLA
 
 
 def _work_on_core(work: Work, a: Arguments, index: int, count: int, core: int) -> np.ndarray | None:

@@ -31,7 +31,7 @@ from jepa_jax.matmuls import matmul_flops
 from jepa_jax.models import build
 from jepa_jax.models.vit import ViT, vit_encoder
 from jepa_jax.sharding import data_mesh
-from score.workers import cores, keep_to
+from score.workers import cores, keep_to, one_thread_each
 
 EPS = 1e-6  # smallest singular value that a score distinguishes
 MAX_SCORES = 1000  # scores that are returned for the comparison
@@ -73,7 +73,7 @@ def together(folder: Path, case: dict[str, Any]) -> dict[str, Any]:
     The seconds per sample are those of the slowest process in each repetition, divided by the number of processes.
     """
     places = cores()
-    with ProcessPoolExecutor(len(places), mp_context=get_context("spawn")) as pool:
+    with one_thread_each(), ProcessPoolExecutor(len(places), mp_context=get_context("spawn")) as pool:
         found = list(pool.map(_on_core, [folder] * len(places), [case] * len(places), places))
     rounds = zip(*(result["seconds"] for result in found), strict=False)
     return found[0] | {

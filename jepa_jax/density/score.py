@@ -196,7 +196,7 @@ def read(
     floor = 0.0 if drop_clipped else math.log(eps)
 
     def decomposed(method: Method) -> tuple[Array, Array, Array]:
-        sigma = jax.vmap(lambda j: spectrum.values(j, method, platform))(j)
+        sigma = spectrum.values_of_many(j, method, platform, null)
         kept = sigma[:, : rank - null]
         log = jnp.where(kept <= eps, floor, jnp.log(kept))  # NaN stays NaN
         return jnp.sum(log, axis=1) + null * floor, jnp.sum(kept <= eps, axis=1) + null, sigma

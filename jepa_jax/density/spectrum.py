@@ -8,6 +8,7 @@ once (measured, LOG.md).
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -23,8 +24,10 @@ EPS64 = 2.0**-52  # spacing of float64 numbers just above 1
 MAX_LOSS = 1e-3  # nats that one Gram matrix may cost, by an upper bound
 MAX_LEAK = 1e-2  # of null directions relative to the other singular values, which costs its square in nats
 INVERSE_ITERATIONS = 4
-GRAM_COLUMNS = 4096  # of a block in a TPU's products of pairs of float32 numbers
+GRAM_COLUMNS = 4096  # of a block in the sum of a Gram matrix
 LANES = 128  # columns that a TPU's memory holds beside each other
+# From this rank and this ratio of the sides on it matters on a CPU that products are faster than a QR decomposition.
+MIN_GRAM_RANK, MIN_GRAM_RATIO = 256, 16
 WIDE = 4  # ratio of the sides of a matrix from which moving its Gram matrices is cheaper than moving it
 
 
@@ -58,14 +61,53 @@ def resolve_method(method: Method, rank: int, *, values: bool, platform: str) ->
     return "gram64" if values or platform == "tpu" else "qr"
 
 
-def values(j: Array, method: Method, platform: str) -> Array:
-    """Return the singular values of j [K, D] by `svd` or `gram64`: [R], descending, R = min(K, D), in j's dtype."""
+def values_of_many(j: Array, method: Method, platform: str, null: int = 0) -> Array:
+    """Return the singular values of matrices j [B, K, D], [B, R], as `values` does."""
+    one = partial(values, method=method, platform=platform, null=null)
+    # One after another where a branch is taken for each: `vmap` would compute both.
+    return jax.lax.map(one, j) if method == "svd" and _by_grams(j[0].shape, platform) else jax.vmap(one)(j)
+
+
+def values(j: Array, method: Method, platform: str, null: int = 0) -> Array:
+    """Return the singular values of j [K, D] by `svd` or `gram64`: [R], descending, R = min(K, D), in j's dtype.
+
+    Args:
+      j: Matrix.
+      method: Method.
+      platform: Platform that the program is compiled for: `cpu`, `gpu` or `tpu`.
+      null: Number of smallest singular values that are null by construction, which need not be exact.
+    """
     if platform == "tpu":
         return on_host(j) if method == "svd" or max(j.shape) < WIDE * min(j.shape) else _gram64_and_host(j)
     if method == "gram64":
         return _gram64(j)
     with jax.enable_x64(True):  # enabled only here, so that a caller's arrays stay in float32
+        if _by_grams(j.shape, platform):
+            return _from_grams(j if j.shape[0] <= j.shape[1] else j.T, null).astype(j.dtype)
         return _svd(j.astype(jnp.float64)).astype(j.dtype)
+
+
+def _by_grams(shape: tuple[int, ...], platform: str) -> bool:
+    """Return whether a CPU decomposes matrices of this shape faster by products than by LAPACK's QR."""
+    return platform == "cpu" and min(shape) >= MIN_GRAM_RANK and max(shape) >= MIN_GRAM_RATIO * min(shape)
+
+
+def _from_grams(a: Array, null: int) -> Array:
+    """Return the singular values of a [R, C] from one Gram matrix, or as `_gram64` where that is not exact enough.
+
+    The bound is that of `_by_cholesky`, without the null values.
+    """
+    w, u = jnp.linalg.eigh(_gram(a))
+    loss = len(a) * EPS64 * jnp.sum(w) * jnp.sum(1 / w[null:])
+
+    def again() -> Array:
+        gram = _gram(a, u.T)
+        length = jnp.sqrt(jnp.diagonal(gram))
+        unit = jnp.where(length > 0, length, 1.0)
+        w, v = jnp.linalg.eigh(gram / jnp.outer(unit, unit))
+        return _svd(length[:, None] * v * jnp.sqrt(jnp.maximum(w, 0))[None])
+
+    return jax.lax.cond((w[null] > 0) & (loss < MAX_LOSS), lambda: jnp.sqrt(jnp.maximum(w[::-1], 0)), again)
 
 
 def on_host(j: Array) -> Array:
@@ -118,7 +160,8 @@ def _gram64_and_host(j: Array) -> Array:
 def _gram(a: Array, turned: Array | None = None) -> Array:
     """Return A A^T, or (T A)(T A)^T, in float64, for a [R, C] in float32 and T [R, R].
 
-    The columns pass in blocks, because XLA's products of pairs on a TPU take nearly fifty times the memory of a factor.
+    The columns pass in blocks, because XLA's products of pairs on a TPU take nearly fifty times the memory of a factor,
+    and because a CPU keeps a block in its caches.
     """
     blocks = -(-a.shape[1] // GRAM_COLUMNS)
     columns = -(-a.shape[1] // (blocks * LANES)) * LANES

@@ -126,7 +126,7 @@ def _before_mlp(b: Any, y: Array, grads: Array, room: int, platform: str) -> Arr
     def of(y: Array, slopes: Array, grads: Array) -> Array:
         bound = jnp.max(jnp.abs(rows)) * jnp.max(jnp.abs(slopes))
         maps = product("nif,fd->nid", rows[None] * slopes[:, None], first, platform, largest=bound)
-        return grads + product("nkd,nde->nke", grads, _before_norm(b.norm2, y, maps), platform)
+        return grads + product("nkd,nde->nke", grads, _before_norm(b.norm2, y, maps, platform), platform)
 
     size = even(len(y), max(1, room // (3 * last.shape[0] * first.nbytes // first.shape[1])))
     if size == len(y):
@@ -193,7 +193,7 @@ def _attention_pull(b: Any, x: Array, valid: Array | None, platform: str) -> Cal
             each = zip(out, *per_head, strict=True)
             joined = [of_head((jnp.einsum("nkd,ed->nke", grads, o), *rest)) for o, *rest in each]
             added = jnp.concatenate(joined, axis=-1) @ enter
-        return grads + _before_norm(b.norm1, x, added)
+        return grads + _before_norm(b.norm1, x, added, platform)
 
     return pull
 
@@ -204,7 +204,7 @@ def _after_norm(norm: Any, rows: Array) -> Array:
     return rows - jnp.mean(rows, axis=-1, keepdims=True)
 
 
-def _before_norm(norm: Any, tokens: Array, grads: Array) -> Array:
+def _before_norm(norm: Any, tokens: Array, grads: Array, platform: str) -> Array:
     """Convert gradients [N, K, D] that passed `_after_norm` to gradients with respect to the tokens [N, D].
 
     With the centred token c and u = s c, s = (mean c^2 + epsilon)^(-1/2), the derivative du/dc is s (I - u u^T / D).
@@ -213,7 +213,10 @@ def _before_norm(norm: Any, tokens: Array, grads: Array) -> Array:
     centred = wide - jnp.mean(wide, axis=1, keepdims=True)
     scale = jax.lax.rsqrt(jnp.mean(centred**2, axis=1, keepdims=True) + norm.epsilon)
     unit = (centred * scale).astype(grads.dtype)[:, None]
-    along = jnp.mean(grads * unit, axis=-1, keepdims=True)
+    if platform == "cpu":  # whose compiler would write down the products before it adds them
+        along = jnp.einsum("nkd,nd->nk", grads, unit[:, 0])[..., None] / grads.shape[-1]
+    else:
+        along = jnp.mean(grads * unit, axis=-1, keepdims=True)
     return scale.astype(grads.dtype)[..., None] * (grads - unit * along)
 
 

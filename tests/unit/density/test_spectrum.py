@@ -72,6 +72,35 @@ def test_methods_agree_where_values_are_clipped(method: Any) -> None:
 WIDE = prescribed(256, 1100, np.geomspace(67, 2.5e-6, 256)).astype(np.float32)
 
 
+LONG = np.linalg.qr(rng().standard_normal((4160, 256)))[0]
+
+
+@pytest.mark.parametrize(
+    ("largest", "smallest", "null"),
+    [(17, 4e-3, 0), (17, 4e-3, 2), (67, 2.5e-6, 0), (67, 2.5e-6, 1)],
+    ids=["one product", "one product, null values", "two products", "two products, null values"],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_cpu_decomposes_long_matrices_by_products(largest: float, smallest: float, null: int, turned: bool) -> None:
+    """As exact as LAPACK in float64, whether one Gram matrix suffices or not."""
+    sigma = np.concatenate([np.geomspace(largest, smallest, 256 - null), np.full(null, 2e-9)])
+    matrix = (prescribed(256, 256, sigma) @ LONG.T).astype(np.float32)
+    exact = np.linalg.svd(matrix.astype(np.float64), compute_uv=False)[: 256 - null]
+    batch = jnp.asarray(np.stack([matrix.T, 2 * matrix.T] if turned else [matrix, 2 * matrix]))
+    found = np.asarray(spectrum.values_of_many(batch, "svd", "cpu", null))[:, : 256 - null]
+    np.testing.assert_allclose(found, [exact, 2 * exact], rtol=2e-6)
+
+
+def test_long_matrices_on_a_cpu_that_are_not_finite() -> None:
+    """Each has its own result."""
+    matrix = (prescribed(256, 256, np.geomspace(17, 4e-3, 256)) @ LONG.T).astype(np.float32)
+    batch = jnp.asarray(np.stack([matrix, np.zeros_like(matrix), np.where(matrix > 0.3, np.nan, matrix)]))
+    good, zero, bad = np.asarray(spectrum.values_of_many(batch, "svd", "cpu"))
+    assert np.isfinite(good).all()
+    assert (zero == 0).all()
+    assert np.isnan(bad).all()
+
+
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_tpu_sends_small_matrices_to_its_host(turned: bool) -> None:
     j = jnp.asarray(WIDE.T if turned else WIDE)

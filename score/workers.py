@@ -1,7 +1,7 @@
 """Processes of one core each that share the rows of a run on a CPU.
 
 Some steps of a ViT's Jacobian use one core only, so that processes with a core each are faster together than one with
-all cores: 1.02 to 1.25 times on two (LOG.md).
+all cores: 1.34 times on two (`python -m benchmarks.score_speed --sizes vit_s_98 --peers listing`).
 """
 
 import os

@@ -114,7 +114,7 @@ def run(a: Arguments, console: Console) -> Result | str:
             summary = found.entries | about | report.summarise(a, scorer, listed, whole, seconds)
             summary |= law_entries(scorer, law) | measured(a, encoder, scorer, samples, typical, others, console)
             report.write_summary(out.with_suffix(".json"), summary)
-            shown = spectra_shown(scorer) if sigma is None else sigma
+            shown = (spectra_shown(scorer) if sigma is None else sigma)[:, : scorer.directions]  # without null ones
             thumbnail = report.thumbnails(samples, encoder.preprocessing)
             pictures = report.draw(out, rows, samples, shown, thumbnail)
             if page:

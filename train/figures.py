@@ -45,7 +45,8 @@ def draw(path: Path, look: Look, encoder: Encoder, source: Source, step: int, ro
         else:
             axes[0].hist(look.score, bins=50, color="C0")
             axes[0].set(title="JEPA-SCORE of the probe set", xlabel="nats", ylabel="samples")
-        plots.spectrum(axes[1], look.singular_values)
+        # Without those that are null by construction, which are rounding noise.
+        plots.spectrum(axes[1], look.singular_values[:, : encoder.dim - encoder.null_directions])
         _curves(axes[2], rows)
     figure.suptitle(f"step {step}: {look.health.finding}", fontsize=10)
     write_atomically(path, lambda temporary: figure.savefig(temporary, metadata=MARK))

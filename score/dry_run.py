@@ -50,8 +50,8 @@ def dry_run(a: Arguments, out: Console, notes: Console) -> None:
     if pilot is not None:
         notes.print("note: samples beside the pilot need an embedding each, which takes less than a score")
         if a.sketch:
-            sketched = sketch_encoder(a, encoder), len(samples.x), target, devices, sketch_options(a)
-            beside.append(score_requirements(*sketched, what="sketch")[0])
+            one = partial(score_requirements, sketch_encoder(a, encoder), len(samples.x), target, devices)
+            beside.append(one(sketch_options(a), what="sketch")[0])
     tried = ((options, lambda c=changed: compile_with(c)[0]) for options, changed in lighter(a, batch, len(devices)))
     conclude(found, tried, out, a.json, beside)
 

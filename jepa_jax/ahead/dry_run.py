@@ -62,7 +62,7 @@ def conclude(
     enough = f"it fits with {options}" if options else "it fits with none of the options tried"
     for each in (found, *beside):
         if not each.fits:
-            enough = enough if each is found else "take a smaller batch"
+            enough = enough if each is found else "take a smaller --batch-size"
             at_least = "" if "temporaries" in each.memory else "at least "  # the compiler gave up early
             raise ConfigError(
                 f"{each.program} lacks {at_least}{in_bytes(each.missing)} on each device of {each.target}; {enough}"

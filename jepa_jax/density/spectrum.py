@@ -65,7 +65,7 @@ def values_of_many(j: Array, method: Method, platform: str, null: int = 0) -> Ar
     """Return the singular values of matrices j [B, K, D], [B, R], as `values` does."""
     one = partial(values, method=method, platform=platform, null=null)
     # One after another where a branch is taken for each: `vmap` would compute both.
-    return jax.lax.map(one, j) if method == "svd" and _by_grams(j[0].shape, platform) else jax.vmap(one)(j)
+    return jax.lax.map(one, j) if method == "svd" and _is_long(j.shape[1:], platform) else jax.vmap(one)(j)
 
 
 def values(j: Array, method: Method, platform: str, null: int = 0) -> Array:
@@ -82,32 +82,25 @@ def values(j: Array, method: Method, platform: str, null: int = 0) -> Array:
     if method == "gram64":
         return _gram64(j)
     with jax.enable_x64(True):  # enabled only here, so that a caller's arrays stay in float32
-        if _by_grams(j.shape, platform):
-            return _from_grams(j if j.shape[0] <= j.shape[1] else j.T, null).astype(j.dtype)
+        if _is_long(j.shape, platform):
+            return _by_products(j if j.shape[0] <= j.shape[1] else j.T, null).astype(j.dtype)
         return _svd(j.astype(jnp.float64)).astype(j.dtype)
 
 
-def _by_grams(shape: tuple[int, ...], platform: str) -> bool:
+def _is_long(shape: tuple[int, ...], platform: str) -> bool:
     """Return whether a CPU decomposes matrices of this shape faster by products than by LAPACK's QR."""
     return platform == "cpu" and min(shape) >= MIN_GRAM_RANK and max(shape) >= MIN_GRAM_RATIO * min(shape)
 
 
-def _from_grams(a: Array, null: int) -> Array:
+def _by_products(a: Array, null: int) -> Array:
     """Return the singular values of a [R, C] from one Gram matrix, or as `_gram64` where that is not exact enough.
 
     The bound is that of `_by_cholesky`, without the null values.
     """
     w, u = jnp.linalg.eigh(_gram(a))
     loss = len(a) * EPS64 * jnp.sum(w) * jnp.sum(1 / w[null:])
-
-    def again() -> Array:
-        gram = _gram(a, u.T)
-        length = jnp.sqrt(jnp.diagonal(gram))
-        unit = jnp.where(length > 0, length, 1.0)
-        w, v = jnp.linalg.eigh(gram / jnp.outer(unit, unit))
-        return _svd(length[:, None] * v * jnp.sqrt(jnp.maximum(w, 0))[None])
-
-    return jax.lax.cond((w[null] > 0) & (loss < MAX_LOSS), lambda: jnp.sqrt(jnp.maximum(w[::-1], 0)), again)
+    once, twice = (lambda: jnp.sqrt(jnp.maximum(w[::-1], 0))), (lambda: _of_second_gram(_gram(a, u.T)))
+    return jax.lax.cond((w[null] > 0) & (loss < MAX_LOSS), once, twice)
 
 
 def on_host(j: Array) -> Array:
@@ -151,10 +144,7 @@ def _gram64_and_host(j: Array) -> Array:
     with jax.enable_x64(True), jax.default_matmul_precision("highest"):
         a = j if j.shape[0] <= j.shape[1] else j.T
         turned = _joined(call(directions, (rank, rank, 2), _gram(a))).T
-        gram = _gram(a, turned)
-        length = jnp.sqrt(jnp.diagonal(gram))
-        unit = jnp.where(length > 0, length, 1.0)
-        return call(lengths, (rank,), gram / jnp.outer(unit, unit), length).astype(j.dtype)
+        return call(lengths, (rank,), *_unit_rows(_gram(a, turned))).astype(j.dtype)
 
 
 def _gram(a: Array, turned: Array | None = None) -> Array:
@@ -303,8 +293,18 @@ def _gram64(j: Array) -> Array:
         a = (j if j.shape[0] <= j.shape[1] else j.T).astype(jnp.float64)
         _, u = jnp.linalg.eigh(a @ a.T)
         b = u.T @ a
-        length = jnp.linalg.norm(b, axis=1)
-        b = b / jnp.where(length > 0, length, 1.0)[:, None]
-        w, v = jnp.linalg.eigh(b @ b.T)
-        factor = length[:, None] * v * jnp.sqrt(jnp.maximum(w, 0.0))[None]
-        return jnp.linalg.svd(factor, full_matrices=False, compute_uv=False).astype(j.dtype)
+        return _of_second_gram(b @ b.T).astype(j.dtype)
+
+
+def _of_second_gram(gram: Array) -> Array:
+    """Return the singular values of rows that are nearly orthogonal from their Gram matrix [R, R]."""
+    gram, length = _unit_rows(gram)
+    w, v = jnp.linalg.eigh(gram)
+    return _svd(length[:, None] * v * jnp.sqrt(jnp.maximum(w, 0.0))[None])
+
+
+def _unit_rows(gram: Array) -> tuple[Array, Array]:
+    """Return the Gram matrix of rows that are scaled to unit length, and their lengths [R]."""
+    length = jnp.sqrt(jnp.diagonal(gram))
+    unit = jnp.where(length > 0, length, 1.0)
+    return gram / jnp.outer(unit, unit), length

@@ -16,6 +16,7 @@ from score import __main__ as program
 from score import run as run_module
 from score import shards
 from score.run import work
+from score.workers import one_thread_each
 from tests.helpers import ROOT, xla_flags
 from tests.helpers.scores import unfinished
 
@@ -115,6 +116,18 @@ def test_rows_of_a_worker_that_fails_are_scored_anyway(run, alone, tmp_path, mon
 def test_workers_are_refused_where_they_cannot_be(run, tmp_path, capsys, options, error):
     assert program.main(arguments(run, tmp_path / "s.csv", "--workers", "2", *options)) == 2
     assert error in capsys.readouterr().err
+
+
+def test_a_process_that_starts_meanwhile_has_one_thread(monkeypatch):
+    """OpenBLAS counts the cores when it is loaded, before a worker is tied to one of them."""
+    monkeypatch.setenv("NPROC", "7")
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
+    count = "import numpy, threadpoolctl; print(*(each['num_threads'] for each in threadpoolctl.threadpool_info()))"
+    with one_thread_each():
+        found = subprocess.run([sys.executable, "-c", count], capture_output=True, text=True, check=True)
+    assert set(found.stdout.split()) == {"1"}
+    assert os.environ["NPROC"] == "7"
+    assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])

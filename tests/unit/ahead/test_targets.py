@@ -149,26 +149,28 @@ def test_a_pilot_with_sketches(runs: TrainedRuns, tmp_path: Path, capsys: pytest
     assert "nothing is left to predict" in capsys.readouterr().err
 
 
+def on_a_small_device(monkeypatch: pytest.MonkeyPatch, memory: int, *args: str) -> int:
+    small: Any = targets.Target("a small device", targets.Chip("cpu", memory))
+    monkeypatch.setattr("score.dry_run.present_target", lambda: small)
+    return score([*args, "--dry-run", "--devices", "1"])
+
+
 def test_a_program_beside_it_that_does_not_fit(
     runs: TrainedRuns, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small: Any = targets.Target("a small device", targets.Chip("cpu", 100_000))
-    monkeypatch.setattr("score.dry_run.present_target", lambda: small)
-    args = [str(runs / "normal"), "--data", "mixture_2d", "--limit", "8000", "--dry-run", "--devices", "1"]
-    assert score([*args, "--pilot", "32", "--sketch", "1"]) == 2
+    args = [str(runs / "normal"), "--data", "mixture_2d", "--limit", "8000", "--pilot", "32", "--sketch", "1"]
+    assert on_a_small_device(monkeypatch, 100_000, *args) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "the sketch of" in error
-    assert "take a smaller batch" in error
+    assert "take a smaller --batch-size" in error
 
 
 def test_a_program_that_does_not_fit(
     runs: TrainedRuns, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Options are compiled until one suffices, and named in the one line of the error."""
-    small: Any = targets.Target("a small device", targets.Chip("cpu", 300_000))
-    monkeypatch.setattr("score.dry_run.present_target", lambda: small)
-    args = [str(runs / "normal"), "--data", "mixture_2d", "--limit", "4000", "--dry-run", "--devices", "1"]
-    assert score(args) == 2
+    args = [str(runs / "normal"), "--data", "mixture_2d", "--limit", "4000"]
+    assert on_a_small_device(monkeypatch, 300_000, *args) == 2
     out, error = capsys.readouterr()
     assert "trying --batch-size 1000" in out.replace("\n", " ")
     assert error.count("\n") == 1

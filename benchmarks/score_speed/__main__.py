@@ -25,6 +25,7 @@ float64, without the singular values that are null by construction.
 
 import importlib.metadata
 import os
+import signal
 import sys
 from typing import Any
 
@@ -74,4 +75,5 @@ def main(args: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # or the contestant, in a session of its own, would go on
     sys.exit(main(sys.argv[1:]))
